@@ -1,0 +1,245 @@
+// Package structs defines everything that crosses Raft, RPC, a snapshot or the
+// event stream. Names and numbers are those of the public API and never change
+// once released; testdata/wire.golden pins them.
+package structs
+
+import (
+	"time"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/msgp"
+)
+
+// MessageType is the first byte of a Raft entry.
+type MessageType uint8
+
+// The request types. Append only: a number that was ever written to a log keeps
+// its meaning for ever. Numbers up to 95 follow the public API; 96 to 126 are ours.
+const (
+	VarApplyStateRequestType         MessageType = 50
+	WrappedRootKeysDeleteRequestType MessageType = 52
+	WrappedRootKeysUpsertRequestType MessageType = 62
+	NamespaceUpsertRequestType       MessageType = 64
+	NamespaceDeleteRequestType       MessageType = 65
+
+	// BatchRequestType marks an entry that holds several entries, see AppendBatch.
+	BatchRequestType MessageType = 96
+)
+
+const (
+	// SystemInitializationType never appears in a log. It marks store writes at
+	// boot, which publish no events.
+	SystemInitializationType MessageType = 127
+	// IgnoreUnknownTypeFlag is OR-ed onto a type whose entry a server that does
+	// not know the type may skip. Without it an unknown type stops the server.
+	IgnoreUnknownTypeFlag MessageType = 128
+)
+
+// SnapshotType is the byte before each row of a snapshot of the store.
+type SnapshotType uint8
+
+// The snapshot types. Append only; numbers up to 95 follow the public API.
+const (
+	IndexSnapshot          SnapshotType = 2
+	VariablesSnapshot      SnapshotType = 22
+	VariablesQuotaSnapshot SnapshotType = 23
+	RootKeySnapshot        SnapshotType = 30
+	NamespaceSnapshot      SnapshotType = 64
+)
+
+// Topic names a stream of events.
+type Topic string
+
+// The topics. NoEvents is said by tables whose changes nobody may watch.
+const (
+	NoEvents       Topic = ""
+	TopicAll       Topic = "*"
+	TopicNamespace Topic = "Namespace"
+	TopicVariable  Topic = "Variable"
+)
+
+// Event is one change of one object.
+type Event struct {
+	// Topic and Type say what changed and by which cause.
+	Topic Topic
+	Type  string
+	// Key is the ID of the object within its namespace.
+	Key string
+	// Namespace is "" for objects outside of namespaces.
+	Namespace string `json:",omitempty"`
+	// FilterKeys are further keys that a subscriber may ask for.
+	FilterKeys []string
+	// Index is the logical index of the write.
+	Index uint64
+	// Payload is the object after the change, or before it when it was deleted.
+	// Subscribers must not mutate it.
+	Payload any
+}
+
+// Encode returns a Raft entry: the type byte, then msg in MessagePack.
+func Encode(t MessageType, msg any) ([]byte, error) {
+	return msgp.Append([]byte{byte(t)}, msg)
+}
+
+// Decode reads the MessagePack part of a Raft entry, the type byte cut off.
+func Decode(body []byte, out any) error { return msgp.Unmarshal(body, out) }
+
+// DefaultNamespace is the namespace of requests that name none; it always exists.
+const DefaultNamespace = "default"
+
+// AllNamespacesSentinel asks a list for every namespace that the caller may read.
+const AllNamespacesSentinel = "*"
+
+// MaxBlockingWait is the longest time a blocking query waits, as the public API has it.
+const MaxBlockingWait = 300 * time.Second
+
+// InternalRpcInfo marks a request that a server has forwarded already, for
+// peers that do not carry a hop count in the RPC header.
+type InternalRpcInfo struct {
+	Forwarded bool
+}
+
+// QueryOptions are the parameters that every read takes.
+type QueryOptions struct {
+	// Region is the region to ask, "" for the one of the receiving server.
+	Region string
+	// Namespace is "" for default and "*" for all that the token may read.
+	Namespace string
+	// MinQueryIndex above 0 makes the read block until the index is greater.
+	MinQueryIndex uint64
+	// MaxQueryTime bounds the blocking, 0 for MaxBlockingWait.
+	MaxQueryTime time.Duration
+	// AllowStale lets any server answer from what it has.
+	AllowStale bool
+	// Prefix restricts a list to keys that begin with it.
+	Prefix string
+	// AuthToken is the secret of the caller.
+	AuthToken string
+	// Filter is a go-bexpr expression over the stored objects.
+	Filter string
+	// PerPage above 0 bounds a page; NextToken is where it begins.
+	PerPage   int32
+	NextToken string
+	// Reverse lists in descending order.
+	Reverse bool
+
+	InternalRpcInfo
+}
+
+// QueryOpts returns the options of a read request.
+func (q *QueryOptions) QueryOpts() *QueryOptions { return q }
+
+// RequestNamespace returns the namespace asked for.
+func (q *QueryOptions) RequestNamespace() string {
+	if q.Namespace == "" {
+		return DefaultNamespace
+	}
+	return q.Namespace
+}
+
+// WriteRequest are the parameters that every write takes.
+type WriteRequest struct {
+	// Region is the region to write to, "" for the one of the receiving server.
+	Region string
+	// Namespace is "" for default.
+	Namespace string
+	// AuthToken is the secret of the caller; it never enters the log.
+	AuthToken string
+	// IdempotencyToken names the write, so that a repeat applies once.
+	IdempotencyToken string
+
+	InternalRpcInfo
+}
+
+// WriteOpts returns the options of a write request.
+func (w *WriteRequest) WriteOpts() *WriteRequest { return w }
+
+// RequestNamespace returns the namespace asked for.
+func (w *WriteRequest) RequestNamespace() string {
+	if w.Namespace == "" {
+		return DefaultNamespace
+	}
+	return w.Namespace
+}
+
+// QueryMeta is what every read answers beside its result.
+type QueryMeta struct {
+	// Index is the logical index of the result; pass it back to block.
+	Index uint64
+	// LastContact is how long ago the answering server heard from the leader.
+	LastContact time.Duration
+	// KnownLeader says whether the answering server knows a leader.
+	KnownLeader bool
+	// NextToken begins the next page, "" at the end.
+	NextToken string
+}
+
+// Meta returns the meta data of a read's reply.
+func (m *QueryMeta) Meta() *QueryMeta { return m }
+
+// WriteMeta is what every write answers beside its result.
+type WriteMeta struct {
+	// Index is the logical index of the write.
+	Index uint64
+}
+
+// WriteMetaData returns the meta data of a write's reply.
+func (m *WriteMeta) WriteMetaData() *WriteMeta { return m }
+
+// Query is a pointer to a read request.
+type Query interface{ QueryOpts() *QueryOptions }
+
+// Write is a pointer to a write request.
+type Write interface{ WriteOpts() *WriteRequest }
+
+// QueryReply is a pointer to the reply of a read.
+type QueryReply interface{ Meta() *QueryMeta }
+
+// WriteReply is a pointer to the reply of a write.
+type WriteReply interface{ WriteMetaData() *WriteMeta }
+
+// GenericRequest asks for something that needs no parameters.
+type GenericRequest struct {
+	QueryOptions
+}
+
+// GenericResponse answers a write that has nothing else to say.
+type GenericResponse struct {
+	WriteMeta
+}
+
+// invalidf returns an error that a caller can mend.
+func invalidf(format string, args ...any) error { return errs.Newf(errs.Invalid, format, args...) }
+
+// NamespaceUpsertRequest creates or updates namespaces, all or none.
+type NamespaceUpsertRequest struct {
+	Namespaces []*Namespace
+	WriteRequest
+}
+
+// NamespaceDeleteRequest deletes namespaces by name, all or none.
+type NamespaceDeleteRequest struct {
+	Namespaces []string
+	WriteRequest
+}
+
+// VarApplyStateRequest is the Raft form of a variable operation: the items are
+// encrypted and times are set.
+type VarApplyStateRequest struct {
+	Op  VarOp
+	Var *VariableEncrypted
+	WriteRequest
+}
+
+// WrappedRootKeysUpsertRequest stores a root key. An active key makes the key
+// that was active before inactive.
+type WrappedRootKeysUpsertRequest struct {
+	WrappedRootKeys *RootKey
+	WriteRequest
+}
+
+// WrappedRootKeysDeleteRequest deletes a root key that is not active.
+type WrappedRootKeysDeleteRequest struct {
+	KeyID string
+	WriteRequest
+}
