@@ -1,0 +1,201 @@
+package nomad
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// Version is the version of this build, set by the linker.
+var Version = "0.1.0-dev"
+
+// Defaults of Config.
+const (
+	DefaultRegion     = "global"
+	DefaultDatacenter = "dc1"
+)
+
+// LogStore names where the Raft log is kept.
+type LogStore string
+
+// The log stores. LogStoreMemory forgets everything at the end of the process.
+const (
+	LogStoreWAL    LogStore = "wal"
+	LogStoreBolt   LogStore = "boltdb"
+	LogStoreMemory LogStore = "memory"
+)
+
+// Config is what a Server needs to run. It must not change after NewServer.
+type Config struct {
+	// Region and Datacenter place the server; servers of one region share one state.
+	Region     string
+	Datacenter string
+	// NodeName is unique among the servers of the region.
+	NodeName string
+	// NodeID is the UUID of the server, "" to keep one in DataDir.
+	NodeID string
+	// DataDir holds the log, the snapshots and the node ID; "" keeps all in memory.
+	DataDir string
+	// Logger is the parent of the loggers of all subsystems; nil logs nothing.
+	Logger hclog.Logger
+
+	// BootstrapExpect is how many servers must have met before they elect the
+	// first leader; 0 waits to be joined by a running cluster, 1 elects at once.
+	BootstrapExpect int
+	// NonVoter keeps the server out of elections.
+	NonVoter bool
+
+	// RPCListener accepts the server port. The server closes it.
+	RPCListener net.Listener
+	// RPCAdvertise is the address other servers reach RPCListener at, host:port.
+	RPCAdvertise string
+	// Dial opens a connection to a server port, nil for TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Gossip configures the gossip pool.
+	Gossip GossipConfig
+	// Raft configures consensus.
+	Raft RaftConfig
+
+	// MaxVariableSize bounds keys and values of one variable, in bytes.
+	MaxVariableSize int
+	// EventBufferSize is how many batches of events are kept for subscribers.
+	EventBufferSize int
+	// RPCHandshakeTimeout bounds the wait for the first byte of a connection.
+	RPCHandshakeTimeout time.Duration
+	// RPCMaxConnsPerClient bounds the connections of one address, 0 for no bound.
+	RPCMaxConnsPerClient int
+	// RPCHoldTimeout is how long a call waits for a leader before it fails.
+	RPCHoldTimeout time.Duration
+	// RootKeyRotationThreshold is the age at which a root key is replaced.
+	RootKeyRotationThreshold time.Duration
+	// StartTimeout bounds the wait for the keyring at start.
+	StartTimeout time.Duration
+}
+
+// GossipConfig says how servers find each other.
+type GossipConfig struct {
+	// BindAddr and BindPort listen for gossip over UDP and TCP.
+	BindAddr string
+	BindPort int
+	// AdvertiseAddr and AdvertisePort are what others are told, "" and 0 for the bound ones.
+	AdvertiseAddr string
+	AdvertisePort int
+	// Transport replaces the network, nil for UDP and TCP.
+	Transport memberlist.Transport
+	// EncryptKey is 16, 24 or 32 bytes, nil for gossip in clear.
+	EncryptKey []byte
+	// StartJoin must succeed at start; RetryJoin is tried until it does.
+	StartJoin []string
+	RetryJoin []string
+	// RetryInterval is the pause between two tries, RetryMax their number, 0 for no end.
+	RetryInterval time.Duration
+	RetryMax      int
+	// RejoinAfterLeave joins the old peers again after a graceful leave.
+	RejoinAfterLeave bool
+}
+
+// RaftConfig tunes consensus.
+type RaftConfig struct {
+	// LogStore is where the log is kept, LogStoreWAL by default.
+	LogStore LogStore
+	// Multiplier stretches all time-outs, 1 by default, for slow machines and networks.
+	Multiplier int
+	// HeartbeatTimeout, ElectionTimeout and LeaderLease are those of Multiplier 1.
+	HeartbeatTimeout time.Duration
+	ElectionTimeout  time.Duration
+	LeaderLease      time.Duration
+	// SnapshotThreshold is how many entries make a snapshot worth while,
+	// SnapshotInterval how often that is looked at, TrailingLogs how many
+	// entries are kept behind it for slow followers.
+	SnapshotThreshold uint64
+	SnapshotInterval  time.Duration
+	TrailingLogs      uint64
+	// SegmentSizeMB is the size of a segment of the write-ahead log, in MiB.
+	SegmentSizeMB int
+	// NoFreelistSync keeps boltdb from writing its free list.
+	NoFreelistSync bool
+}
+
+// DefaultConfig returns the defaults. NodeName, RPCListener and RPCAdvertise
+// remain to be set.
+func DefaultConfig() *Config {
+	return &Config{
+		Region:                   DefaultRegion,
+		Datacenter:               DefaultDatacenter,
+		MaxVariableSize:          structs.DefaultMaxVariableSize,
+		EventBufferSize:          100,
+		RPCHandshakeTimeout:      5 * time.Second,
+		RPCMaxConnsPerClient:     100,
+		RPCHoldTimeout:           5 * time.Second,
+		StartTimeout:             30 * time.Second,
+		RootKeyRotationThreshold: 720 * time.Hour,
+		Gossip: GossipConfig{
+			BindAddr:      "0.0.0.0",
+			BindPort:      4648,
+			RetryInterval: 30 * time.Second,
+		},
+		Raft: RaftConfig{
+			LogStore:          LogStoreWAL,
+			Multiplier:        1,
+			HeartbeatTimeout:  500 * time.Millisecond,
+			ElectionTimeout:   500 * time.Millisecond,
+			LeaderLease:       250 * time.Millisecond,
+			SnapshotThreshold: 8192,
+			SnapshotInterval:  120 * time.Second,
+			TrailingLogs:      10240,
+			SegmentSizeMB:     64,
+		},
+	}
+}
+
+// Validate returns every problem of the configuration at once.
+func (c *Config) Validate() error {
+	var errata []errs.Erratum
+	bad := func(when bool, field, msg string) {
+		if when {
+			errata = append(errata, errs.Erratum{Field: field, Msg: msg})
+		}
+	}
+	bad(c.NodeName == "", "NodeName", "must be set")
+	bad(c.Region == "", "Region", "must be set")
+	bad(c.RPCListener == nil, "RPCListener", "must be set")
+	bad(c.RPCAdvertise == "", "RPCAdvertise", "must be set")
+	bad(c.BootstrapExpect < 0, "BootstrapExpect", "must not be negative")
+	bad(c.MaxVariableSize <= 0, "MaxVariableSize", "must be positive")
+	bad(c.Raft.Multiplier < 1 || c.Raft.Multiplier > 10, "Raft.Multiplier", "must be between 1 and 10")
+	switch c.Raft.LogStore {
+	case LogStoreWAL, LogStoreBolt:
+		bad(c.DataDir == "", "DataDir", "must be set, or the log kept in memory")
+	case LogStoreMemory:
+	default:
+		bad(true, "Raft.LogStore", fmt.Sprintf("unknown log store %q: must be wal, boltdb or memory", c.Raft.LogStore))
+	}
+	if n := len(c.Gossip.EncryptKey); n != 0 && n != 16 && n != 24 && n != 32 {
+		bad(true, "Gossip.EncryptKey", "must be 16, 24 or 32 bytes")
+	}
+	if len(errata) > 0 {
+		msg := "invalid server configuration:"
+		for _, e := range errata {
+			msg += " " + e.Field + " " + e.Msg + ";"
+		}
+		return errs.New(errs.Invalid, msg[:len(msg)-1]).WithErrata(errata...)
+	}
+	return nil
+}
+
+// String shows the configuration without secrets.
+func (c *Config) String() string {
+	masked := *c
+	masked.Logger = nil
+	if masked.Gossip.EncryptKey != nil {
+		masked.Gossip.EncryptKey = []byte("redacted")
+	}
+	return fmt.Sprintf("%+v", masked)
+}
