@@ -63,11 +63,15 @@ func (k *Keyring) Verify(token string, claims any) error {
 		return errs.New(errs.Unauthenticated, "token is signed by a key that this cluster does not have")
 	}
 	var registered jwt.Claims
-	if err := parsed.Claims(key.secret.signer.Public(), &registered, claims); err != nil {
+	if err := parsed.Claims(key.secret.signer.Public(), &registered); err != nil {
 		return errs.Wrap(errs.Unauthenticated, "token has a bad signature or unreadable claims", err)
 	}
 	if err := registered.ValidateWithLeeway(jwt.Expected{Time: time.Now()}, clockLeeway); err != nil {
 		return errs.Wrap(errs.Unauthenticated, "token has expired or is not valid yet", err)
+	}
+	// The signature is verified above; claims stay untouched until then.
+	if err := parsed.UnsafeClaimsWithoutVerification(claims); err != nil {
+		return errs.Wrap(errs.Unauthenticated, "token has unreadable claims", err)
 	}
 	return nil
 }

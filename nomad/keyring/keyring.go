@@ -8,6 +8,7 @@ package keyring
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -128,18 +129,21 @@ func (k *Keyring) Reset(keys []*structs.RootKey) error {
 	defer k.mu.Unlock()
 	old := k.set.Load()
 	next := &keySet{byID: make(map[string]*rootKey, len(keys))}
-	var failed []error
+	var failed []errs.Erratum
+	var causes []error
 	for _, rk := range keys {
 		key, err := k.unwrapLocked(old, rk)
 		if err != nil {
-			failed = append(failed, err)
+			failed = append(failed, errs.Erratum{Msg: err.Error()})
+			causes = append(causes, err)
 			continue
 		}
 		next.byID[key.meta.KeyID] = key
 	}
 	k.publishLocked(next)
 	if len(failed) > 0 {
-		return errs.Wrap(errs.CodeOf(failed[0]), errors.Join(failed...).Error(), failed[0])
+		msg := fmt.Sprintf("%d of %d root keys cannot be used: %s", len(failed), len(keys), failed[0].Msg)
+		return errs.Wrap(errs.CodeOf(causes[0]), msg, errors.Join(causes...)).WithErrata(failed...)
 	}
 	return nil
 }
