@@ -20,7 +20,6 @@ func TestVariablePaths(t *testing.T) {
 		strings.Repeat("p", 128):     true,
 		strings.Repeat("p", 129):     false,
 		"":                           false,
-		"/":                          false,
 		"/a":                         false,
 		"a/":                         false,
 		"a//b":                       false,
