@@ -139,7 +139,7 @@ func (s *Server) forwardRegion(ctx context.Context, m *methodInfo, region string
 		if err = s.pool.Call(ctx, server.Addr, m.name, args, reply, s.forwardOptions(ctx, hops)); !errs.NotSent(err) {
 			return err
 		}
-		s.router.MarkFailed(server.ID)
+		s.router.MarkFailed(server.Addr)
 	}
 	return err
 }

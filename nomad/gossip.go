@@ -154,7 +154,7 @@ func (s *Server) memberEvent(e serf.MemberEvent) {
 		}
 		s.logger.Info("member "+eventVerb(e.Type), "name", m.Name, "address", srv.Addr)
 		if e.Type == serf.EventMemberReap {
-			s.router.Remove(srv)
+			s.router.Remove(srv.Name, srv.Region)
 		} else {
 			s.router.Update(srv)
 		}
@@ -260,4 +260,9 @@ func (s *Server) runJoin(ctx context.Context) {
 
 // grouped reports whether every server of the region understands log entries
 // that hold several writes.
-func (s *Server) grouped() bool { return true }
+func (s *Server) grouped() bool {
+	return s.router.MeetsMinimumVersion(s.config.Region, groupsSince, false)
+}
+
+// groupsSince is the first version that applies groups.
+const groupsSince = "0.1.0"

@@ -81,6 +81,7 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 		Logger: logger.Named("raftnet"), LocalID: raft.ServerID(s.nodeID),
 		LocalAddr: raft.ServerAddress(s.config.RPCAdvertise), Dial: s.dialRaft,
 		Timeout: dialTimeout, MaxInFlight: maxRPCsInFlight,
+		Term: func() uint64 { return s.raft.CurrentTerm() },
 	})
 	s.mux.Handle(mux.ProtoRaft, func(ctx context.Context, conn net.Conn, _ mux.Info) {
 		s.transport.HandleConn(ctx, conn)
@@ -159,4 +160,50 @@ func containsServer(c raft.Configuration, id string) bool {
 		}
 	}
 	return false
+}
+
+// electionStagger spreads the servers that stand for election when the leader's
+// process is gone, so that they do not split the vote.
+const electionStagger = 40 * time.Millisecond
+
+// watchLeaderProcess notices within milliseconds when the leader's process dies.
+func (s *Server) watchLeaderProcess(ctx context.Context) {
+	changed := make(chan struct{}, 1)
+	s.wg.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-s.leaders.changed():
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			}
+		}
+	})
+	s.transport.WatchLeader(ctx, raftnet.Watch{
+		Leader:  s.raft.LeaderWithID,
+		Changed: changed,
+		Stagger: func() time.Duration { return s.stagger(electionStagger) },
+		Eligible: func() bool {
+			for _, v := range voters(s.raft.GetConfiguration().Configuration()) {
+				if string(v.ID) == s.nodeID {
+					return true
+				}
+			}
+			return false
+		},
+	})
+}
+
+// stagger returns the place of this server among the voters times step.
+func (s *Server) stagger(step time.Duration) time.Duration {
+	leader, _ := s.raft.LeaderWithID()
+	place := time.Duration(0)
+	for _, v := range voters(s.raft.GetConfiguration().Configuration()) {
+		if v.Address != leader && string(v.ID) < s.nodeID {
+			place++
+		}
+	}
+	return place * step
 }

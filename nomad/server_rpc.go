@@ -105,36 +105,27 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 // without decoding the rest.
 func scanRouting(body wire.Raw) (r routing, token string, err error) {
 	rd := msgp.NewReader(body)
-	n, err := rd.MapHeader()
-	if err != nil {
-		return r, "", errs.Wrap(errs.Invalid, "rpc: the request is not a map", err)
-	}
-	for range n {
-		key, err := rd.StringKey()
-		if err != nil {
-			return r, "", badBody(err)
-		}
-		switch string(key) {
+	for range rd.MapHeader() {
+		switch string(rd.StringKey()) {
 		case "Region":
-			r.region, err = rd.String()
+			r.region = rd.String()
 		case "AllowStale":
-			r.stale, err = rd.Bool()
+			r.stale = rd.Bool()
 		case "Forwarded":
-			r.forwarded, err = rd.Bool()
+			r.forwarded = rd.Bool()
 		case "AuthToken":
-			token, err = rd.String()
+			token = rd.String()
 		default:
-			err = rd.Skip()
+			rd.Skip()
 		}
-		if err != nil {
-			return r, "", badBody(err)
+		if rd.Err() != nil {
+			break
 		}
+	}
+	if err := rd.Err(); err != nil {
+		return r, "", errs.Wrap(errs.Invalid, "rpc: the request cannot be decoded", err)
 	}
 	return r, token, nil
-}
-
-func badBody(err error) error {
-	return errs.Wrap(errs.Invalid, "rpc: the request cannot be decoded", err)
 }
 
 // authenticate finds out who calls. The peer is known for calls over the wire.

@@ -43,7 +43,7 @@ var variableList = newRead("Variables.List", variableTables,
 			if !ok {
 				return errs.Newf(errs.Invalid, "next_token %q is not one of this list", r.NextToken)
 			}
-			query.From = state.VariableCursor{Namespace: ns, Path: path}
+			query.From = state.Key{Namespace: ns, ID: path}
 		}
 		reply.Data = []*structs.VariableMetadata{}
 		reply.NextToken, err = paginate(v.Variables(v.ws, query), &r.QueryOptions, page[structs.VariableEncrypted]{
