@@ -74,7 +74,9 @@ func writeFileSync(path string, data []byte) error {
 }
 
 func (s *Server) setupRaft(logger hclog.Logger) (err error) {
-	if s.stores, err = openRaftStores(s.config, logger.Named("raft")); err != nil {
+	if st := s.config.Raft.Stores; st != nil {
+		s.stores = &raftStores{log: st.Log, stable: st.Stable, snapshots: st.Snapshots}
+	} else if s.stores, err = openRaftStores(s.config, logger.Named("raft")); err != nil {
 		return err
 	}
 	s.transport = raftnet.New(raftnet.Config{

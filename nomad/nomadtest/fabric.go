@@ -1,5 +1,3 @@
-// Package nomadtest runs servers in memory, for tests inside a
-// testing/synctest bubble.
 package nomadtest
 
 import (
