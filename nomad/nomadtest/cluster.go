@@ -130,7 +130,13 @@ func (c *Cluster) close() {
 		}
 	}
 	c.Fabric.Close()
+	// The clock of a bubble stands still once its root has returned, and
+	// libraries leave goroutines behind that wait for their last time-out.
+	time.Sleep(lastTimeout)
 }
+
+// lastTimeout outlasts the probes of gossip and the calls of raft.
+const lastTimeout = 5 * time.Minute
 
 // leaderPatience is how long, in fake time, a cluster may take to elect.
 const leaderPatience = 2 * time.Minute
