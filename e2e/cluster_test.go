@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +30,9 @@ type agent struct {
 	out             *output
 	*process
 	api *api.Client
+
+	quickOnce sync.Once
+	quickAPI  *api.Client
 }
 
 // settings is the configuration file of an agent.
@@ -279,4 +283,18 @@ next:
 		out = append(out, a)
 	}
 	return out
+}
+
+// quickPut is put for callers that turn to another server soon.
+func (a *agent) quickPut(path, value string) error {
+	v := api.NewVariable(path)
+	v.Items = api.VariableItems{"v": value}
+	_, _, err := a.quick().Variables().Update(v, nil)
+	return err
+}
+
+// quick returns a client that gives up after a second.
+func (a *agent) quick() *api.Client {
+	a.quickOnce.Do(func() { a.quickAPI = a.client(time.Second) })
+	return a.quickAPI
 }
