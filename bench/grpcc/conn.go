@@ -88,6 +88,13 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Err returns why the connection ended, nil while it lives.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
 // Call sends one message to method, such as "/etcdserverpb.KV/Put", and returns
 // the reply. It blocks until the reply is there, the timeout is over or the
 // connection ends.
