@@ -73,11 +73,12 @@ func (pe *peer) leastLoaded() *conn {
 
 // wantsMoreLocked reports whether even the least loaded connection has enough to do.
 func (p *Pool) wantsMoreLocked(pe *peer, least *conn) bool {
+	full := max(1, p.cfg.Limits.MaxInFlight/2)
 	switch n := len(pe.conns); {
 	case n < p.cfg.ConnsPerAddr:
-		return least.calls >= min(loadedCalls, p.cfg.Limits.MaxInFlight)
+		return least.calls >= min(loadedCalls, full)
 	case n < p.cfg.MaxConnsPerAddr:
-		return least.calls >= max(1, p.cfg.Limits.MaxInFlight/2)
+		return least.calls >= full
 	}
 	return false
 }
