@@ -1,15 +1,15 @@
 package nomad
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
-	"maps"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/keyring"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -24,10 +24,14 @@ func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesAppl
 		return err
 	}
 	reply.Op = req.Op
-	if done, err := c.unchanged(&req, reply); done || err != nil {
-		return err
+	var plain []byte
+	if len(req.Var.Items) > 0 {
+		plain = structs.AppendItems(make([]byte, 0, 2*req.Var.Items.Size()+64), req.Var.Items)
 	}
-	entry, err := s.sealVariable(ctx, &req)
+	if c.unchanged(&req, plain, reply) {
+		return nil
+	}
+	entry, err := s.sealVariable(ctx, &req, plain)
 	if err != nil {
 		return err
 	}
@@ -73,45 +77,42 @@ func (s *Server) checkVariable(r *structs.VariablesApplyRequest) error {
 }
 
 // unchanged answers a write that would store what is stored already, without a
-// new index.
-func (c *leaderCall) unchanged(r *structs.VariablesApplyRequest, reply *structs.VariablesApplyResponse) (bool, error) {
+// new index. A stored variable that cannot be read is as good as a different one.
+func (c *leaderCall) unchanged(r *structs.VariablesApplyRequest, plain []byte, reply *structs.VariablesApplyResponse) bool {
 	if r.Op != structs.VarOpSet && r.Op != structs.VarOpCAS {
-		return false, nil
+		return false
 	}
 	row := c.srv.state.Snapshot().Variable(nil, r.Var.Namespace, r.Var.Path)
 	switch {
-	case row == nil, row.LockID() != r.Var.LockID():
-		return false, nil
+	case row == nil, row.LockID() != r.Var.LockID(), len(row.Data) != len(plain)+keyring.Overhead:
+		return false
 	case r.Op == structs.VarOpCAS && r.Var.ModifyIndex != row.ModifyIndex:
-		return false, nil
+		return false
 	}
-	items, err := c.srv.openItems(row)
-	if err != nil || !maps.Equal(items, r.Var.Items) {
-		return false, nil // unreadable is as good as different: the write replaces it
+	stored, err := c.srv.keyring.Open(nil, row.Data, row.KeyID)
+	if err != nil || !bytes.Equal(stored, plain) {
+		return false
 	}
 	reply.Result = structs.VarOpResultOk
 	reply.Index = row.ModifyIndex
-	reply.Output = &structs.VariableDecrypted{VariableMetadata: *shownMetadata(c.acl, &row.VariableMetadata, r.Var.LockID()), Items: items}
-	return true, nil
+	reply.Output = &structs.VariableDecrypted{VariableMetadata: *shownMetadata(c.acl, &row.VariableMetadata, r.Var.LockID()), Items: r.Var.Items}
+	return true
 }
 
 // keyringTimeout bounds the wait of a write for the first root key of a new cluster.
 const keyringTimeout = 10 * time.Second
 
 // sealVariable returns the entry for the log, with the items encrypted.
-func (s *Server) sealVariable(ctx context.Context, r *structs.VariablesApplyRequest) (*structs.VarApplyStateRequest, error) {
+func (s *Server) sealVariable(ctx context.Context, r *structs.VariablesApplyRequest, plain []byte) (*structs.VarApplyStateRequest, error) {
 	entry := &structs.VarApplyStateRequest{Op: r.Op, Var: &structs.VariableEncrypted{VariableMetadata: r.Var.VariableMetadata}}
 	entry.Var.ModifyTime = time.Now().UnixNano()
-	if len(r.Var.Items) == 0 {
+	if plain == nil {
 		return entry, nil
-	}
-	plain, err := json.Marshal(r.Var.Items)
-	if err != nil {
-		return nil, errs.Wrap(errs.Internal, "the items could not be encoded", err)
 	}
 	if err := s.waitKeyring(ctx); err != nil {
 		return nil, err
 	}
+	var err error
 	entry.Var.Data, entry.Var.KeyID, err = s.keyring.Seal(nil, plain)
 	return entry, err
 }
@@ -143,11 +144,7 @@ func (s *Server) openItems(row *structs.VariableEncrypted) (structs.VariableItem
 	if err != nil {
 		return nil, err
 	}
-	var items structs.VariableItems
-	if err := json.Unmarshal(plain, &items); err != nil {
-		return nil, errs.Wrap(errs.Internal, "the stored items are damaged", err)
-	}
-	return items, nil
+	return structs.ParseItems(plain)
 }
 
 // fillConflict shows the caller what stood in the way, as far as it may read it.
