@@ -3,9 +3,11 @@
 // msgpack as hashicorp/go-msgpack writes it: structs are maps keyed by field
 // name, embedded structs are flattened, text and bytes share the raw type, a
 // duration is an integer of nanoseconds and a time.Time is its binary form.
+// The entries of every map are sorted by key, so equal values give equal bytes.
 //
 // Types on a hot path implement Appender and Parser by hand; everything else
-// goes through reflection. Both must give the same bytes.
+// goes through reflection. Both must give the same bytes: fields sorted by name
+// (a codec or else a json tag renames them and its omitempty leaves them out).
 package msgp
 
 import (
@@ -33,6 +35,7 @@ var handle = newHandle()
 func newHandle() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{}
 	h.RawToString = true
+	h.Canonical = true
 	h.MapType = reflect.TypeOf(map[string]any(nil))
 	h.TimeNotBuiltin = true
 	return h
@@ -76,8 +79,14 @@ func isNilPointer(v any) bool {
 func Marshal(v any) ([]byte, error) { return Append(nil, v) }
 
 // Unmarshal decodes the single value in b into v, a non-nil pointer. Fields
-// that v lacks are skipped.
+// that v lacks are skipped. A value that would take far more memory decoded
+// than encoded is refused.
 func Unmarshal(b []byte, v any) error {
+	if len(b) > cheapSize {
+		if err := weigh(b); err != nil {
+			return err
+		}
+	}
 	if p, ok := v.(Parser); ok {
 		r := Reader{buf: b}
 		if err := p.ParseMsgpack(&r); err != nil {

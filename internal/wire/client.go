@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -267,7 +268,7 @@ func (c *Client) read() error {
 		}
 		r, err := parseResponse(head)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errGarbage, err)
 		}
 		if r.ext && !c.ext.Load() {
 			c.ext.Store(true)
