@@ -181,6 +181,9 @@ func TestAppendReflective(t *testing.T) {
 	if got, err := Append([]byte("p"), map[string]any{"t": odd}); err == nil || string(got) != "p" {
 		t.Errorf("a time without a binary form: %x, %v", got, err)
 	}
+	if got, err := Append([]byte("p"), odd); err == nil || string(got) != "p" {
+		t.Errorf("the same alone: %x, %v", got, err)
+	}
 	if got := NewReader(AppendTime(nil, odd)).Time(); !got.Equal(odd) {
 		t.Errorf("the same by hand: %v", got)
 	}

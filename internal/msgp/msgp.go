@@ -11,6 +11,7 @@
 package msgp
 
 import (
+	"fmt"
 	"reflect"
 	"sync"
 
@@ -63,7 +64,10 @@ func Append(b []byte, v any) ([]byte, error) {
 		return b, err // the encoder is dropped: its state is unknown
 	}
 	encoders.Put(e)
-	if n := len(b); len(tail) > 0 && cap(b) > n && &b[:n+1][n] == &tail[0] {
+	if len(tail) == 0 { // the codec does so for a bare time without a binary form
+		return b, fmt.Errorf("msgpack: %T has no encoding", v)
+	}
+	if n := len(b); cap(b) > n && &b[:n+1][n] == &tail[0] {
 		return b[:n+len(tail)], nil // it fitted behind b
 	}
 	return append(b, tail...), nil
