@@ -73,6 +73,12 @@ func Append(b []byte, v any) ([]byte, error) {
 	return append(b, tail...), nil
 }
 
+// nothing is what a decoder in the pool reads.
+var nothing = []byte{codeNil}
+
+// decoders keeps reflective decoders for the same reason.
+var decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nothing, handle) }}
+
 // isNilPointer reports whether v holds a nil pointer, which encodes as nil.
 func isNilPointer(v any) bool {
 	rv := reflect.ValueOf(v)
@@ -86,6 +92,9 @@ func Marshal(v any) ([]byte, error) { return Append(nil, v) }
 // that v lacks are skipped. A value that would take far more memory decoded
 // than encoded is refused.
 func Unmarshal(b []byte, v any) error {
+	if len(b) == 0 {
+		return ErrShort
+	}
 	if len(b) > cheapSize {
 		if err := weigh(b); err != nil {
 			return err
@@ -98,5 +107,12 @@ func Unmarshal(b []byte, v any) error {
 		}
 		return r.err
 	}
-	return codec.NewDecoderBytes(b, handle).Decode(v)
+	d := decoders.Get().(*codec.Decoder)
+	d.ResetBytes(b)
+	if err := d.Decode(v); err != nil {
+		return err // the decoder is dropped: its state is unknown
+	}
+	d.ResetBytes(nothing) // lets go of b
+	decoders.Put(d)
+	return nil
 }

@@ -50,7 +50,9 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn, id *Identity) {
 	if c.broken != nil {
 		err = c.broken
 	}
-	s.logEnd(id, err)
+	if ctx.Err() == nil {
+		s.logEnd(id, err)
+	}
 }
 
 // logEnd writes the one line about a connection that did not end in order.
