@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -34,10 +35,6 @@ type Client struct {
 	seq  uint64
 	open map[uint64]*pending
 	err  error // why the connection ended; nil while it lives
-
-	// pendings belongs to the client, not to the process, so that channels never
-	// cross from one testing/synctest bubble to another.
-	pendings sync.Pool
 }
 
 // pending is a call that waits for its answer.
@@ -59,9 +56,7 @@ func NewClient(conn net.Conn, limits Limits) *Client {
 		out:  newOutbox(conn, limits.WriteTimeout),
 		done: make(chan struct{}),
 		open: make(map[uint64]*pending),
-		seq:  0,
 	}
-	c.pendings.New = func() any { return &pending{ready: make(chan struct{}, 1)} }
 	c.ended.Add(2)
 	go func() {
 		defer c.ended.Done()
@@ -106,12 +101,10 @@ func (c *Client) Call(ctx context.Context, method string, args, reply any, opts 
 	if err != nil {
 		return err
 	}
-	p := c.pendings.Get().(*pending)
-	*p = pending{ready: p.ready}
+	p := &pending{ready: make(chan struct{}, 1)}
 	_, p.whole = reply.(*Raw)
 	seq, err := c.register(p)
 	if err != nil {
-		c.pendings.Put(p)
 		return err
 	}
 	b := newBuffer()
@@ -123,12 +116,11 @@ func (c *Client) Call(ctx context.Context, method string, args, reply any, opts 
 		err = errs.Newf(errs.TooLarge, "the argument of %s exceeds %d bytes: send less at once", method, c.limits.MaxMessage)
 	}
 	if err != nil {
-		c.abandon(seq, p)
+		c.remove(seq)
 		return err
 	}
-	sent := c.out.put(ctx.Done(), b, &p.ticket)
-	if !sent && ctx.Err() == nil {
-		return c.refused(seq, p)
+	if !c.out.put(ctx.Done(), b, &p.ticket) && ctx.Err() == nil {
+		return c.refused(seq)
 	}
 	return c.await(ctx, method, seq, p, reply)
 }
@@ -177,19 +169,9 @@ func lost(executed errs.Executed, cause error) error {
 	return errs.Lost(executed, "the connection was lost before the answer came: the call may have run", cause)
 }
 
-// abandon forgets a call that nobody waits for any more. If its answer is just
-// being delivered, that is taken and dropped. p must not be used afterwards.
-func (c *Client) abandon(seq uint64, p *pending) {
-	if !c.remove(seq) {
-		<-p.ready
-	}
-	p.body.release()
-	c.pendings.Put(p)
-}
-
 // refused ends a call that the outbox did not take because the connection ended.
-func (c *Client) refused(seq uint64, p *pending) error {
-	c.abandon(seq, p)
+func (c *Client) refused(seq uint64) error {
+	c.remove(seq)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cause := c.err
@@ -215,7 +197,6 @@ func (c *Client) await(ctx context.Context, method string, seq uint64, p *pendin
 	case <-ctx.Done():
 		if c.remove(seq) {
 			c.sendCancel(seq)
-			c.pendings.Put(p)
 			return late(ctx, method)
 		}
 		<-p.ready // the answer came at the same time
@@ -225,8 +206,6 @@ func (c *Client) await(ctx context.Context, method string, seq uint64, p *pendin
 		err = p.decode(method, reply)
 	}
 	p.body.release()
-	p.body, p.err = nil, nil
-	c.pendings.Put(p)
 	return err
 }
 
@@ -270,7 +249,7 @@ func (c *Client) read() error {
 		}
 		r, err := parseResponse(head)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errGarbage, err)
 		}
 		if r.ext && !c.ext.Load() {
 			c.ext.Store(true)
@@ -285,12 +264,9 @@ func (c *Client) read() error {
 func (c *Client) body(r response) error {
 	c.mu.Lock()
 	p := c.open[r.seq]
-	whole := p != nil && p.whole // p itself may be reused as soon as mu is free
 	c.mu.Unlock()
-	var body *buffer
-	if whole {
-		body = new(buffer)
-	} else {
+	body := new(buffer) // for the caller to keep
+	if p == nil || !p.whole {
 		body = newBuffer()
 	}
 	var skipped bool
