@@ -11,10 +11,13 @@ import (
 )
 
 // readBuffer is the size of a connection's read buffer; large values bypass it.
-const readBuffer = 8 << 10
+const readBuffer = 4 << 10
 
-// errGarbage is what a peer gets away with once: its connection is closed.
-var errGarbage = errors.New("not a message of this protocol")
+// The faults after which a connection cannot go on.
+var (
+	errGarbage = errors.New("not a message of this protocol")
+	errOverrun = errors.New("message exceeds the size limit")
+)
 
 // inbox reads the values of a connection. The time limit of a phase starts with
 // the first read that has to wait for the peer.
@@ -76,6 +79,16 @@ func (in *inbox) header(dst []byte) ([]byte, error) {
 	}
 	dst, _, err = msgp.ReadValue(in.br, dst, maxHeader)
 	return dst, err
+}
+
+// isGarbage tells a peer that broke the protocol from a connection that broke.
+func isGarbage(err error) bool {
+	for _, g := range []error{errGarbage, errOverrun, msgp.ErrFormat, msgp.ErrDepth, msgp.ErrTooLarge} {
+		if errors.Is(err, g) {
+			return true
+		}
+	}
+	return false
 }
 
 func isTimeout(err error) bool {
