@@ -163,6 +163,6 @@ func (m *Mux) dispatch(ctx context.Context, c *trackedConn, conn net.Conn, info 
 }
 
 func (m *Mux) refuse(conn net.Conn, why Reason, info Info, err error) {
-	conn.Close()
 	m.refused(why, info, err)
+	conn.Close()
 }

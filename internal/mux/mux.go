@@ -59,6 +59,8 @@ type Config struct {
 	MaxConns int
 	// MaxStreams bounds the open streams of one session.
 	MaxStreams int
+	// MaxStreamsTotal bounds the open streams of all sessions, 0 for no bound.
+	MaxStreamsTotal int
 	// TLS serves first byte 4, nil refuses it.
 	TLS *tls.Config
 	// RequireTLS refuses every protocol outside of TLS.

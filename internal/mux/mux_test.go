@@ -1,11 +1,14 @@
 package mux
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -270,6 +273,63 @@ func TestStreamLimit(t *testing.T) {
 	case <-s.Done():
 	case <-time.After(20 * time.Second):
 		t.Fatal("a session that piles up streams is kept")
+	}
+}
+
+func TestTotalStreamLimit(t *testing.T) {
+	addr := serve(t, New(Config{MaxStreamsTotal: 2}))
+	a, b := newClient(t, dial(t, addr, 6)), newClient(t, dial(t, addr, 6))
+	first := open(t, a, 1)
+	mustAnswer(t, first, "rpc", "x")
+	mustAnswer(t, open(t, b, 1), "rpc", "x")
+	mustClose(t, open(t, b, 1))
+	first.Close()
+	for { // until the server has seen it
+		st := open(t, b, append([]byte{1}, "y"...)...)
+		if _, err := io.ReadFull(st, make([]byte, 5)); err == nil {
+			break
+		}
+		st.Close()
+	}
+}
+
+func TestPingFloodEndsTheSession(t *testing.T) {
+	addr := serve(t, New(Config{}))
+	conn := dial(t, addr, 6)
+	ping := []byte{0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9}
+	data := []byte{0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 13, 1, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9}
+	conn.Write(append(ping, data...)) // pings within data are none
+	reply := make([]byte, 12)
+	if _, err := io.ReadFull(conn, reply); err != nil {
+		t.Fatalf("a single ping was not answered: %v", err)
+	}
+	for range pingBurst + pingRate*20 {
+		if _, err := conn.Write(ping); err != nil {
+			break
+		}
+	}
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a flood of pings is served")
+	}
+}
+
+func TestPingsAreCountedWhereverReadsSplitThem(t *testing.T) {
+	ping := []byte{0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9}
+	data := append([]byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 12}, ping...)
+	var frames []byte
+	for range pingBurst {
+		frames = append(append(frames, ping...), data...)
+	}
+	for _, size := range []int{1, 5, 12, 13, len(frames)} {
+		g := &guardedConn{}
+		for chunk := range slices.Chunk(frames, size) {
+			if !g.scan(chunk) {
+				t.Fatalf("size %d: refused within the burst", size)
+			}
+		}
+		if g.scan(append(slices.Clone(ping), ping...)) && g.scan(bytes.Repeat(ping, pingRate*20)) {
+			t.Errorf("size %d: pings were missed", size)
+		}
 	}
 }
 

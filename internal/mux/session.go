@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -29,7 +30,7 @@ type Session interface {
 // are what existing node agents use: 30 s between keep-alives, 10 s for a
 // write, 256 streams waiting to be accepted.
 type SessionConfig struct {
-	// Logger may be nil.
+	// Logger is told what yamux says, for debugging; it may be nil.
 	Logger hclog.Logger
 	// KeepAlive is the pause between two pings.
 	KeepAlive time.Duration
@@ -45,12 +46,8 @@ type SessionConfig struct {
 
 func (c SessionConfig) yamux() *yamux.Config {
 	y := yamux.DefaultConfig()
-	logger := c.Logger
-	if logger == nil {
-		logger = hclog.NewNullLogger()
-	}
 	y.LogOutput = nil
-	y.Logger = logger.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true})
+	y.Logger = &quietLog{log: c.Logger}
 	if c.KeepAlive > 0 {
 		y.KeepAliveInterval = c.KeepAlive
 	}
@@ -68,13 +65,13 @@ func (c SessionConfig) yamux() *yamux.Config {
 
 // Server returns the accepting side of a session over conn, which it owns.
 func Server(conn net.Conn, cfg SessionConfig) (Session, error) {
-	return asSession(newSession(yamux.Server(conn, cfg.yamux())))
+	return asSession(newSession(yamux.Server, conn, cfg))
 }
 
 // Client returns the dialing side of a session over conn, which it owns. The
 // protocol byte must have been written to conn before.
 func Client(conn net.Conn, cfg SessionConfig) (Session, error) {
-	return asSession(newSession(yamux.Client(conn, cfg.yamux())))
+	return asSession(newSession(yamux.Client, conn, cfg))
 }
 
 // asSession keeps a nil *session from becoming a Session that is not nil.
@@ -92,7 +89,9 @@ type session struct {
 	opening chan struct{}
 }
 
-func newSession(y *yamux.Session, err error) (*session, error) {
+// newSession starts a session with yamux.Server or yamux.Client.
+func newSession(start func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error), conn net.Conn, cfg SessionConfig) (*session, error) {
+	y, err := start(&guardedConn{Conn: conn}, cfg.yamux())
 	if err != nil {
 		return nil, fmt.Errorf("start session: %w", err)
 	}

@@ -11,7 +11,7 @@ import (
 
 // serveSession is the handler of the two multiplex protocols.
 func (m *Mux) serveSession(ctx context.Context, conn net.Conn, info Info) {
-	sess, err := newSession(yamux.Server(conn, m.cfg.Session.yamux()))
+	sess, err := newSession(yamux.Server, conn, m.cfg.Session)
 	if err != nil {
 		m.log.Error("session not started", "remote", info.Remote, "error", err)
 		conn.Close()
@@ -55,7 +55,11 @@ func (m *Mux) admitStream(ctx context.Context, sess *session, st net.Conn, info 
 		}
 		return
 	}
-	m.counters.openStreams.Add(1)
+	if all := m.counters.openStreams.Add(1); m.cfg.MaxStreamsTotal > 0 && all > int64(m.cfg.MaxStreamsTotal) {
+		m.counters.openStreams.Add(-1)
+		m.refuse(st, RefusedStreams, info, nil)
+		return
+	}
 	counted := &countedStream{Conn: st, mux: m}
 	m.wg.Add(1)
 	go func() {

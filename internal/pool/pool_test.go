@@ -122,6 +122,13 @@ func inPool(t *testing.T, cfg Config, f func(t *testing.T, p *Pool, s *server)) 
 
 const addr = "10.0.0.1:4647"
 
+// known returns how many addresses the pool holds connections to.
+func known(p *Pool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.peers)
+}
+
 func echo(t *testing.T, p *Pool, ctx context.Context) error {
 	t.Helper()
 	var got string
@@ -262,7 +269,7 @@ func TestDeadConnectionsAreReplaced(t *testing.T) {
 			t.Errorf("call in flight got %v", err)
 		}
 		synctest.Wait()
-		if n := len(p.peers); n != 0 {
+		if n := known(p); n != 0 {
 			t.Errorf("%d addresses are kept without a connection", n)
 		}
 		if err := echo(t, p, t.Context()); err != nil {
@@ -301,7 +308,7 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		long := block(p, t.Context(), 1)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if dials, _ := s.count(""); dials != 1 || len(p.peers) != 1 {
+		if dials, _ := s.count(""); dials != 1 || known(p) != 1 {
 			t.Error("a connection with a call in flight was closed")
 		}
 		close(s.release)
@@ -314,12 +321,12 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		}
 		time.Sleep(50 * time.Second)
 		synctest.Wait()
-		if len(p.peers) != 1 {
+		if known(p) != 1 {
 			t.Error("a connection used within the time was closed")
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(p.peers) != 0 {
+		if known(p) != 0 {
 			t.Error("an idle connection was kept")
 		}
 		if _, err := s.conns[0].Write([]byte("x")); err == nil {

@@ -81,11 +81,20 @@ func ParseMember(m serf.Member) (Server, bool) {
 	if host == "" && m.Addr != nil {
 		host = m.Addr.String()
 	}
-	if !p.ok || host == "" {
+	if !p.ok || !plausibleHost(host) {
 		return Server{}, false
 	}
 	s.Addr = net.JoinHostPort(host, strconv.Itoa(port))
 	return s, true
+}
+
+// plausibleHost reports whether host may be an IP address or a host name, so
+// that it can be dialed and logged.
+func plausibleHost(host string) bool {
+	outside := func(c rune) bool {
+		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune(".-_:%", c)
+	}
+	return host != "" && strings.IndexFunc(host, outside) < 0
 }
 
 // maxTagNumber bounds the numbers of tags, far above any that make sense.
