@@ -22,6 +22,7 @@ type voter struct {
 	trans *Transport
 	term  atomic.Uint64
 	beats atomic.Int64
+	sulks atomic.Bool // answers without success in the same term
 	mu    sync.Mutex
 	held  chan struct{} // nil when not held
 	down  atomic.Bool
@@ -47,6 +48,7 @@ func (v *voter) answer(rpc raft.RPC) {
 	ok := req.Term >= term
 	if ok {
 		term = req.Term
+		ok = !v.sulks.Load()
 	}
 	v.beats.Add(1)
 	v.mu.Lock()
@@ -145,6 +147,7 @@ func TestConfirmIgnoresAnswersToOlderHeartbeats(t *testing.T) {
 		read := make(chan error, 1)
 		go func() { read <- leader.Confirm(t.Context(), 5, servers) }()
 		synctest.Wait()
+		began := time.Now()
 		first()
 		second()
 		if err := <-older; err != nil {
@@ -155,6 +158,9 @@ func TestConfirmIgnoresAnswersToOlderHeartbeats(t *testing.T) {
 		}
 		if err := leader.Confirm(t.Context(), 5, servers); !errors.Is(err, errs.NoLeader) {
 			t.Errorf("a later question: %v, want no leader", err)
+		}
+		if d := time.Since(began); d != 0 {
+			t.Errorf("the end of the term took %s to show", d)
 		}
 		if err := leader.Confirm(t.Context(), 7, servers); err != nil {
 			t.Errorf("elected again in term 7: %v", err)
@@ -210,6 +216,20 @@ func TestConfirmIsNotDelayedByADeadVoter(t *testing.T) {
 		synctest.Wait()
 		if got := voters[0].beats.Load(); got > 1 {
 			t.Errorf("the silent voter was sent %d heartbeats before it answered one", got)
+		}
+	})
+}
+
+func TestConfirmWantsSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leader, voters, servers := scripted(t, 2, nil)
+		voters[0].sulks.Store(true)
+		voters[1].sulks.Store(true)
+		if err := leader.Confirm(t.Context(), 5, servers); !errors.Is(err, errs.NoLeader) {
+			t.Errorf("got %v, want no leader", err)
+		}
+		if got := voters[0].beats.Load(); got > 20 {
+			t.Errorf("%d heartbeats within a second to a voter that refuses them", got)
 		}
 	})
 }
