@@ -1,8 +1,10 @@
 package nomad
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -169,11 +171,43 @@ func (s *raftStores) openWAL(cfg *Config, logger hclog.Logger) (raft.LogStore, e
 }
 
 func loadWAL(dir string, segmentSize int, logger hclog.Logger) (log *wal.WAL, err error) {
+	if err := checkSegments(dir); err != nil {
+		return nil, err
+	}
 	err = shielded(func() (err error) {
 		log, err = wal.Open(dir, wal.WithLogger(logger.Named("wal")), wal.WithSegmentSize(segmentSize))
 		return err
 	})
 	return log, err
+}
+
+// walMagic starts every segment of raft-wal's file format, which is frozen.
+var walMagic = []byte{0x0d, 0x6b, 0xeb, 0x58}
+
+// checkSegments fails if a segment starts with neither the magic nor zeros, as one
+// does that was created and never written. The library takes a newest segment
+// with a damaged start for empty and would forget its entries.
+func checkSegments(dir string) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		head := make([]byte, len(walMagic))
+		n, err := io.ReadFull(f, head)
+		f.Close()
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return err
+		}
+		if n == len(head) && !bytes.Equal(head, walMagic) && !bytes.Equal(head, make([]byte, n)) {
+			return fmt.Errorf("segment %s has a damaged header", filepath.Base(path))
+		}
+	}
+	return nil
 }
 
 // refuseWAL fails if there is a write-ahead log with entries.
