@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -25,12 +26,15 @@ type Response struct {
 	Body []byte
 }
 
-// Client is one kept-alive connection. It is not safe for concurrent use.
+// Client is one kept-alive connection. It is not safe for concurrent use, but
+// for Interrupt.
 type Client struct {
 	// Timeout bounds one request, 0 for no bound.
 	Timeout time.Duration
 
 	addr string
+	mu   sync.Mutex // guards changes of conn, and gone
+	gone bool
 	conn net.Conn // nil until the next request dials
 	r    *bufio.Reader
 	out  []byte
@@ -47,10 +51,12 @@ func New(addr string, timeout time.Duration) *Client {
 func (c *Client) Do(method, target string, body []byte) (Response, error) {
 	if c.conn == nil {
 		conn, err := net.DialTimeout("tcp", c.addr, 5*time.Second)
+		if err == nil {
+			err = c.set(conn)
+		}
 		if err != nil {
 			return Response{}, err
 		}
-		c.conn = conn
 		if c.r == nil {
 			c.r = bufio.NewReaderSize(nil, 1<<10)
 		}
@@ -65,12 +71,36 @@ func (c *Client) Do(method, target string, body []byte) (Response, error) {
 
 // Close closes the connection; the client may be used again.
 func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.conn == nil {
 		return nil
 	}
 	err := c.conn.Close()
 	c.conn = nil
 	return err
+}
+
+// Interrupt ends the request under way and refuses all further ones.
+func (c *Client) Interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+	if c.conn != nil {
+		c.conn.Close()
+	}
+}
+
+// set takes conn into use.
+func (c *Client) set(conn net.Conn) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		conn.Close()
+		return net.ErrClosed
+	}
+	c.conn = conn
+	return nil
 }
 
 func (c *Client) roundTrip(method, target string, body []byte) (resp Response, keep bool, err error) {
