@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -45,7 +46,11 @@ func (s *Server) setupGossip(logger hclog.Logger) error {
 	conf.EnableNameConflictResolution = false
 	conf.Merge = &clusterGuard{s}
 	if s.config.DataDir != "" {
-		conf.SnapshotPath = filepath.Join(s.config.DataDir, "serf", "local.snapshot")
+		dir := filepath.Join(s.config.DataDir, "serf")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return errs.Newf(errs.Invalid, "cannot create the gossip directory: %w", err)
+		}
+		conf.SnapshotPath = filepath.Join(dir, "local.snapshot")
 	}
 	if err := s.memberlistConfig(conf, logger); err != nil {
 		return err

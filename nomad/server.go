@@ -229,15 +229,24 @@ func (s *Server) transferLeadership() {
 // started. It is safe to call more than once.
 func (s *Server) Shutdown() error {
 	var err error
+	s.stopOnce.Do(func() {
+		if s.raft != nil {
+			s.transferLeadership()
+		}
+		err = s.shutdown()
+	})
+	return err
+}
+
+// Abort stops the server without handing anything over, as a crash would.
+func (s *Server) Abort() error {
+	var err error
 	s.stopOnce.Do(func() { err = s.shutdown() })
 	return err
 }
 
 func (s *Server) shutdown() error {
 	var all []error
-	if s.raft != nil {
-		s.transferLeadership()
-	}
 	if s.serf != nil {
 		all = append(all, s.serf.Shutdown())
 	}

@@ -74,7 +74,9 @@ func writeFileSync(path string, data []byte) error {
 }
 
 func (s *Server) setupRaft(logger hclog.Logger) (err error) {
-	if s.stores, err = openRaftStores(s.config, logger.Named("raft")); err != nil {
+	if st := s.config.Raft.Stores; st != nil {
+		s.stores = &raftStores{Log: st.Log, Stable: st.Stable, Snapshots: st.Snapshots}
+	} else if s.stores, err = openRaftStores(s.config, logger.Named("raft")); err != nil {
 		return err
 	}
 	s.transport = raftnet.New(raftnet.Config{
@@ -90,7 +92,7 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 	if err := s.bootstrapSingle(conf); err != nil {
 		return err
 	}
-	s.raft, err = raft.NewRaft(conf, s.fsm, s.stores.log, s.stores.stable, s.stores.snapshots, s.transport)
+	s.raft, err = raft.NewRaft(conf, s.fsm, s.stores.Log, s.stores.Stable, s.stores.Snapshots, s.transport)
 	if err != nil {
 		return errs.Newf(errs.Internal, "cannot start raft from the data directory: %w", err)
 	}
@@ -143,12 +145,12 @@ func (s *Server) bootstrapSingle(conf *raft.Config) error {
 	if s.config.BootstrapExpect != 1 {
 		return nil
 	}
-	exists, err := raft.HasExistingState(s.stores.log, s.stores.stable, s.stores.snapshots)
+	exists, err := raft.HasExistingState(s.stores.Log, s.stores.Stable, s.stores.Snapshots)
 	if err != nil || exists {
 		return err
 	}
 	self := raft.Server{ID: conf.LocalID, Address: s.transport.LocalAddr(), Suffrage: raft.Voter}
-	return raft.BootstrapCluster(conf, s.stores.log, s.stores.stable, s.stores.snapshots, s.transport,
+	return raft.BootstrapCluster(conf, s.stores.Log, s.stores.Stable, s.stores.Snapshots, s.transport,
 		raft.Configuration{Servers: []raft.Server{self}})
 }
 

@@ -143,7 +143,8 @@ func (c *confirmer) sealLocked() {
 }
 
 // setPeersLocked makes the goroutines match the newest voters. One that is not
-// among them goes when no older round asks it. The caller holds mu.
+// among them goes when no older round asks it; one that is new answers none but the
+// newest round, lest a voter that went and came back counts twice. The caller holds mu.
 func (c *confirmer) setPeersLocked() {
 	for _, p := range c.peers {
 		p.addr = ""
@@ -154,7 +155,7 @@ func (c *confirmer) setPeersLocked() {
 		}
 		p := c.peers[s.ID]
 		if p == nil {
-			p = &confirmPeer{c: c, id: s.ID, wake: make(chan struct{}, 1)}
+			p = &confirmPeer{c: c, id: s.ID, wake: make(chan struct{}, 1), acked: c.ticket - 1}
 			c.peers[s.ID] = p
 			c.wg.Add(1)
 			go p.run()

@@ -77,7 +77,7 @@ func (d *decoder) header() raft.RPCHeader {
 
 func (d *decoder) finish() error {
 	if d.bad {
-		return fmt.Errorf("%w: truncated body", errMalformed)
+		return fmt.Errorf("%w: truncated or inconsistent body", errMalformed)
 	}
 	if len(d.b) > 0 {
 		return fmt.Errorf("%w: %d bytes after the body", errMalformed, len(d.b))
@@ -113,11 +113,36 @@ func decodeRequest(k kind, body []byte) (any, error) {
 }
 
 func (d *decoder) appendRequest() *raft.AppendEntriesRequest {
-	return &raft.AppendEntriesRequest{
+	r := &raft.AppendEntriesRequest{
 		RPCHeader: d.header(), Term: d.u64(), Leader: d.bytes(),
 		PrevLogEntry: d.u64(), PrevLogTerm: d.u64(), LeaderCommitIndex: d.u64(),
 		Entries: d.entries(),
 	}
+	for i, l := range r.Entries {
+		d.bad = d.bad || !sound(l) || l.Index != r.PrevLogEntry+1+uint64(i)
+	}
+	return r
+}
+
+// sound reports whether the library survives the entry: it panics on types it
+// does not know and on configurations it cannot decode.
+func sound(l *raft.Log) bool {
+	switch l.Type {
+	case raft.LogConfiguration:
+		return soundConfiguration(l.Data)
+	default:
+		return l.Type < raft.LogConfiguration
+	}
+}
+
+func soundConfiguration(b []byte) (ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	raft.DecodeConfiguration(b)
+	return true
 }
 
 // entries allocates all entries at once; the count is checked against what is
@@ -149,7 +174,7 @@ func (d *decoder) snapshotRequest() *raft.InstallSnapshotRequest {
 		Leader: d.bytes(), LastLogIndex: d.u64(), LastLogTerm: d.u64(), Peers: d.bytes(),
 		Configuration: d.bytes(), ConfigurationIndex: d.u64(), Size: int64(d.u64()),
 	}
-	d.bad = d.bad || r.Size < 0
+	d.bad = d.bad || r.Size < 0 || (r.SnapshotVersion > 0 && !soundConfiguration(r.Configuration))
 	return r
 }
 

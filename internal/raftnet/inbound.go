@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ type serveConn struct {
 	quick   chan raft.RPCResponse
 	out     []byte // belongs to whoever may write
 	queue   chan queued
+	writer  sync.WaitGroup
 	// unwritten counts what was queued and is not written. Only the reader adds;
 	// while it is 0 the reader may write itself.
 	unwritten atomic.Int32
@@ -47,7 +49,9 @@ type queued struct {
 func (t *Transport) HandleConn(ctx context.Context, conn net.Conn) {
 	ctx, fail := context.WithCancelCause(ctx)
 	stopConn := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stopConn()
 	stopTransport := context.AfterFunc(t.ctx, func() { fail(errClosed) })
+	defer stopTransport()
 	s := &serveConn{
 		t: t, ctx: ctx, fail: fail, conn: conn,
 		r:       bufio.NewReaderSize(conn, 16<<10),
@@ -55,25 +59,20 @@ func (t *Transport) HandleConn(ctx context.Context, conn net.Conn) {
 		idle:    t.cfg.IdleTimeout,
 		quick:   make(chan raft.RPCResponse, 1),
 	}
-	err := s.serve()
-	fail(err)
-	stopTransport()
-	if stopConn() {
-		conn.Close()
-	}
-	t.logEnd(conn, err, context.Cause(ctx))
+	fail(s.serve())
+	conn.Close()
+	s.writer.Wait()
+	t.logEnd(conn, context.Cause(ctx))
 }
 
-// logEnd says why a connection ended unless it was asked to.
-func (t *Transport) logEnd(conn net.Conn, err, cause error) {
+// logEnd says why a connection ended if the peer is to blame.
+func (t *Transport) logEnd(conn net.Conn, err error) {
 	if errors.Is(err, errMalformed) {
 		t.stats.rejected.Add(1)
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
-		errors.Is(cause, context.Canceled) || errors.Is(cause, errClosed) {
+		t.logger.Warn("closed a raft connection", "remote", conn.RemoteAddr(), "error", err)
 		return
 	}
-	t.logger.Warn("closed a raft connection", "remote", conn.RemoteAddr(), "error", err)
+	t.logger.Trace("raft connection ended", "remote", conn.RemoteAddr(), "reason", err)
 }
 
 // serve reads requests until something ends the connection; the error says what.
@@ -204,7 +203,7 @@ func (s *serveConn) submit(k kind, cmd any, ae *raft.AppendEntriesRequest) error
 	}
 	if s.queue == nil {
 		s.queue = make(chan queued, s.t.cfg.MaxInFlight)
-		go s.answer(s.queue)
+		s.writer.Go(func() { s.answer(s.queue) })
 	}
 	s.unwritten.Add(1)
 	select {

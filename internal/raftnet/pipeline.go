@@ -86,6 +86,11 @@ func (p *pipeline) send(args *raft.AppendEntriesRequest, s sentPart) error {
 		return err
 	}
 	p.sent <- s // has room: a slot is held
+	select {
+	case <-p.broken:
+		s.future.complete(p.failure) // receive may be gone
+	default:
+	}
 	return nil
 }
 
@@ -184,6 +189,6 @@ func (f *appendFuture) Error() error {
 	return f.err
 }
 
-func (f *appendFuture) Start() time.Time                     { return f.start }
+func (f *appendFuture) Start() time.Time                      { return f.start }
 func (f *appendFuture) Request() *raft.AppendEntriesRequest   { return f.args }
 func (f *appendFuture) Response() *raft.AppendEntriesResponse { return f.resp }

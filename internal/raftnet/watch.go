@@ -17,7 +17,8 @@ const watchPause = time.Second
 type Watch struct {
 	// Leader returns the leader the local raft knows, "" for none.
 	Leader func() (raft.ServerAddress, raft.ServerID)
-	// Changed receives a value when Leader may answer differently.
+	// Changed receives a value when Leader may answer differently; with room for
+	// one, senders need not block.
 	Changed <-chan struct{}
 	// Stagger is the wait before standing for election; servers that return
 	// different times do not split the vote.
@@ -39,7 +40,7 @@ func (t *Transport) WatchLeader(ctx context.Context, w Watch) {
 	for ctx.Err() == nil {
 		addr, id := w.Leader()
 		if addr == "" || id == t.cfg.LocalID {
-			w.wait(ctx, 0)
+			w.wait(ctx, watchPause)
 			continue
 		}
 		same := func() bool {
@@ -55,41 +56,51 @@ func (t *Transport) WatchLeader(ctx context.Context, w Watch) {
 	}
 }
 
-// wait returns when the leader may have changed, ctx ends or d is over; d 0 is
-// without end.
+// wait returns when the leader may have changed, ctx ends or d is over.
 func (w *Watch) wait(ctx context.Context, d time.Duration) {
-	var over <-chan time.Time
-	if d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		over = timer.C
-	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case _, ok := <-w.Changed:
-		if !ok {
-			w.Changed = nil
-		}
-	case <-over:
+		w.ended(ok)
+	case <-timer.C:
 	}
 }
 
-// holdLeader keeps the connection while same holds. It returns true when the
-// connection broke and the redial was refused.
+// ended forgets a closed channel.
+func (w *Watch) ended(ok bool) {
+	if !ok {
+		w.Changed = nil
+	}
+}
+
+// holdLeader keeps a connection while same holds. It returns true when one broke
+// and the redial was refused. Connections that break at once, as those to a
+// process about to exit or behind a full limit, are redialed ever more slowly.
 func (t *Transport) holdLeader(ctx context.Context, w *Watch, addr raft.ServerAddress, same func() bool) bool {
 	c, err := t.dialWatch(ctx, addr)
-	for err == nil {
+	for pause := time.Duration(0); err == nil; {
+		began := time.Now()
 		if !t.awaitBreak(ctx, w, c, same) {
 			return false
 		}
-		c, err = t.dialWatch(ctx, addr)
-		if errors.Is(err, syscall.ECONNREFUSED) {
+		if time.Since(began) > watchPause {
+			pause = 0
+		}
+		if pause > 0 {
+			w.wait(ctx, pause)
+		}
+		pause = min(2*pause+time.Millisecond, watchPause)
+		if c, err = t.dialWatch(ctx, addr); errors.Is(err, syscall.ECONNREFUSED) {
 			return true
 		}
 	}
 	return false
 }
 
+// dialWatch connects. That the connection breaks while it says what it is for
+// shows when it is read.
 func (t *Transport) dialWatch(ctx context.Context, addr raft.ServerAddress) (*outConn, error) {
 	c, err := t.conns.dial(ctx, addr)
 	if err != nil {
@@ -97,10 +108,7 @@ func (t *Transport) dialWatch(ctx context.Context, addr raft.ServerAddress) (*ou
 	}
 	frame := beginFrame(nil, kindWatch)
 	endFrame(frame, 0)
-	if err := c.write(frame); err != nil {
-		c.Close()
-		return nil, err
-	}
+	_ = c.write(frame)
 	return c, nil
 }
 
@@ -123,9 +131,7 @@ func (t *Transport) awaitBreak(ctx context.Context, w *Watch, c *outConn, same f
 		case <-ctx.Done():
 			return false
 		case _, ok := <-w.Changed:
-			if !ok {
-				w.Changed = nil
-			}
+			w.ended(ok)
 		}
 	}
 	return false

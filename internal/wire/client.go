@@ -34,6 +34,10 @@ type Client struct {
 	seq  uint64
 	open map[uint64]*pending
 	err  error // why the connection ended; nil while it lives
+
+	// pendings belongs to the client, not to the process, so that channels never
+	// cross from one testing/synctest bubble to another.
+	pendings sync.Pool
 }
 
 // pending is a call that waits for its answer.
@@ -44,8 +48,6 @@ type pending struct {
 	err    error
 	ready  chan struct{} // capacity 1
 }
-
-var pendings = sync.Pool{New: func() any { return &pending{ready: make(chan struct{}, 1)} }}
 
 // NewClient returns a client on conn, which it owns from then on. The byte that
 // selects the protocol must have been written. Close ends it.
@@ -59,6 +61,7 @@ func NewClient(conn net.Conn, limits Limits) *Client {
 		open: make(map[uint64]*pending),
 		seq:  0,
 	}
+	c.pendings.New = func() any { return &pending{ready: make(chan struct{}, 1)} }
 	c.ended.Add(2)
 	go func() {
 		defer c.ended.Done()
@@ -103,12 +106,12 @@ func (c *Client) Call(ctx context.Context, method string, args, reply any, opts 
 	if err != nil {
 		return err
 	}
-	p := pendings.Get().(*pending)
+	p := c.pendings.Get().(*pending)
 	*p = pending{ready: p.ready}
 	_, p.whole = reply.(*Raw)
 	seq, err := c.register(p)
 	if err != nil {
-		pendings.Put(p)
+		c.pendings.Put(p)
 		return err
 	}
 	b := newBuffer()
@@ -181,7 +184,7 @@ func (c *Client) abandon(seq uint64, p *pending) {
 		<-p.ready
 	}
 	p.body.release()
-	pendings.Put(p)
+	c.pendings.Put(p)
 }
 
 // refused ends a call that the outbox did not take because the connection ended.
@@ -212,7 +215,7 @@ func (c *Client) await(ctx context.Context, method string, seq uint64, p *pendin
 	case <-ctx.Done():
 		if c.remove(seq) {
 			c.sendCancel(seq)
-			pendings.Put(p)
+			c.pendings.Put(p)
 			return late(ctx, method)
 		}
 		<-p.ready // the answer came at the same time
@@ -223,7 +226,7 @@ func (c *Client) await(ctx context.Context, method string, seq uint64, p *pendin
 	}
 	p.body.release()
 	p.body, p.err = nil, nil
-	pendings.Put(p)
+	c.pendings.Put(p)
 	return err
 }
 

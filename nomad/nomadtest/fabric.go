@@ -1,5 +1,3 @@
-// Package nomadtest runs servers in memory, for tests inside a
-// testing/synctest bubble.
 package nomadtest
 
 import (
@@ -198,10 +196,16 @@ func (f *Fabric) connect(from, to string) (*endpoint, *fabricConn, error) {
 	return e, conn, nil
 }
 
+// forget drops a connection when both ends are closed: until then what one
+// end sent may still be held back.
 func (f *Fabric) forget(c *fabricConn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.conns, c)
+	c.ended = true
+	if c.peer.ended {
+		delete(f.conns, c)
+		delete(f.conns, c.peer)
+	}
 }
 
 // Close ends everything: listeners, transports, connections and blocked dials.

@@ -156,8 +156,14 @@ func (t *transport) deliver(p *memberlist.Packet, to string) {
 // PacketCh implements memberlist.Transport.
 func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 
-// DialTimeout implements memberlist.Transport.
+// DialTimeout implements memberlist.Transport. A transport that was replaced or
+// shut down reaches nobody.
 func (t *transport) DialTimeout(to string, timeout time.Duration) (net.Conn, error) {
+	select {
+	case <-t.done:
+		return nil, opError("dial", to, net.ErrClosed)
+	default:
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	return t.fabric.Dial(ctx, t.addr, to)

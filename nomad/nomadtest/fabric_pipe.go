@@ -210,6 +210,7 @@ type fabricConn struct {
 	link          link
 	in, out       *half
 	peer          *fabricConn
+	ended         bool // this end is closed; belongs to the mu of fabric
 }
 
 func newConnPair(f *Fabric, local, remote net.Addr) *fabricConn {
