@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"

@@ -148,7 +148,7 @@ type httpServer struct {
 
 // serveHTTP starts to serve on ln and returns at once. ctx becomes the parent of
 // the contexts of all requests.
-func serveHTTP(ctx context.Context, ln net.Listener, a *api, maxConnsPerClient int) *httpServer {
+func serveHTTP(ctx context.Context, ln net.Listener, a *api) *httpServer {
 	s := &httpServer{
 		http: &http.Server{
 			Handler:           a,
@@ -161,8 +161,8 @@ func serveHTTP(ctx context.Context, ln net.Listener, a *api, maxConnsPerClient i
 		},
 		done: make(chan struct{}),
 	}
-	if maxConnsPerClient > 0 {
-		ln = limitConns(ln, maxConnsPerClient)
+	if t := a.config.Limits.HTTPSHandshakeTimeout; a.config.TLSConfig.EnableHTTP && t > 0 {
+		s.http.ReadHeaderTimeout = t // net/http bounds the handshake by it too
 	}
 	go func() {
 		defer close(s.done)
@@ -173,9 +173,12 @@ func serveHTTP(ctx context.Context, ln net.Listener, a *api, maxConnsPerClient i
 	return s
 }
 
-// stop lets requests in flight end until ctx does, then cuts them off.
-func (s *httpServer) stop(ctx context.Context) {
-	if s.http.Shutdown(ctx) != nil {
+// stop lets requests in flight end until ctx does. Then cancel must end their
+// contexts, and the connections are closed.
+func (s *httpServer) stop(ctx context.Context, cancel context.CancelFunc) {
+	err := s.http.Shutdown(ctx)
+	cancel()
+	if err != nil {
 		_ = s.http.Close()
 	}
 	<-s.done

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -34,9 +35,30 @@ type runner interface {
 	Shutdown() error
 }
 
-// server is what the agent needs of a *nomad.Server.
+// failing says when the server cannot go on.
+type failing interface {
+	// Failed is closed then, and Err says why.
+	Failed() <-chan struct{}
+	Err() error
+}
+
+// server is what the agent needs of a *nomad.Server. NodeID is a UUID.
 type server interface {
 	caller
 	gossiper
 	runner
+	failing
+	NodeID() string
+}
+
+// startFunc starts a server.
+type startFunc func(*nomad.Config) (server, error)
+
+// startServer starts the real one.
+func startServer(c *nomad.Config) (server, error) {
+	s, err := nomad.NewServer(c)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
