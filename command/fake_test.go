@@ -89,6 +89,24 @@ func (f *fakeAgent) last() request {
 	return f.requests[len(f.requests)-1]
 }
 
+// lockedBuffer collects what several writers print.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // result is what a command line did.
 type result struct {
 	code           int
@@ -103,7 +121,7 @@ type invocation struct {
 }
 
 func (i invocation) run(args ...string) result {
-	var out, errs bytes.Buffer
+	var out, errs lockedBuffer
 	code := Run(args, Options{
 		Version: "1.2.3", Revision: "abcdef", Agent: i.agent,
 		Stdin: i.stdin, Stdout: &out, Stderr: &errs,
