@@ -96,7 +96,7 @@ func (s *session) explain(err error) (text, hint string) {
 	if errors.As(err, &status) {
 		reason := status.Body()
 		if reason == "" || strings.HasPrefix(reason, "{") {
-			reason = status.StatusText() // a conflict carries the object, secrets and all
+			reason = strings.ToLower(status.StatusText()) // a conflict carries the object, secrets and all
 		}
 		reason = fmt.Sprintf("%s (HTTP %d)", lowerFirst(clean(reason)), status.StatusCode())
 		return strings.Replace(text, status.Error(), reason, 1), statusHint(status.StatusCode(), reason)

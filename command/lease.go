@@ -47,6 +47,7 @@ func (l *lease) write(ctx context.Context) *api.WriteOptions {
 
 // acquire blocks until the lock is held, ctx ends or calls keep failing.
 func (l *lease) acquire(ctx context.Context) error {
+	index := uint64(0)
 	for failures := uint64(0); ; {
 		sent := time.Now()
 		v, _, err := l.vars.AcquireLock(l.variable(), l.write(ctx))
@@ -61,7 +62,7 @@ func (l *lease) acquire(ctx context.Context) error {
 		case isHeld(err):
 			failures = 0
 			l.trace("lock of %s is held by somebody else, waiting", l.path)
-			l.awaitChange(ctx)
+			index = l.awaitChange(ctx, index)
 		case isFinal(err) || failures >= l.retries:
 			return failed("taking the lock of "+l.path, err)
 		default:
@@ -74,21 +75,25 @@ func (l *lease) acquire(ctx context.Context) error {
 	}
 }
 
-// awaitChange blocks until the variable changes, for one TTL at most.
-func (l *lease) awaitChange(ctx context.Context) {
+// awaitChange blocks until the variable changes after index, for one TTL at
+// most, and returns its index then. Index 0 only asks for the present one, which
+// the caller must know before its last try, or it could sleep through a release.
+func (l *lease) awaitChange(ctx context.Context, index uint64) uint64 {
 	ctx, cancel := context.WithTimeout(ctx, l.ttl)
 	defer cancel()
-	q := (&api.QueryOptions{Namespace: l.namespace}).WithContext(ctx)
-	v, _, err := l.vars.Peek(l.path, q)
-	if err != nil {
+	q := (&api.QueryOptions{Namespace: l.namespace, WaitIndex: index}).WithContext(ctx)
+	if index != 0 {
+		q.WaitTime = l.ttl
+	}
+	v, meta, err := l.vars.Peek(l.path, q)
+	switch {
+	case err != nil:
 		_ = pause(ctx, l.ttl/2)
-		return
+		return 0
+	case v == nil:
+		return 0
 	}
-	if v == nil || ctx.Err() != nil {
-		return
-	}
-	q.WaitIndex, q.WaitTime = v.ModifyIndex, l.ttl
-	_, _, _ = l.vars.Peek(l.path, q)
+	return max(meta.LastIndex, v.ModifyIndex)
 }
 
 // keep renews the lock until ctx ends, and then returns nil, or until it is

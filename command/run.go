@@ -29,7 +29,9 @@ type Options struct {
 	// Shutdown is closed when the agent is to stop.
 	Shutdown <-chan struct{}
 
-	Stdin          io.Reader
+	Stdin io.Reader
+	// Stdout and Stderr must be safe for concurrent use, as a child process may
+	// write to them as well.
 	Stdout, Stderr io.Writer
 	// Getenv reads one environment variable, nil for os.Getenv.
 	Getenv func(string) string

@@ -11,6 +11,9 @@ import (
 	"github.com/cairn-project/cairn/nomad"
 )
 
+// commit is set by the linker, "" to take what the toolchain knows.
+var commit string
+
 func main() {
 	args := os.Args[1:]
 	opts := command.Options{
@@ -37,11 +40,11 @@ func stopSignal() <-chan struct{} {
 	return stop
 }
 
-// revision returns the commit the toolchain stamped into the binary, "" for none.
+// revision returns the commit the binary was built from, "" for unknown.
 func revision() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
+	if commit != "" || !ok {
+		return commit
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
