@@ -151,3 +151,9 @@ func TestChecklistRule(t *testing.T) {
 	bites(t, checkChecklist, "", have+"-- CHECKLIST.md --\n| step | `TestReal` |\n")
 	bites(t, checkChecklist, "TestGone", have+"-- CHECKLIST.md --\n| step | `TestGone` |\n")
 }
+
+func TestConfigDocRule(t *testing.T) {
+	config := "-- command/agent/config.go --\npackage agent\ntype C struct { A int `hcl:\"data_dir\"` }\n"
+	bites(t, checkConfigDocs, "", config+"-- docs/configuration.md --\n| `data_dir` |\n")
+	bites(t, checkConfigDocs, "the key data_dir", config+"-- docs/configuration.md --\n| `data_dirs` |\n")
+}
