@@ -10,6 +10,7 @@ package msgp
 
 import (
 	"reflect"
+	"sync"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 )
@@ -41,16 +42,34 @@ func newHandle() *codec.MsgpackHandle {
 // change it.
 func Handle() *codec.MsgpackHandle { return handle }
 
-// Append appends the encoding of v to b.
+// encoders keeps reflective encoders, whose set-up costs more than most values.
+var encoders = sync.Pool{New: func() any { return codec.NewEncoderBytes(new([]byte), handle) }}
+
+// Append appends the encoding of v to b. On an error b is returned unchanged.
 func Append(b []byte, v any) ([]byte, error) {
-	if a, ok := v.(Appender); ok {
+	if a, ok := v.(Appender); ok && !isNilPointer(v) {
 		return a.AppendMsgpack(b), nil
 	}
-	var out []byte
-	if err := codec.NewEncoderBytes(&out, handle).Encode(v); err != nil {
-		return b, err
+	tail := b[len(b):]
+	if cap(tail) == 0 {
+		tail = make([]byte, 0, 128)
 	}
-	return append(b, out...), nil
+	e := encoders.Get().(*codec.Encoder)
+	e.ResetBytes(&tail)
+	if err := e.Encode(v); err != nil {
+		return b, err // the encoder is dropped: its state is unknown
+	}
+	encoders.Put(e)
+	if n := len(b); len(tail) > 0 && cap(b) > n && &b[:n+1][n] == &tail[0] {
+		return b[:n+len(tail)], nil // it fitted behind b
+	}
+	return append(b, tail...), nil
+}
+
+// isNilPointer reports whether v holds a nil pointer, which encodes as nil.
+func isNilPointer(v any) bool {
+	rv := reflect.ValueOf(v)
+	return rv.Kind() == reflect.Pointer && rv.IsNil()
 }
 
 // Marshal returns the encoding of v.
@@ -60,7 +79,11 @@ func Marshal(v any) ([]byte, error) { return Append(nil, v) }
 // that v lacks are skipped.
 func Unmarshal(b []byte, v any) error {
 	if p, ok := v.(Parser); ok {
-		return p.ParseMsgpack(NewReader(b))
+		r := Reader{buf: b}
+		if err := p.ParseMsgpack(&r); err != nil {
+			return err
+		}
+		return r.err
 	}
 	return codec.NewDecoderBytes(b, handle).Decode(v)
 }
