@@ -55,6 +55,7 @@ func TestImportRule(t *testing.T) {
 		"net/rpc":                  {"internal/wire/a.go", `"net/rpc"`, "not a dependency"},
 		"net/rpc in a test":        {"internal/wire/a_test.go", `"net/rpc"`, ""},
 		"a test that looks up":     {"nomad/state/a_test.go", module + `nomad"`, "not even in a test"},
+		"tool that uses a tool":    {"bench/a.go", module + `bench/load"`, ""},
 		"product that uses a tool": {"nomad/a.go", module + `bench"`, "not part of the product"},
 	} {
 		t.Run(name, func(t *testing.T) {
