@@ -34,6 +34,8 @@ func TestNoCommentedOutCode(t *testing.T)      { hold(t, checkDeadCode) }
 func TestLinksResolve(t *testing.T)            { hold(t, checkLinks) }
 func TestDocumentedCommandsExist(t *testing.T) { hold(t, checkCommands) }
 
+func TestConfigurationKeysAreDocumented(t *testing.T) { hold(t, checkConfigDocs) }
+
 func TestSizes(t *testing.T) {
 	hold(t, func(src *tree) []problem { return checkSizes(src, exceptions) })
 }

@@ -72,6 +72,9 @@ func ourImportProblem(f *goFile, target string) string {
 		return f.dir + " never imports " + target
 	}
 	if layers[to].layer == top {
+		if layers[from].layer == top {
+			return ""
+		}
 		return target + " is not part of the product: nothing imports it"
 	}
 	if to > from {

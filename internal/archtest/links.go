@@ -112,3 +112,27 @@ func checkChecklist(t *tree) []problem {
 	}
 	return out
 }
+
+var hclKey = regexp.MustCompile("`hcl:\"(\\w+)")
+
+// checkConfigDocs wants every key of the agent's configuration in its document.
+func checkConfigDocs(t *tree) []problem {
+	const doc = "docs/configuration.md"
+	var known string
+	for _, f := range t.texts {
+		if f.path == doc {
+			known = f.src
+		}
+	}
+	var out []problem
+	missing := map[string]bool{}
+	for _, f := range t.in(agentDir) {
+		for _, m := range hclKey.FindAllStringSubmatch(f.src, -1) {
+			if !regexp.MustCompile(`\b`+m[1]+`\b`).MatchString(known) && !missing[m[1]] {
+				missing[m[1]] = true
+				out = append(out, problem{at: doc, msg: "the key " + m[1] + " of " + f.path + " is not in the document"})
+			}
+		}
+	}
+	return out
+}

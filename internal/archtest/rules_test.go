@@ -55,6 +55,7 @@ func TestImportRule(t *testing.T) {
 		"net/rpc":                  {"internal/wire/a.go", `"net/rpc"`, "not a dependency"},
 		"net/rpc in a test":        {"internal/wire/a_test.go", `"net/rpc"`, ""},
 		"a test that looks up":     {"nomad/state/a_test.go", module + `nomad"`, "not even in a test"},
+		"tool that uses a tool":    {"bench/a.go", module + `bench/load"`, ""},
 		"product that uses a tool": {"nomad/a.go", module + `bench"`, "not part of the product"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,4 +151,10 @@ func TestChecklistRule(t *testing.T) {
 	have := "-- nomad/a_test.go --\npackage nomad\nfunc TestReal(t *testing.T) {}\n"
 	bites(t, checkChecklist, "", have+"-- CHECKLIST.md --\n| step | `TestReal` |\n")
 	bites(t, checkChecklist, "TestGone", have+"-- CHECKLIST.md --\n| step | `TestGone` |\n")
+}
+
+func TestConfigDocRule(t *testing.T) {
+	config := "-- command/agent/config.go --\npackage agent\ntype C struct { A int `hcl:\"data_dir\"` }\n"
+	bites(t, checkConfigDocs, "", config+"-- docs/configuration.md --\n| `data_dir` |\n")
+	bites(t, checkConfigDocs, "the key data_dir", config+"-- docs/configuration.md --\n| `data_dirs` |\n")
 }
