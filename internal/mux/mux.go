@@ -128,7 +128,7 @@ func (m *Mux) Serve(ctx context.Context, l net.Listener) error {
 	cancel()
 	stop()
 	l.Close()
-	m.limits.closeAll(l)
+	m.limits.closeAll()
 	m.wg.Wait()
 	if stopped {
 		return nil
@@ -150,7 +150,7 @@ func (m *Mux) acceptLoop(ctx context.Context, l net.Listener) error {
 		conn, err := l.Accept()
 		if err == nil {
 			pause, failures = minAcceptPause, 0
-			m.admit(ctx, l, conn)
+			m.admit(ctx, conn)
 			continue
 		}
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {

@@ -453,6 +453,9 @@ func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	for _, c := range silent[:3] { // the oldest give way
 		mustClose(t, c)
 	}
+	if s := m.Stats(); s.Refused[RefusedClientLimit] != 3 || s.Refused[RefusedSilent] != 0 {
+		t.Errorf("stats: %+v", s)
+	}
 	mustAnswer(t, dial(t, addr, 2), "raft", "x")
 	mustAnswer(t, dial(t, addr, 1), "rpc", "x")
 }

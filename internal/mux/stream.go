@@ -81,7 +81,10 @@ func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
 	if info.Protocol == ProtoMultiplexV2 {
 		var err error
 		if proto, err = m.firstByte(st); err != nil {
-			m.refuse(st, RefusedSilent, info, err)
+			if ctx.Err() == nil {
+				m.refused(RefusedSilent, info, err)
+			}
+			st.Close()
 			return
 		}
 		if err := st.SetDeadline(time.Time{}); err != nil {
