@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	commitClients = 8               // writers while the idle watchers sit there
-	settle        = 2 * time.Second // for queries that were sent to begin to block
+	commitClients = 8 // writers while the idle watchers sit there
 	wakeLimit     = 60 * time.Second
 	wakes         = 3 // writes to the key that all watch
 )
@@ -35,7 +34,7 @@ func (b *bench) watch(ctx context.Context, system string, c *cluster.Cluster) er
 	if err != nil {
 		return err
 	}
-	time.Sleep(settle)
+	time.Sleep(b.settle)
 	with, err := b.commitP99(c, names)
 	if woken := flock.close(); err == nil && woken > len(idle)/100 {
 		err = fmt.Errorf("%d of %d watchers woke though nobody wrote their keys", woken, len(idle))
@@ -76,7 +75,7 @@ func (b *bench) wake(ctx context.Context, system string, c *cluster.Cluster) err
 	}
 	defer flock.close()
 	for range wakes {
-		time.Sleep(settle)
+		time.Sleep(b.settle)
 		start := time.Now()
 		if err := kv.Put(key, v.bytes()); err != nil {
 			return err
