@@ -3,11 +3,10 @@ package main
 
 import (
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/cairn-project/cairn/command"
+	"github.com/cairn-project/cairn/command/agent"
 	"github.com/cairn-project/cairn/nomad"
 )
 
@@ -15,29 +14,10 @@ import (
 var commit string
 
 func main() {
-	args := os.Args[1:]
-	opts := command.Options{
-		Version: nomad.Version, Revision: revision(),
+	os.Exit(command.Run(os.Args[1:], command.Options{
+		Version: nomad.Version, Revision: revision(), Agent: agent.RunAgent,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-	}
-	if len(args) > 0 && args[0] == "agent" {
-		opts.Shutdown = stopSignal()
-	}
-	os.Exit(command.Run(args, opts))
-}
-
-// stopSignal returns a channel that is closed by the first signal to stop; a
-// second one ends the process at once.
-func stopSignal() <-chan struct{} {
-	stop := make(chan struct{})
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		<-signals
-		signal.Stop(signals)
-		close(stop)
-	}()
-	return stop
+	}))
 }
 
 // revision returns the commit the binary was built from, "" for unknown.

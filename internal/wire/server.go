@@ -1,0 +1,100 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/internal/errs"
+)
+
+// Server serves calls on connections that others accept.
+type Server struct {
+	handler  Handler
+	limits   Limits
+	logger   hclog.Logger
+	inFlight atomic.Int64
+}
+
+// NewServer returns a server that gives every call to h. A nil logger is silent.
+func NewServer(h Handler, limits Limits, logger hclog.Logger) *Server {
+	if logger == nil {
+		logger = hclog.NewNullLogger()
+	}
+	return &Server{handler: h, limits: limits.withDefaults(), logger: logger}
+}
+
+// InFlight returns how many calls run at present, over all connections.
+func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
+
+// ServeConn serves one connection until the peer leaves, breaks the protocol or
+// ctx ends; then it closes conn, ends the contexts of the calls that still run,
+// and returns when their handlers have. id may be nil.
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn, id *Identity) {
+	if id == nil {
+		id = &Identity{Remote: conn.RemoteAddr()}
+	}
+	c := newServerConn(ctx, s, conn, id)
+	stop := context.AfterFunc(ctx, c.close)
+	defer stop()
+	go c.write()
+	err := c.read()
+	c.end(err)
+	c.calls.Wait()
+	<-c.written
+	if c.broken != nil {
+		err = c.broken
+	}
+	if ctx.Err() == nil {
+		s.logEnd(id, err)
+	}
+}
+
+// logEnd writes the one line about a connection that did not end in order.
+func (s *Server) logEnd(id *Identity, err error) {
+	switch {
+	case err == nil || err == io.EOF:
+	case isGarbage(err):
+		s.logger.Warn("closed a connection that broke the protocol", "remote", id.Remote, "error", err)
+	case isTimeout(err):
+		s.logger.Debug("closed a connection that was too slow", "remote", id.Remote, "error", err)
+	default:
+		s.logger.Debug("connection lost", "remote", id.Remote, "error", err)
+	}
+}
+
+// invoke runs the handler. A panic is logged with its stack and ends that call only.
+func (s *Server) invoke(ctx context.Context, c *Call) (reply any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if c.RequestID == "" {
+				c.RequestID = newRequestID()
+			}
+			s.logger.Error("handler panicked", "method", c.Method, "request", c.RequestID,
+				"panic", p, "stack", string(debug.Stack()))
+			reply, err = nil, errPanic
+		}
+	}()
+	return s.handler(ctx, c)
+}
+
+// errPanic was logged where it happened.
+var errPanic = errors.New("handler panicked")
+
+// fail returns the error that the peer gets for err and logs a fault of ours.
+func (s *Server) fail(c *Call, err error) *errs.Error {
+	id := c.RequestID
+	if id == "" && errs.CodeOf(err) == errs.Internal {
+		id = newRequestID()
+	}
+	e, fault := coded(err, id)
+	if fault && err != errPanic {
+		s.logger.Error("call failed", "method", c.Method, "request", id, "error", err, "cause", e.Unwrap())
+	}
+	return fitError(e)
+}

@@ -1,0 +1,131 @@
+package state
+
+import (
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// Publisher takes the events of a committed transaction. The store calls it
+// after the commit from the writing goroutine; it must not block.
+type Publisher func(events []structs.Event)
+
+// StateStore is the replicated store. Write methods belong to one goroutine,
+// the FSM's; everything else may be called from anywhere.
+type StateStore struct {
+	core *core
+	txn  *Txn // set within Batch
+}
+
+// core is what a store and its batches share.
+type core struct {
+	log     hclog.Logger
+	publish Publisher
+	current atomic.Pointer[Snapshot]
+	abandon atomic.Pointer[chan struct{}]
+	hub     watchHub
+	owner   uint64 // of the last transaction; the writer's
+}
+
+// New returns a store that holds the built-in namespace and nothing else. A nil
+// publish means that nobody wants events; a nil logger is silent.
+func New(logger hclog.Logger, publish Publisher) *StateStore {
+	if logger == nil {
+		logger = hclog.NewNullLogger()
+	}
+	s := &StateStore{core: &core{log: logger.Named("state")}}
+	s.core.current.Store(emptySnapshot(s.core))
+	ch := make(chan struct{})
+	s.core.abandon.Store(&ch)
+	s.Batch(func(b *StateStore) {
+		_ = b.txn.op(b.NextIndex(), "", putDefaultNamespace)
+	})
+	s.core.publish = publish
+	return s
+}
+
+func emptySnapshot(c *core) *Snapshot {
+	sn := &Snapshot{store: c, tables: make([]any, len(registry)), last: make([]uint64, len(registry))}
+	for i, t := range registry {
+		sn.tables[i] = t.empty()
+	}
+	return sn
+}
+
+// Batch runs fn, whose writes on b share one transaction: readers see all of
+// them or none, and events are published once. It must not be nested. If fn
+// panics, nothing of it remains.
+func (s *StateStore) Batch(fn func(b *StateStore)) {
+	if s.txn != nil {
+		panic("state: Batch within Batch")
+	}
+	tx := newTxn(s)
+	fn(&StateStore{core: s.core, txn: tx})
+	tx.commit()
+}
+
+// write runs fn as one operation, in the transaction of the batch or in its own.
+func (s *StateStore) write(index uint64, eventType string, fn func(*Txn) error) error {
+	if s.txn != nil {
+		return s.txn.op(index, eventType, fn)
+	}
+	var err error
+	s.Batch(func(b *StateStore) { err = b.txn.op(index, eventType, fn) })
+	return err
+}
+
+// NextIndex bumps the logical index and returns it. The FSM calls it once per
+// operation, failed ones included, so that every server counts the same.
+func (s *StateStore) NextIndex() uint64 {
+	if s.txn != nil {
+		s.txn.index++
+		return s.txn.index
+	}
+	var index uint64
+	s.Batch(func(b *StateStore) { index = b.NextIndex() })
+	return index
+}
+
+// LatestIndex returns the logical index, within a batch that of the batch.
+func (s *StateStore) LatestIndex() uint64 {
+	if s.txn != nil {
+		return s.txn.index
+	}
+	return s.core.current.Load().index
+}
+
+// Snapshot returns the state after the last commit. It takes no lock.
+func (s *StateStore) Snapshot() *Snapshot { return s.core.current.Load() }
+
+// AbandonCh returns a channel that closes when Restore replaces the content.
+// Take it before the Snapshot that it guards. Restore also wakes every watcher.
+func (s *StateStore) AbandonCh() <-chan struct{} { return *s.core.abandon.Load() }
+
+// Snapshot is an immutable view of the store. Rows that it returns are shared:
+// callers must not change them. A nil WatchSet watches nothing; otherwise what
+// is added to it closes once the rows read change.
+type Snapshot struct {
+	store  *core
+	index  uint64
+	tables []any // by table: *rows[T]
+	last   []uint64
+}
+
+// Index returns the logical index of the view.
+func (sn *Snapshot) Index() uint64 { return sn.index }
+
+// TableIndex returns the greatest of the tables' last logical indexes, 0 if none
+// of them was ever written. Unknown names count as never written.
+func (sn *Snapshot) TableIndex(tables ...string) uint64 {
+	var out uint64
+	for i, t := range registry {
+		for _, name := range tables {
+			if t.describe().Name == name {
+				out = max(out, sn.last[i])
+			}
+		}
+	}
+	return out
+}

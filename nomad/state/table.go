@@ -1,0 +1,186 @@
+package state
+
+import (
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// notPersisted is said by tables that are derived from others at restore.
+const notPersisted structs.SnapshotType = 0
+
+// TableInfo is what the registry tells about a table.
+type TableInfo struct {
+	Name         string
+	SnapshotType structs.SnapshotType
+	// Topic is structs.NoEvents for tables whose changes nobody may watch.
+	Topic structs.Topic
+	// EventVisible is the table's visibility rule for an event of its topic;
+	// false for an event of another topic.
+	EventVisible func(*acl.ACL, *structs.Event) bool
+}
+
+// Table is one table: its place in a snapshot, its events and the one rule for
+// who may see a row.
+type Table[T any] struct {
+	info    TableInfo
+	at      int // position in registry and in every Snapshot
+	key     func(*T) Key
+	visible func(*acl.ACL, *T) bool
+	events  events[T]
+	where   func(*T) bool // rows of the partial index, nil for no such index
+}
+
+// events says how changes of a table show.
+type events[T any] struct {
+	topic structs.Topic
+	// payload makes what subscribers see of a row; row makes of it, again, a row
+	// that the visibility rule can judge.
+	payload func(*T) any
+	row     func(any) *T
+}
+
+// noEvents is said by tables whose changes nobody may watch.
+func noEvents[T any]() events[T] { return events[T]{topic: structs.NoEvents} }
+
+// registry holds every table in the order of the newTable calls.
+var registry []anyTable
+
+// newTable declares a table. key names a row, visible is the rule that lists,
+// search, events and federation share.
+func newTable[T any](name string, st structs.SnapshotType, key func(*T) Key,
+	visible func(*acl.ACL, *T) bool, ev events[T]) *Table[T] {
+	t := &Table[T]{at: len(registry), key: key, visible: visible, events: ev}
+	t.info = TableInfo{Name: name, SnapshotType: st, Topic: ev.topic, EventVisible: t.eventVisible}
+	registry = append(registry, t)
+	return t
+}
+
+// withPartial adds the index of the rows for which where holds.
+func (t *Table[T]) withPartial(where func(*T) bool) *Table[T] {
+	t.where = where
+	return t
+}
+
+// Tables returns every persisted table in order of name.
+func Tables() []TableInfo {
+	var out []TableInfo
+	for _, t := range persisted() {
+		out = append(out, *t.describe())
+	}
+	return out
+}
+
+// persisted returns the tables that a snapshot holds, in order of name.
+func persisted() []anyTable {
+	var out []anyTable
+	for _, t := range registry {
+		if t.describe().SnapshotType != notPersisted {
+			out = append(out, t)
+		}
+	}
+	slices.SortFunc(out, func(a, b anyTable) int {
+		return strings.Compare(a.describe().Name, b.describe().Name)
+	})
+	return out
+}
+
+// Name returns the name of the table, as index rows have it.
+func (t *Table[T]) Name() string { return t.info.Name }
+
+// Topic returns the topic of the table's events, structs.NoEvents for none.
+func (t *Table[T]) Topic() structs.Topic { return t.info.Topic }
+
+// SnapshotType returns the byte that precedes a row in a snapshot.
+func (t *Table[T]) SnapshotType() structs.SnapshotType { return t.info.SnapshotType }
+
+// Visible reports whether a caller with the rights a may know of the row.
+func (t *Table[T]) Visible(a *acl.ACL, row *T) bool { return t.visible(a, row) }
+
+func (t *Table[T]) eventVisible(a *acl.ACL, e *structs.Event) bool {
+	if e.Topic != t.info.Topic || t.events.row == nil {
+		return false
+	}
+	row := t.events.row(e.Payload)
+	return row != nil && t.visible(a, row)
+}
+
+func (t *Table[T]) describe() *TableInfo { return &t.info }
+
+// rows is the content of a table in one snapshot or transaction.
+type rows[T any] struct {
+	all     tree[T]
+	partial tree[T]
+}
+
+func (t *Table[T]) empty() any {
+	return &rows[T]{all: tree[T]{key: t.key}, partial: tree[T]{key: t.key}}
+}
+
+func (t *Table[T]) in(sn *Snapshot) *rows[T] { return sn.tables[t.at].(*rows[T]) }
+
+// get returns the row of k, nil if there is none, and watches it.
+func (t *Table[T]) get(sn *Snapshot, ws memdb.WatchSet, k Key) *T {
+	row := t.in(sn).all.get(k)
+	if ws != nil {
+		sn.store.hub.add(ws, keyHash(t.at, k), func() bool {
+			now := sn.store.current.Load()
+			return now != sn && t.in(now).all.get(k) != row
+		})
+	}
+	verify(row)
+	return row
+}
+
+// watch watches a range, by one of the range hashes.
+func (t *Table[T]) watch(sn *Snapshot, ws memdb.WatchSet, h hash) {
+	if ws == nil {
+		return
+	}
+	sn.store.hub.add(ws, h, func() bool {
+		return sn.store.current.Load().tables[t.at] != sn.tables[t.at]
+	})
+}
+
+// scan yields the rows from k on, ascending or descending.
+func (t *Table[T]) scan(sn *Snapshot, k Key, reverse bool) iter.Seq[*T] {
+	seq := t.in(sn).all.ascend(k)
+	if reverse {
+		seq = t.in(sn).all.descend(k)
+	}
+	return verified(seq)
+}
+
+// prefixed yields the rows of a namespace whose ID has the prefix, from the key
+// on, which is zero for the whole range.
+func (t *Table[T]) prefixed(sn *Snapshot, namespace, prefix string, from Key, reverse bool) iter.Seq[*T] {
+	start, inside := Key{namespace, prefix}, 1
+	if reverse {
+		start, inside = beyond(namespace, prefix), -1
+	}
+	if from != (Key{}) && from.compare(start) == inside {
+		start = from
+	}
+	return func(yield func(*T) bool) {
+		begun := false
+		for row := range t.scan(sn, start, reverse) {
+			k := t.key(row)
+			if k.Namespace != namespace || !strings.HasPrefix(k.ID, prefix) {
+				if reverse && !begun {
+					begun = true // the one row that may equal beyond
+					continue
+				}
+				return
+			}
+			begun = true
+			if !yield(row) {
+				return
+			}
+		}
+	}
+}

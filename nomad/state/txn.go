@@ -1,0 +1,205 @@
+package state
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// anyTable is a table as a transaction and a snapshot see it.
+type anyTable interface {
+	describe() *TableInfo
+	empty() any
+	revert(tx *Txn, c change)
+	event(c change) structs.Event
+	rowCodec
+}
+
+// change is what an operation did to one row. before and after are *T of the
+// table, nil pointers when the row was not or is no longer there.
+type change struct {
+	table         anyTable
+	at            int
+	key           Key
+	before, after any
+	deleted       bool
+	index         uint64
+	eventType     string
+}
+
+// Txn is a write transaction of one or more operations. It belongs to the
+// FSM's goroutine. Its reads see its own writes.
+type Txn struct {
+	store *StateStore
+	base  *Snapshot
+	// owner marks the nodes of trees that this transaction made.
+	owner  uint64
+	tables []any
+	dirty  []bool
+	last   []uint64 // by table: logical index of the last change
+	index  uint64   // of the store
+	// opIndex and opType belong to the operation that runs.
+	opIndex uint64
+	opType  string
+	changes []change
+	quotas  map[string]*structs.VariablesQuota
+	counts  map[countKey]int
+}
+
+func newTxn(s *StateStore) *Txn {
+	base := s.core.current.Load()
+	s.core.owner++
+	return &Txn{
+		store: s, base: base, owner: s.core.owner, index: base.index,
+		tables: slices.Clone(base.tables),
+		dirty:  make([]bool, len(base.tables)),
+		last:   slices.Clone(base.last),
+	}
+}
+
+// op runs one operation: on error its changes are reverted.
+func (tx *Txn) op(index uint64, eventType string, fn func(*Txn) error) error {
+	tx.opIndex, tx.opType = index, eventType
+	mark := len(tx.changes)
+	if err := fn(tx); err != nil {
+		for i := len(tx.changes) - 1; i >= mark; i-- {
+			tx.changes[i].table.revert(tx, tx.changes[i])
+		}
+		clear(tx.changes[mark:])
+		tx.changes = tx.changes[:mark]
+		return err
+	}
+	tx.index = max(tx.index, index)
+	for i := mark; i < len(tx.changes); i++ {
+		tx.account(&tx.changes[i])
+	}
+	return nil
+}
+
+// commit publishes what the transaction did, wakes the watchers and hands the
+// events on, in this order.
+func (tx *Txn) commit() {
+	tx.flush()
+	c := tx.store.core
+	if tx.index == tx.base.index && len(tx.changes) == 0 {
+		return
+	}
+	c.current.Store(&Snapshot{store: c, index: tx.index, tables: tx.tables, last: tx.last})
+	for i := range tx.changes {
+		c.hub.changed(tx.changes[i].at, tx.changes[i].key)
+	}
+	if c.publish == nil {
+		return
+	}
+	if events := tx.events(); len(events) > 0 {
+		c.publish(events)
+	}
+}
+
+func (tx *Txn) events() []structs.Event {
+	var out []structs.Event
+	for i := range tx.changes {
+		if tx.changes[i].eventType == "" || tx.changes[i].table.describe().Topic == structs.NoEvents {
+			continue
+		}
+		if out == nil {
+			out = make([]structs.Event, 0, len(tx.changes)-i)
+		}
+		out = append(out, tx.changes[i].table.event(tx.changes[i]))
+	}
+	return out
+}
+
+// edit returns the table's rows for change.
+func (t *Table[T]) edit(tx *Txn) *rows[T] {
+	r := tx.tables[t.at].(*rows[T])
+	if !tx.dirty[t.at] {
+		c := *r
+		r = &c
+		tx.tables[t.at], tx.dirty[t.at] = r, true
+	}
+	return r
+}
+
+// read returns the row of k as the transaction sees it, nil if there is none.
+func (t *Table[T]) read(tx *Txn, k Key) *T {
+	row := tx.tables[t.at].(*rows[T]).all.get(k)
+	verify(row)
+	return row
+}
+
+// put stores a row, which belongs to the store from then on.
+func (t *Table[T]) put(tx *Txn, row *T) {
+	before := t.set(tx, row)
+	tx.changes = append(tx.changes, change{table: t, at: t.at, key: t.key(row), before: before, after: row,
+		index: tx.opIndex, eventType: tx.opType})
+}
+
+// drop deletes the row of k, if there is one.
+func (t *Table[T]) drop(tx *Txn, k Key) {
+	before := t.unset(tx, k)
+	if before == nil {
+		return
+	}
+	tx.changes = append(tx.changes, change{table: t, at: t.at, key: t.key(before), before: before, after: (*T)(nil),
+		deleted: true, index: tx.opIndex, eventType: tx.opType})
+}
+
+// set stores a row without a trace in the change list.
+func (t *Table[T]) set(tx *Txn, row *T) *T {
+	seal(row)
+	r := t.edit(tx)
+	before := r.all.put(tx.owner, row)
+	if t.where == nil {
+		return before
+	}
+	if t.where(row) {
+		r.partial.put(tx.owner, row)
+	} else if before != nil && t.where(before) {
+		r.partial.remove(tx.owner, t.key(row))
+	}
+	return before
+}
+
+// unset deletes a row without a trace in the change list.
+func (t *Table[T]) unset(tx *Txn, k Key) *T {
+	r := t.edit(tx)
+	before := r.all.remove(tx.owner, k)
+	if t.where != nil && before != nil && t.where(before) {
+		r.partial.remove(tx.owner, k)
+	}
+	return before
+}
+
+func (t *Table[T]) revert(tx *Txn, c change) {
+	if before := c.before.(*T); before != nil {
+		t.set(tx, before)
+		return
+	}
+	t.unset(tx, c.key)
+}
+
+func (t *Table[T]) event(c change) structs.Event {
+	row := c.after.(*T)
+	if c.deleted {
+		row = c.before.(*T)
+	}
+	return structs.Event{Topic: t.info.Topic, Type: c.eventType, Key: c.key.ID, Namespace: c.key.Namespace,
+		Index: c.index, Payload: t.events.payload(row)}
+}
+
+// flush writes what the operations accumulated: one row per namespace and key,
+// however many operations touched it.
+func (tx *Txn) flush() {
+	for _, ns := range slices.Sorted(maps.Keys(tx.quotas)) {
+		if q := tx.quotas[ns]; q != nil {
+			VariableQuotas.set(tx, q)
+		} else {
+			VariableQuotas.unset(tx, Key{ID: ns})
+		}
+	}
+	for k, delta := range tx.counts {
+		k.table.addTo(tx, k.id, delta)
+	}
+}
