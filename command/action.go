@@ -37,7 +37,7 @@ type about struct {
 	// child says that a command line to run follows the first argument, so
 	// options after it belong to that.
 	child bool
-	// raw hands over all words unparsed.
+	// raw hands over all words unparsed, to the agent, which has options of its own.
 	raw bool
 }
 
@@ -68,6 +68,9 @@ func (r *runner) prepare() (*session, *flags) {
 	s := newSession(r.opts)
 	f := newFlags(r.name)
 	r.act.flags(f)
+	if r.act.about().raw && r.opts.AgentFlags != nil {
+		f.adopt(r.opts.AgentFlags())
+	}
 	s.declare(f, r.act.about().groups)
 	return s, f
 }
@@ -78,11 +81,7 @@ func (r *runner) Synopsis() string { return r.act.about().synopsis }
 // Help returns the text of -h.
 func (r *runner) Help() string {
 	_, f := r.prepare()
-	a := r.act.about()
-	if a.raw && r.opts.AgentHelp != "" {
-		a.text += "\n\n" + r.opts.AgentHelp
-	}
-	return helpText(r.name, a, f)
+	return helpText(r.name, r.act.about(), f)
 }
 
 // AutocompleteArgs completes arguments.

@@ -28,6 +28,7 @@ type failure struct {
 	hint string
 }
 
+// Error returns the text for the user.
 func (f *failure) Error() string {
 	if f.err == nil {
 		return fmt.Sprintf("exit code %d", f.code)
@@ -35,11 +36,13 @@ func (f *failure) Error() string {
 	return f.err.Error()
 }
 
+// Unwrap returns what the user is shown.
 func (f *failure) Unwrap() error { return f.err }
 
 // usageError is a mistake on the command line.
 type usageError struct{ msg string }
 
+// Error returns the text for the user.
 func (u *usageError) Error() string { return u.msg }
 
 func usagef(format string, args ...any) error {
@@ -98,7 +101,7 @@ func (s *session) explain(err error) (text, hint string) {
 		if reason == "" || strings.HasPrefix(reason, "{") {
 			reason = strings.ToLower(status.StatusText()) // a conflict carries the object, secrets and all
 		}
-		reason = fmt.Sprintf("%s (HTTP %d)", lowerFirst(clean(reason)), status.StatusCode())
+		reason = fmt.Sprintf("%s (HTTP %d)", lowerFirst(cleanLines(reason)), status.StatusCode())
 		return strings.Replace(text, status.Error(), reason, 1), statusHint(status.StatusCode(), reason)
 	}
 	return text, s.transportHint(err)

@@ -73,6 +73,17 @@ func (f *flags) list(p *[]string, name, value, usage string) {
 	f.doc(name, value, usage, nil)
 }
 
+// adopt documents the options of a set that is parsed elsewhere.
+func (f *flags) adopt(set *flag.FlagSet) {
+	set.VisitAll(func(g *flag.Flag) {
+		value, usage := flag.UnquoteUsage(g)
+		if usage != "" {
+			usage = strings.ToUpper(usage[:1]) + usage[1:] + "."
+		}
+		f.doc(g.Name, value, usage, []predict{anyFile})
+	})
+}
+
 // given reports whether the option was on the command line.
 func (f *flags) given(name string) bool {
 	found := false

@@ -157,12 +157,15 @@ func (s *session) printNamespace(n *api.Namespace) {
 		kv = append(kv, [2]string{"Quota", n.Quota})
 	}
 	if c := n.Capabilities; c != nil {
-		kv = append(kv, lists(
-			"Enabled Drivers", c.EnabledTaskDrivers, "Disabled Drivers", c.DisabledTaskDrivers,
-			"Enabled Network Modes", c.EnabledNetworkModes, "Disabled Network Modes", c.DisabledNetworkModes)...)
+		kv = appendList(kv, "Enabled Drivers", c.EnabledTaskDrivers)
+		kv = appendList(kv, "Disabled Drivers", c.DisabledTaskDrivers)
+		kv = appendList(kv, "Enabled Network Modes", c.EnabledNetworkModes)
+		kv = appendList(kv, "Disabled Network Modes", c.DisabledNetworkModes)
 	}
 	if p := n.NodePoolConfiguration; p != nil {
-		kv = append(kv, lists("Default Node Pool", []string{p.Default}, "Allowed Node Pools", p.Allowed, "Denied Node Pools", p.Denied)...)
+		kv = appendList(kv, "Default Node Pool", []string{p.Default})
+		kv = appendList(kv, "Allowed Node Pools", p.Allowed)
+		kv = appendList(kv, "Denied Node Pools", p.Denied)
 	}
 	s.pairs(kv...)
 	if len(n.Meta) > 0 {
@@ -172,15 +175,10 @@ func (s *session) printNamespace(n *api.Namespace) {
 	}
 }
 
-// lists pairs names with lists, given in turn, and leaves out the empty ones.
-func lists(nameList ...any) [][2]string {
-	var out [][2]string
-	for i := 0; i+1 < len(nameList); i += 2 {
-		name, _ := nameList[i].(string)
-		values, _ := nameList[i+1].([]string)
-		if text := strings.Join(values, ", "); text != "" {
-			out = append(out, [2]string{name, text})
-		}
+// appendList adds a list to pairs unless it is empty.
+func appendList(kv [][2]string, name string, values []string) [][2]string {
+	if text := strings.Join(values, ", "); text != "" {
+		kv = append(kv, [2]string{name, text})
 	}
-	return out
+	return kv
 }

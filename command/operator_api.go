@@ -100,6 +100,35 @@ func isPiped(r io.Reader) bool {
 }
 
 func (c *operatorAPI) request(s *session, method, path string, body io.Reader) (*http.Request, error) {
+	u, err := c.target(s, path)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(s.ctx, method, u.String(), body)
+	if err != nil {
+		return nil, usagef("bad request: %s", err)
+	}
+	for _, h := range c.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok || strings.TrimSpace(name) == "" {
+			return nil, usagef("bad header %q: write it as 'Name: value'", h)
+		}
+		req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	if !c.ownHost(s, u) {
+		return req, nil
+	}
+	if user, password, ok := s.conn.basicAuth(s.opts.Getenv); ok && req.Header.Get("Authorization") == "" {
+		req.SetBasicAuth(user, password)
+	}
+	if s.conn.token != "" && req.Header.Get(tokenHeader) == "" {
+		req.Header.Set(tokenHeader, s.conn.token)
+	}
+	return req, nil
+}
+
+// target resolves the path against the agent's address and adds the shared parameters.
+func (c *operatorAPI) target(s *session, path string) (*url.URL, error) {
 	u, err := url.Parse(path)
 	if err != nil {
 		return nil, usagef("bad path %q: %s", path, err)
@@ -122,24 +151,7 @@ func (c *operatorAPI) request(s *session, method, path string, body io.Reader) (
 		}
 	}
 	u.RawQuery = q.Encode()
-	req, err := http.NewRequestWithContext(s.ctx, method, u.String(), body)
-	if err != nil {
-		return nil, usagef("bad request: %s", err)
-	}
-	for _, h := range c.headers {
-		name, value, ok := strings.Cut(h, ":")
-		if !ok || strings.TrimSpace(name) == "" {
-			return nil, usagef("bad header %q: write it as 'Name: value'", h)
-		}
-		req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
-	}
-	if user, password, ok := s.conn.basicAuth(s.opts.Getenv); ok && c.ownHost(s, u) {
-		req.SetBasicAuth(user, password)
-	}
-	if s.conn.token != "" && req.Header.Get(tokenHeader) == "" && c.ownHost(s, u) {
-		req.Header.Set(tokenHeader, s.conn.token)
-	}
-	return req, nil
+	return u, nil
 }
 
 // ownHost reports whether u leads to the agent the token is meant for.
@@ -210,7 +222,10 @@ func (c *operatorAPI) send(s *session, req *http.Request) error {
 		s.note("")
 	}
 	if resp.StatusCode/100 == 2 {
-		_, err = io.Copy(s.stdout, resp.Body)
+		n, err := io.Copy(s.stdout, resp.Body)
+		if n > 0 && isTerminal(s.stdout) {
+			s.say("")
+		}
 		return err
 	}
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))

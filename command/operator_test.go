@@ -59,11 +59,11 @@ func TestServerMembersWithoutLeader(t *testing.T) {
 func TestServerJoin(t *testing.T) {
 	f := newFakeAgent(t, map[string]reply{
 		"PUT /v1/agent/join?address=a&address=b%3A4648": {body: `{"num_joined":1,"warning":"Missing write"}`},
-		"PUT /v1/agent/join?address=bad":                {body: `{"num_joined":0,"error":"No route"}`},
+		"PUT /v1/agent/join?address=bad":                {body: `{"num_joined":0,"error":"No route\n\t* to \u001bit\n\n"}`},
 		"PUT /v1/agent/join?address=client":             {status: 501, body: "Invalid method"},
 	})
-	f.run("server", "join", "a", "b:4648").expect(t, 0, []string{"joined 1 servers"}, []string{"warning: missing write"})
-	f.run("server", "join", "bad").expect(t, 1, nil, []string{"joining: no route", "gossip port"})
+	f.run("server", "join", "a", "b:4648").expect(t, 0, []string{"joined 1 of 2 servers"}, []string{"warning: missing write"})
+	f.run("server", "join", "bad").expect(t, 1, nil, []string{"joining: no route\n  * to \\x1bit\ncheck", "gossip port"})
 	f.run("server", "join", "client").expect(t, 1, nil, []string{"HTTP 501"})
 }
 

@@ -134,6 +134,17 @@ func clean(text string) string {
 	return b.String()
 }
 
+// cleanLines is clean for a text that may have several lines; empty ones go.
+func cleanLines(text string) string {
+	var out []string
+	for _, line := range strings.Split(text, "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			out = append(out, clean(line))
+		}
+	}
+	return strings.Join(out, "\n  ")
+}
+
 // sortedPairs turns a map into pairs in order of the keys.
 func sortedPairs(m map[string]string) [][2]string {
 	out := make([][2]string, 0, len(m))

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"flag"
 	"io"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -223,4 +225,23 @@ func TestAgentGetsAllWordsAndItsCode(t *testing.T) {
 		t.Errorf("agent got %q", got)
 	}
 	invocation{}.run("agent", "-dev").expect(t, 1, nil, []string{"this build has no agent"})
+}
+
+func TestAgentOptionsAreExplainedAndCompleted(t *testing.T) {
+	opts := &Options{Getenv: os.Getenv, AgentFlags: func() *flag.FlagSet {
+		set := flag.NewFlagSet("agent", flag.ContinueOnError)
+		set.Bool("dev", false, "run for development")
+		set.Func("config", "read this `file`", func(string) error { return nil })
+		return set
+	}}
+	r := &runner{entry: registry[0], act: registry[0].new(), opts: opts}
+	help := r.Help()
+	for _, want := range []string{"  -config=<file>\n      Read this file.\n", "  -dev\n      Run for development.\n"} {
+		if !strings.Contains(help, want) {
+			t.Errorf("help lacks %q:\n%s", want, help)
+		}
+	}
+	if flags := r.AutocompleteFlags(); flags["-config"] == nil || flags["-dev"] != nil {
+		t.Errorf("completion is %v", flags)
+	}
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -24,9 +25,10 @@ type Options struct {
 	Revision string
 	// Agent runs the command agent; nil leaves a build that can only be a client.
 	Agent AgentFunc
-	// AgentHelp is the text of "agent -h" below the usage line.
-	AgentHelp string
-	// Shutdown is closed when the agent is to stop.
+	// AgentFlags returns the options of the agent, for its help and completion;
+	// nil when Agent is.
+	AgentFlags func() *flag.FlagSet
+	// Shutdown is closed when the agent is to stop; nil leaves that to signals.
 	Shutdown <-chan struct{}
 
 	Stdin io.Reader

@@ -36,12 +36,12 @@ func (*serverJoin) run(s *session, args []string) error {
 		return failed("joining", err)
 	}
 	if reply.Error != "" {
-		return hinted(failed("joining", errors.New(lowerFirst(clean(reply.Error)))), "check that the addresses name the gossip port (4648) and that it can be reached")
+		return hinted(failed("joining", errors.New(lowerFirst(cleanLines(reply.Error)))), "check that the addresses name the gossip port (4648) and that it can be reached")
 	}
 	if reply.Warning != "" {
 		s.warn("%s", lowerFirst(clean(reply.Warning)))
 	}
-	s.say("joined %d servers", reply.NumJoined)
+	s.say("joined %d of %d servers", reply.NumJoined, len(args))
 	return nil
 }
 

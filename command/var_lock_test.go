@@ -172,13 +172,13 @@ func TestLockIsRenewedWhileTheCommandRuns(t *testing.T) {
 	stop := filepath.Join(t.TempDir(), "stop")
 	go func() {
 		s.mu.Lock()
-		for s.renewals < 3 {
+		for s.renewals < 2 {
 			s.changed.Wait()
 		}
 		s.mu.Unlock()
 		_ = os.WriteFile(stop, nil, 0o600)
 	}()
-	s.run("-ttl", "300ms", "-verbose", "app/leader", "--", "sh", "-c", "until test -e "+stop+"; do sleep 0.02; done").
+	s.run("-ttl", "2s", "-verbose", "app/leader", "--", "sh", "-c", "until test -e "+stop+"; do sleep 0.02; done").
 		expect(t, 0, nil, []string{"holding the lock", "renewed the lock", "released the lock"})
 	s.expectCounts(t, 1, 1)
 }
@@ -199,38 +199,34 @@ func TestLostLockStopsTheCommand(t *testing.T) {
 	for _, tc := range []struct {
 		name, script string
 		lose         func(s *lockServer)
-		want         string
+		grace, want  string
 		clean        bool
 	}{
 		{"taken, the command obeys", `trap 'echo stopped; exit 0' TERM; echo ready; while :; do sleep 0.02; done`,
-			func(s *lockServer) { s.set("thief") }, "somebody else holds it", true},
+			func(s *lockServer) { s.set("thief") }, "30s", "somebody else holds it", true},
 		{"taken, the command ignores SIGTERM", `trap '' TERM; echo ready; while :; do sleep 0.02; done`,
-			func(s *lockServer) { s.set("thief") }, "was stopped with code 137", false},
+			func(s *lockServer) { s.set("thief") }, "200ms", "was stopped with code 137", false},
 		{"servers do not answer", `trap 'echo stopped; exit 0' TERM; echo ready; while :; do sleep 0.02; done`,
 			func(s *lockServer) {
 				s.mu.Lock()
 				s.fail = func(string) int { return http.StatusInternalServerError }
 				s.mu.Unlock()
-			}, "the lock is lost", true},
+			}, "30s", "the lock is lost", true},
 		{"a grandchild holds the output", `(trap '' TERM; sleep 60) & echo ready; wait`,
-			func(s *lockServer) { s.set("thief") }, "somebody else holds it", false},
+			func(s *lockServer) { s.set("thief") }, "200ms", "somebody else holds it", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			s := newLockServer(t)
 			ready := filepath.Join(t.TempDir(), "ready")
 			go func() {
-				s.mu.Lock()
-				for s.renewals < 1 {
-					s.changed.Wait()
-				}
-				s.mu.Unlock()
 				for _, err := os.Stat(ready); errors.Is(err, os.ErrNotExist); _, err = os.Stat(ready) {
 					time.Sleep(5 * time.Millisecond)
 				}
 				tc.lose(s)
 			}()
 			script := strings.Replace(tc.script, "echo ready", "touch "+ready, 1)
-			r := s.run("-ttl", "400ms", "-grace", "200ms", "app/leader", "--", "sh", "-c", script)
+			r := s.run("-ttl", "4s", "-max-retry", "1", "-grace", tc.grace, "app/leader", "--", "sh", "-c", script)
 			r.expect(t, 75, nil, []string{tc.want, "run the command again"})
 			if got := strings.Contains(r.stdout, "stopped"); got != tc.clean {
 				t.Errorf("command saw SIGTERM: %v, want %v", got, tc.clean)

@@ -15,7 +15,8 @@ var commit string
 
 func main() {
 	os.Exit(command.Run(os.Args[1:], command.Options{
-		Version: nomad.Version, Revision: revision(), Agent: agent.RunAgent,
+		Version: nomad.Version, Revision: revision(),
+		Agent: agent.RunAgent, AgentFlags: agent.Flags,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}))
 }
