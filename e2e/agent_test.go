@@ -62,7 +62,7 @@ func TestConfigToldApartByContent(t *testing.T) {
 			a.args = []string{"agent", "-dev", "-config", path}
 			a.start()
 			a.ready()
-			if name, err := a.api.Agent().NodeName(); err != nil || name != "odd" {
+			if name, err := a.api.Agent().NodeName(); err != nil || name != "odd.global" {
 				t.Errorf("the agent is called %q, %v", name, err)
 			}
 		})
@@ -78,7 +78,7 @@ func TestConfigDirectoryIsMergedInOrder(t *testing.T) {
 	a.args = append(a.args, "-config", dir)
 	a.start()
 	a.ready()
-	if name, err := a.api.Agent().NodeName(); err != nil || name != "third" {
+	if name, err := a.api.Agent().NodeName(); err != nil || name != "third.global" {
 		t.Errorf("the agent is called %q, %v", name, err)
 	}
 	if dc, err := a.api.Agent().Datacenter(); err != nil || dc != "east" {
