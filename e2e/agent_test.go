@@ -106,15 +106,16 @@ func TestReloadChangesTheLogLevel(t *testing.T) {
 	a.args = []string{"agent", "-dev", "-config", a.dir + "/agent.json"}
 	a.start()
 	a.ready()
-	if strings.Contains(a.out.String(), "[DEBUG]") {
-		t.Fatal("debug lines at level error")
+	if strings.Contains(a.out.String(), "[INFO]") {
+		t.Fatal("lines of level info at level error")
 	}
-	a.configure(settings{"log_level": "DEBUG"})
+	a.configure(settings{"log_level": "INFO"})
 	a.signal(syscall.SIGHUP)
-	eventually(t, "debug lines appear", func() bool {
-		a.get("/v1/status/leader")
-		return strings.Contains(a.out.String(), "[DEBUG]")
-	})
+	eventually(t, "lines of level info appear", func() bool { return strings.Contains(a.out.String(), "[INFO]") })
+	a.configure(settings{"no_such_key": true})
+	a.signal(syscall.SIGHUP)
+	eventually(t, "a bad file is reported", func() bool { return strings.Contains(a.out.String(), "no_such_key") })
+	a.mustPut("app/db", "still here")
 }
 
 func TestTerminateEndsTheAgent(t *testing.T) {
