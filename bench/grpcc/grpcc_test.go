@@ -18,7 +18,7 @@ import (
 
 // mustServe runs a gRPC server that answers with what reply returns, and
 // returns a connection to it.
-func mustServe(t *testing.T, reply func(method string, msg []byte) (out []byte, status string)) *Conn {
+func mustServe(t testing.TB, reply func(method string, msg []byte) (out []byte, status string)) *Conn {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
