@@ -151,25 +151,37 @@ func (s *Server) startClusterID(t *term) error {
 	return nil
 }
 
-// startKeyring makes the first root key, in the background as it takes a while.
+// keyCheckInterval is how often the leader looks whether the root key is due to
+// be replaced.
+const keyCheckInterval = time.Minute
+
+// startKeyring makes the first root key, in the background as it takes a while,
+// and replaces the active one when it is old or has sealed much.
 func (s *Server) startKeyring(t *term) error {
-	if s.state.Snapshot().ActiveRootKey() != nil {
-		return nil
-	}
 	t.wg.Go(func() {
-		for t.ctx.Err() == nil {
-			err := s.createRootKey(t.ctx)
-			if err == nil || t.ctx.Err() != nil {
-				return
+		for {
+			pause := keyCheckInterval
+			if s.rootKeyDue(time.Now()) {
+				if err := s.createRootKey(t.ctx); err != nil && t.ctx.Err() == nil {
+					s.logger.Error("could not create a root key, will try again", "error", err)
+					pause = establishRetry
+				}
 			}
-			s.logger.Error("could not create the first root key, will try again", "error", err)
 			select {
 			case <-t.ctx.Done():
-			case <-time.After(establishRetry):
+				return
+			case <-time.After(pause):
 			}
 		}
 	})
 	return nil
+}
+
+// rootKeyDue reports whether a new root key is needed at now.
+func (s *Server) rootKeyDue(now time.Time) bool {
+	active := s.state.Snapshot().ActiveRootKey()
+	return active == nil || s.keyring.RotationDue() ||
+		now.Sub(time.Unix(0, active.CreateTime)) >= s.config.RootKeyRotationThreshold
 }
 
 func (s *Server) createRootKey(ctx context.Context) error {
@@ -179,7 +191,7 @@ func (s *Server) createRootKey(ctx context.Context) error {
 	}
 	_, err = s.apply(ctx, structs.WrappedRootKeysUpsertRequestType, &structs.WrappedRootKeysUpsertRequest{WrappedRootKeys: key})
 	if err == nil {
-		s.logger.Info("created the first root key", "key_id", key.KeyID)
+		s.logger.Info("created a root key", "key_id", key.KeyID)
 	}
 	return err
 }

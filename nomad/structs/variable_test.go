@@ -21,6 +21,7 @@ func TestVariablePaths(t *testing.T) {
 		strings.Repeat("p", 129):     false,
 		"":                           false,
 		"/a":                         false,
+		"/":                          false,
 		"a/":                         false,
 		"a//b":                       false,
 		"a.b":                        false,
