@@ -77,7 +77,7 @@ func shared(a, b reflect.Value, path string) string {
 
 // copiers holds a value of every type that has a Copy method.
 var copiers = []any{
-	&Namespace{}, &RootKey{}, &VariableMetadata{}, &VariableEncrypted{}, &VariableDecrypted{}, &VariablesQuota{},
+	&Namespace{}, &RootKey{}, &VariableMetadata{}, &VariableEncrypted{}, &VariableDecrypted{}, &VariablesQuota{}, &ClusterMetadata{},
 }
 
 func TestCopySharesNothing(t *testing.T) {
