@@ -2,7 +2,6 @@ package msgp
 
 import (
 	"encoding/binary"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -155,7 +154,12 @@ func AppendStringMap(b []byte, m map[string]string) []byte {
 		return AppendNil(b)
 	}
 	b = AppendMapHeader(b, len(m))
-	for _, k := range slices.Sorted(maps.Keys(m)) {
+	keys := make([]string, 0, 16) // on the stack
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
 		b = AppendString(AppendString(b, k), m[k])
 	}
 	return b

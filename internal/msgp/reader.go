@@ -108,6 +108,15 @@ func Room(n int) int { return min(n, 1024) }
 // RawBytes returns text or bytes as a part of the buffer: nil for nil, which
 // the caller must neither change nor keep.
 func (r *Reader) RawBytes() []byte {
+	if r.err == nil && r.off < len(r.buf) { // field names and most text are short
+		if c := r.buf[r.off]; c&0xe0 == codeFixStr {
+			at, end := r.off+1, r.off+1+int(c&0x1f)
+			if end <= len(r.buf) {
+				r.off = end
+				return r.buf[at:end:end]
+			}
+		}
+	}
 	c, t, ok := r.next()
 	if !ok || c == codeNil {
 		return nil
