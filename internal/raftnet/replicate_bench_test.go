@@ -3,6 +3,7 @@ package raftnet
 import (
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ func BenchmarkReplicate(b *testing.B) {
 				peers := benchCluster(b, name)
 				leader := leaderOf(b, peers)
 				data := make([]byte, 256)
+				cpu := cpuTime(b)
 				b.ResetTimer()
 				var wg sync.WaitGroup
 				for i := range callers {
@@ -36,9 +38,21 @@ func BenchmarkReplicate(b *testing.B) {
 				}
 				wg.Wait()
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+				b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N)/1e3, "cpu-µs/entry")
 			})
 		}
 	}
+}
+
+// cpuTime returns what the process has used, which other load distorts less than
+// elapsed time.
+func cpuTime(b *testing.B) int64 {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 func benchCluster(b *testing.B, name string) []*peer {
@@ -60,7 +74,9 @@ func benchCluster(b *testing.B, name string) []*peer {
 		servers = append(servers, raft.Server{ID: p.id, Address: trans.LocalAddr()})
 	}
 	for i, p := range peers {
+		b.Cleanup(transports[i].CloseStreams)
 		p.start(b, transports[i], servers, nil)
 	}
+	elect(b, peers[0], transports[0])
 	return peers
 }
