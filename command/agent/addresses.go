@@ -98,6 +98,9 @@ func advertised(value, bound string, port int, logger hclog.Logger) (string, err
 	if n, err := strconv.ParseUint(portText, 10, 16); err != nil || n == 0 && port != 0 {
 		return "", fmt.Errorf("%q has no valid port", value)
 	}
+	if host == "" {
+		return "", fmt.Errorf("%q has no host", value)
+	}
 	return net.JoinHostPort(host, portText), nil
 }
 
@@ -108,9 +111,14 @@ func reachable(bound string, logger hclog.Logger) string {
 	if ip == nil || !ip.IsUnspecified() {
 		return bound
 	}
-	for _, tmpl := range []string{"{{ GetPrivateIP }}", "{{ GetPublicIP }}"} {
-		if out, err := template.Parse(tmpl); err == nil && out != "" {
-			return strings.Fields(out)[0]
+	family := "IPv4" // a listener on 0.0.0.0 has no IPv6
+	if ip.To4() == nil {
+		family = "IP"
+	}
+	for _, scope := range []string{"GetPrivateInterfaces", "GetPublicInterfaces"} {
+		out, err := template.Parse(fmt.Sprintf(`{{ %s | include "type" %q | limit 1 | attr "address" }}`, scope, family))
+		if err == nil && out != "" {
+			return out
 		}
 	}
 	logger.Warn("no private or public address found, advertising the loopback: set advertise for a cluster of several machines")

@@ -21,8 +21,20 @@ type configDecoder struct {
 	unused []problem
 }
 
+// maxProblems is how many problems are collected: more help nobody.
+const maxProblems = 100
+
 func (d *configDecoder) fail(pos position, format string, args ...any) {
+	if len(d.problems) >= maxProblems {
+		return
+	}
 	d.problems = append(d.problems, problem{pos, fmt.Sprintf(format, args...)})
+}
+
+func (d *configDecoder) unknown(e entry, full string, known []string) {
+	if len(d.problems) < maxProblems { // a suggestion costs time
+		d.fail(e.pos, "unknown key %q%s", full, suggestion(e.key, known))
+	}
 }
 
 // block moves the entries of n into the struct v. name is the dotted path of
@@ -44,7 +56,7 @@ func (d *configDecoder) block(n *node, v reflect.Value, name string) {
 		case isIgnored(name, e.key):
 			d.ignore(e, full, true)
 		default:
-			d.fail(e.pos, "unknown key %q%s", full, suggestion(e.key, append(ignoredKeys(name), keysOf(v)...)))
+			d.unknown(e, full, append(ignoredKeys(name), keysOf(v)...))
 		}
 	}
 }
@@ -72,7 +84,7 @@ func (d *configDecoder) ignore(e entry, full string, outermost bool) {
 				d.ignore(sub, joinKey(full, sub.key), false)
 				continue
 			}
-			d.fail(sub.pos, "unknown key %q%s", joinKey(full, sub.key), suggestion(sub.key, known))
+			d.unknown(sub, joinKey(full, sub.key), known)
 		}
 	}
 }

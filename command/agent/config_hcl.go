@@ -56,7 +56,9 @@ func (p *hclParser) next() hclsyntax.Token {
 }
 
 func (p *hclParser) fail(t hclsyntax.Token, format string, args ...any) {
-	p.problems = append(p.problems, problem{p.at(t), fmt.Sprintf(format, args...)})
+	if len(p.problems) < maxProblems {
+		p.problems = append(p.problems, problem{p.at(t), fmt.Sprintf(format, args...)})
+	}
 }
 
 func (p *hclParser) at(t hclsyntax.Token) position {

@@ -342,3 +342,10 @@ func FuzzQuery(f *testing.F) {
 		}
 	})
 }
+
+func TestProblemsAreBounded(t *testing.T) {
+	_, _, got := parse(t, strings.Repeat("nonsense = 1\n= \n", 20000))
+	if n := strings.Count(got, "\n"); n > 2*maxProblems {
+		t.Errorf("%d lines", n)
+	}
+}
