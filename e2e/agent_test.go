@@ -62,7 +62,7 @@ func TestConfigToldApartByContent(t *testing.T) {
 			a.args = []string{"agent", "-dev", "-config", path}
 			a.start()
 			a.ready()
-			if name, err := a.api.Agent().NodeName(); err != nil || name != "odd" {
+			if name, err := a.api.Agent().NodeName(); err != nil || name != "odd.global" {
 				t.Errorf("the agent is called %q, %v", name, err)
 			}
 		})
@@ -78,7 +78,7 @@ func TestConfigDirectoryIsMergedInOrder(t *testing.T) {
 	a.args = append(a.args, "-config", dir)
 	a.start()
 	a.ready()
-	if name, err := a.api.Agent().NodeName(); err != nil || name != "third" {
+	if name, err := a.api.Agent().NodeName(); err != nil || name != "third.global" {
 		t.Errorf("the agent is called %q, %v", name, err)
 	}
 	if dc, err := a.api.Agent().Datacenter(); err != nil || dc != "east" {
@@ -106,15 +106,16 @@ func TestReloadChangesTheLogLevel(t *testing.T) {
 	a.args = []string{"agent", "-dev", "-config", a.dir + "/agent.json"}
 	a.start()
 	a.ready()
-	if strings.Contains(a.out.String(), "[DEBUG]") {
-		t.Fatal("debug lines at level error")
+	if strings.Contains(a.out.String(), "[INFO]") {
+		t.Fatal("lines of level info at level error")
 	}
-	a.configure(settings{"log_level": "DEBUG"})
+	a.configure(settings{"log_level": "INFO"})
 	a.signal(syscall.SIGHUP)
-	eventually(t, "debug lines appear", func() bool {
-		a.get("/v1/status/leader")
-		return strings.Contains(a.out.String(), "[DEBUG]")
-	})
+	eventually(t, "lines of level info appear", func() bool { return strings.Contains(a.out.String(), "[INFO]") })
+	a.configure(settings{"no_such_key": true})
+	a.signal(syscall.SIGHUP)
+	eventually(t, "a bad file is reported", func() bool { return strings.Contains(a.out.String(), "no_such_key") })
+	a.mustPut("app/db", "still here")
 }
 
 func TestTerminateEndsTheAgent(t *testing.T) {

@@ -423,7 +423,9 @@ func lockContract(t *testing.T, a *agent) {
 	if err != nil || got.Lock != nil || got.Items["host"] != "b" {
 		t.Errorf("after the release: %+v, %v", got, err)
 	}
-	helper, err := a.api.Locks(api.WriteOptions{}, *variable("lock/helper", nil))
+	ours := variable("lock/helper", nil)
+	ours.Lock = &api.VariableLock{TTL: "30s", LockDelay: "1s"}
+	helper, err := a.api.Locks(api.WriteOptions{}, *ours)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -198,10 +199,14 @@ func TestLaggardGetsASnapshot(t *testing.T) {
 	away := c.others(leader)[0]
 	away.kill()
 	acked := map[string]string{}
-	for i := range 400 {
+	old := find(t, leader.dataDir(), "state.bin")
+	for i := 0; ; i++ {
 		path := fmt.Sprintf("while/away/%d", i)
 		leader.mustPut(path, "x")
 		acked[path] = "x"
+		if now := find(t, leader.dataDir(), "state.bin"); i > 200 && len(now) > 0 && !slices.Contains(old, now[0]) {
+			break // the log before it is gone
+		}
 	}
 	away.start()
 	away.ready()

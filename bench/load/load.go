@@ -10,6 +10,11 @@ import (
 	"time"
 )
 
+const (
+	failurePause = 10 * time.Millisecond
+	eachTries    = 500
+)
+
 // Worker does one operation per call, on its own connection.
 type Worker func() error
 
@@ -89,7 +94,8 @@ func Run(workers []Worker, warmup, d time.Duration) Result {
 	return res
 }
 
-// Each lets the workers do n operations together, as fast as they go.
+// Each lets the workers do n operations together, as fast as they go. An
+// operation is tried again and again; one that never works ends them all.
 func Each(workers []Worker, n int) Result {
 	var left atomic.Int64
 	left.Store(int64(n))
@@ -99,7 +105,9 @@ func Each(workers []Worker, n int) Result {
 	for i, w := range workers {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				tallies[i].do(w, true)
+				if !tallies[i].do(w, eachTries) {
+					left.Store(0)
+				}
 			}
 		})
 	}
@@ -116,7 +124,7 @@ func runOne(w Worker, stage *atomic.Int32) tally {
 	t := tally{latencies: make([]time.Duration, 0, 1<<14)}
 	for stage.Load() < 2 {
 		before := len(t.latencies)
-		t.do(w, false)
+		t.do(w, 1)
 		switch stage.Load() {
 		case 0:
 			t.latencies, t.errors = t.latencies[:0], 0
@@ -127,24 +135,22 @@ func runOne(w Worker, stage *atomic.Int32) tally {
 	return t
 }
 
-// do runs one operation. A worker that fails pauses, so that a broken server
-// does not turn the run into a loop of dials; steadfast repeats until it works.
-func (t *tally) do(w Worker, steadfast bool) {
-	const tries = 100
+// do runs one operation until it works, tries times at most, and reports
+// whether it did. It pauses after a failure, so that a broken server does not
+// turn the run into a loop of dials.
+func (t *tally) do(w Worker, tries int) bool {
 	for range tries {
 		start := time.Now()
 		err := w()
 		if err == nil {
 			t.latencies = append(t.latencies, time.Since(start))
-			return
+			return true
 		}
 		t.errors++
 		t.first = err
-		time.Sleep(10 * time.Millisecond)
-		if !steadfast {
-			return
-		}
+		time.Sleep(failurePause)
 	}
+	return false
 }
 
 func (r *Result) add(t tally) {

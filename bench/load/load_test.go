@@ -50,6 +50,15 @@ func TestEachDoesAllDespiteErrors(t *testing.T) {
 	})
 }
 
+func TestEachGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		op := func() error { return errors.New("gone") }
+		if res := Each([]Worker{op, op}, 1_000_000); res.Ops != 0 || res.FirstError != "gone" {
+			t.Errorf("%d operations, %q", res.Ops, res.FirstError)
+		}
+	})
+}
+
 func TestQuantile(t *testing.T) {
 	var v []time.Duration
 	for i := range 100 {

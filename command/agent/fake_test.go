@@ -214,3 +214,16 @@ func decode[T any](t *testing.T, w *httptest.ResponseRecorder) T {
 	}
 	return out
 }
+
+// httptestRequest builds a request whose query need not be well-formed.
+func httptestRequest(path, query string) *http.Request {
+	req := httptest.NewRequest("GET", path, nil)
+	req.URL.RawQuery = query
+	return req
+}
+
+func serveCode(h http.Handler, req *http.Request) int {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w.Code
+}

@@ -16,7 +16,6 @@ import (
 type trackedConn struct {
 	net.Conn
 	mux  *Mux
-	from net.Listener
 	host string
 	once sync.Once
 	err  error
@@ -60,9 +59,9 @@ func hostOf(addr net.Addr) string {
 }
 
 // admit starts to serve conn.
-func (m *Mux) admit(ctx context.Context, l net.Listener, conn net.Conn) {
+func (m *Mux) admit(ctx context.Context, conn net.Conn) {
 	remote := conn.RemoteAddr()
-	c := &trackedConn{Conn: conn, mux: m, from: l, host: hostOf(remote)}
+	c := &trackedConn{Conn: conn, mux: m, host: hostOf(remote)}
 	m.counters.accepted.Add(1)
 	m.counters.openConns.Add(1)
 	if evicted, why := m.limits.add(c); evicted != nil {
@@ -89,7 +88,7 @@ func (m *Mux) serveConn(ctx context.Context, c *trackedConn, info Info) {
 	conn := net.Conn(c)
 	proto, err := m.firstByte(conn)
 	if err != nil {
-		m.refuse(conn, RefusedSilent, info, err)
+		m.refusePending(ctx, c, RefusedSilent, info, err)
 		return
 	}
 	if proto == ProtoTLS {
@@ -99,7 +98,7 @@ func (m *Mux) serveConn(ctx context.Context, c *trackedConn, info Info) {
 		}
 		conn, proto, err = m.handshake(ctx, c, &info)
 		if err != nil {
-			m.refuse(c, RefusedTLS, info, err)
+			m.refusePending(ctx, c, RefusedTLS, info, err)
 			return
 		}
 	}
@@ -160,6 +159,15 @@ func (m *Mux) dispatch(ctx context.Context, c *trackedConn, conn net.Conn, info 
 		return
 	}
 	h(ctx, conn, info)
+}
+
+// refusePending is refuse for a connection without a class yet, unless it failed
+// because we closed it.
+func (m *Mux) refusePending(ctx context.Context, c *trackedConn, why Reason, info Info, err error) {
+	if ctx.Err() == nil && m.limits.holds(c) {
+		m.refused(why, info, err)
+	}
+	c.Close()
 }
 
 func (m *Mux) refuse(conn net.Conn, why Reason, info Info, err error) {

@@ -53,7 +53,7 @@ func (g *guardedConn) Read(p []byte) (int, error) {
 func (g *guardedConn) scan(b []byte) bool {
 	for len(b) > 0 {
 		if g.skip > 0 {
-			n := min(len(b), int(g.skip))
+			n := min(uint64(len(b)), uint64(g.skip))
 			g.skip -= uint32(n)
 			b = b[n:]
 			continue

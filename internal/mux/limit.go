@@ -2,7 +2,6 @@ package mux
 
 import (
 	"container/list"
-	"net"
 	"sync"
 )
 
@@ -84,8 +83,8 @@ func (l *limiter) classify(c *trackedConn, to class) (why Reason, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cl := l.clients[c.host]
-	if _, open := l.conns[c]; !open || cl == nil {
-		return RefusedClientLimit, false // evicted or closed meanwhile
+	if _, held := l.conns[c]; !held {
+		return RefusedClientLimit, false // gave way meanwhile
 	}
 	if l.perClient > 0 && !fits(cl.counts, to, l.perClient) {
 		return RefusedClientLimit, false
@@ -111,6 +110,14 @@ func fits(counts [classes]int, to class, limit int) bool {
 		}
 	}
 	return counts[classRPC]+counts[classStream] < limit
+}
+
+// holds reports whether c counts, so did not give way to another.
+func (l *limiter) holds(c *trackedConn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, held := l.conns[c]
+	return held
 }
 
 // remove forgets c; it may be called more than once.
@@ -144,14 +151,12 @@ func (l *limiter) uncountLocked(c *trackedConn, cl *client) {
 	}
 }
 
-// closeAll closes every connection that came through from.
-func (l *limiter) closeAll(from net.Listener) {
+// closeAll closes every connection.
+func (l *limiter) closeAll() {
 	l.mu.Lock()
-	var doomed []*trackedConn
+	doomed := make([]*trackedConn, 0, len(l.conns))
 	for c := range l.conns {
-		if c.from == from {
-			doomed = append(doomed, c)
-		}
+		doomed = append(doomed, c)
 	}
 	l.mu.Unlock()
 	for _, c := range doomed {

@@ -119,7 +119,7 @@ func (m *Mux) Handle(p Protocol, h Handler) {
 
 // Serve accepts connections until ctx ends, and then returns nil, or until l
 // fails for good. It closes l and every connection, also those that handlers
-// passed on, and returns when all handlers have.
+// passed on, and returns when all handlers have. Call it once.
 func (m *Mux) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { l.Close() })
@@ -128,7 +128,7 @@ func (m *Mux) Serve(ctx context.Context, l net.Listener) error {
 	cancel()
 	stop()
 	l.Close()
-	m.limits.closeAll(l)
+	m.limits.closeAll()
 	m.wg.Wait()
 	if stopped {
 		return nil
@@ -150,7 +150,7 @@ func (m *Mux) acceptLoop(ctx context.Context, l net.Listener) error {
 		conn, err := l.Accept()
 		if err == nil {
 			pause, failures = minAcceptPause, 0
-			m.admit(ctx, l, conn)
+			m.admit(ctx, conn)
 			continue
 		}
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {

@@ -248,6 +248,77 @@ func TestServerOpensStreamsBack(t *testing.T) {
 	mustAnswer(t, open(t, s, 1), "rpc", "and to the server")
 }
 
+func TestDialerServesStreamsOpenedBack(t *testing.T) {
+	answers := make(chan string, 1)
+	addr := serve(t, New(Config{OnSession: func(ctx context.Context, s Session, _ Info) {
+		st, err := s.Open(ctx)
+		if err != nil {
+			return
+		}
+		defer st.Close()
+		got := make([]byte, len("agent:ping"))
+		st.Write(append([]byte{1}, "ping"...))
+		io.ReadFull(st, got)
+		answers <- string(got)
+	}}))
+	agent := New(Config{})
+	agent.Handle(ProtoRPC, echo("agent"))
+	s := newClient(t, dial(t, addr, 6))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		agent.ServeSession(ctx, s, Info{Protocol: ProtoMultiplexV2})
+		close(done)
+	}()
+	if got := <-answers; got != "agent:ping" {
+		t.Errorf("the server got %q", got)
+	}
+	mustAnswer(t, open(t, s, 1), "rpc", "x")
+	cancel()
+	<-done
+	if _, err := s.Open(context.Background()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("open on an ended session: %v", err)
+	}
+}
+
+func TestOpenHeedsItsContext(t *testing.T) {
+	ours, theirs := net.Pipe() // nobody reads: frames go nowhere
+	defer theirs.Close()
+	s := newClient(t, ours)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	var err error
+	for err == nil { // until the send queue is full
+		_, err = s.Open(ctx)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	s.Close()
+	if _, err := s.Open(context.Background()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("open on a closed session: %v", err)
+	}
+	if _, err := s.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("accept on a closed session: %v", err)
+	}
+}
+
+func TestLostFrameEndsTheSession(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	s, err := Client(ours, SessionConfig{WriteTimeout: 20 * time.Millisecond, KeepAlive: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Open(context.Background()) // nobody reads it
+	select {
+	case <-s.Done():
+	case <-time.After(20 * time.Second):
+		t.Error("the session lives on although a frame was dropped")
+	}
+}
+
 func TestStreamLimit(t *testing.T) {
 	m := New(Config{MaxStreams: 4})
 	addr := serve(t, m)
@@ -381,6 +452,9 @@ func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	}
 	for _, c := range silent[:3] { // the oldest give way
 		mustClose(t, c)
+	}
+	if s := m.Stats(); s.Refused[RefusedClientLimit] != 3 || s.Refused[RefusedSilent] != 0 {
+		t.Errorf("stats: %+v", s)
 	}
 	mustAnswer(t, dial(t, addr, 2), "raft", "x")
 	mustAnswer(t, dial(t, addr, 1), "rpc", "x")

@@ -3,6 +3,8 @@ package mux
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // Reason says why a connection or stream was refused.
@@ -86,6 +88,10 @@ func (m *Mux) refused(r Reason, info Info, err error) {
 	if now-last < int64(time.Second) || !m.counters.logged[r].CompareAndSwap(last, now) {
 		return
 	}
-	m.log.Warn("connection refused", "reason", r, "remote", info.Remote, "multiplexed", info.Multiplexed,
+	level := hclog.Warn
+	if r == RefusedSilent {
+		level = hclog.Debug // load balancers ask for health that way
+	}
+	m.log.Log(level, "connection refused", "reason", r, "remote", info.Remote, "multiplexed", info.Multiplexed,
 		"tls", info.TLS != nil, "refused_so_far", total, "error", err)
 }

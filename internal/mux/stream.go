@@ -17,27 +17,35 @@ func (m *Mux) serveSession(ctx context.Context, conn net.Conn, info Info) {
 		conn.Close()
 		return
 	}
+	m.ServeSession(ctx, sess, info)
+}
+
+// ServeSession serves the streams that the peer opens on s until s or ctx ends,
+// and closes s. It is for the side that dialed, where the server opens streams
+// back; info.Protocol says whether streams begin with a byte. The handlers that
+// it started may still run when it returns.
+func (m *Mux) ServeSession(ctx context.Context, s Session, info Info) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { sess.Close() })
+	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	info.Session, info.Multiplexed = sess, true
+	info.Session, info.Multiplexed = s, true
 	if m.cfg.OnSession != nil {
 		m.wg.Add(1)
 		go func() {
 			defer m.wg.Done()
-			m.cfg.OnSession(ctx, sess, info)
+			m.cfg.OnSession(ctx, s, info)
 		}()
 	}
 	for {
-		st, err := sess.Accept()
+		st, err := s.Accept()
 		if err == nil {
-			m.admitStream(ctx, sess, st, info)
+			m.admitStream(ctx, s, st, info)
 			continue
 		}
 		select {
-		case <-sess.Done():
-			sess.Close() // waits for the session's own goroutines
+		case <-s.Done():
+			s.Close() // waits for the session's own goroutines
 			return
 		default: // only that stream failed
 		}
@@ -47,11 +55,11 @@ func (m *Mux) serveSession(ctx context.Context, conn net.Conn, info Info) {
 // admitStream starts to serve st without reading from it, so that a silent
 // stream delays no other. Streams that were closed on one side only still
 // count; a peer that piles them up beyond twice the bound loses the session.
-func (m *Mux) admitStream(ctx context.Context, sess *session, st net.Conn, info Info) {
-	if n := sess.y.NumStreams(); n > m.cfg.MaxStreams {
+func (m *Mux) admitStream(ctx context.Context, s Session, st net.Conn, info Info) {
+	if own, ok := s.(*session); ok && own.y.NumStreams() > m.cfg.MaxStreams {
 		m.refuse(st, RefusedStreams, info, nil)
-		if n > 2*m.cfg.MaxStreams {
-			sess.Close()
+		if own.y.NumStreams() > 2*m.cfg.MaxStreams {
+			own.Close()
 		}
 		return
 	}
@@ -73,7 +81,10 @@ func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
 	if info.Protocol == ProtoMultiplexV2 {
 		var err error
 		if proto, err = m.firstByte(st); err != nil {
-			m.refuse(st, RefusedSilent, info, err)
+			if ctx.Err() == nil {
+				m.refused(RefusedSilent, info, err)
+			}
+			st.Close()
 			return
 		}
 		if err := st.SetDeadline(time.Time{}); err != nil {

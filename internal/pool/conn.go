@@ -128,9 +128,7 @@ func (p *Pool) await(ctx context.Context, addr string, d *dialing) (*conn, error
 	select {
 	case <-d.done:
 	case <-ctx.Done():
-		err := errs.Wrap(errs.Deadline, "the time was up before "+addr+" could be reached", ctx.Err())
-		err.Executed = errs.ExecutedNo
-		return nil, err
+		return nil, late(ctx, addr)
 	}
 	if d.err != nil {
 		return nil, d.err
@@ -139,6 +137,13 @@ func (p *Pool) await(ctx context.Context, addr string, d *dialing) (*conn, error
 	defer p.mu.Unlock()
 	d.conn.calls++
 	return d.conn, nil
+}
+
+// late is the error of a call whose ctx ended before there was a connection.
+func late(ctx context.Context, addr string) error {
+	err := errs.Wrap(errs.Deadline, "the time was up before "+addr+" could be reached", ctx.Err())
+	err.Executed = errs.ExecutedNo
+	return err
 }
 
 // dialProtocol connects to addr and sends the byte of the protocol.

@@ -137,13 +137,16 @@ func lost(err error) bool {
 // Stream opens a streaming call of method at addr on a connection of its own.
 // The caller must close it; Drop and Close do not. ctx counts until Stream returns.
 func (p *Pool) Stream(ctx context.Context, addr, method string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout+p.cfg.Limits.WriteTimeout)
+	limited, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout+p.cfg.Limits.WriteTimeout)
 	defer cancel()
-	nc, err := p.dialProtocol(ctx, addr, mux.ProtoStreaming)
-	if err != nil {
+	nc, err := p.dialProtocol(limited, addr, mux.ProtoStreaming)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, late(ctx, addr)
+	case err != nil:
 		return nil, err
 	}
-	if err := wire.OpenStream(ctx, nc, method, p.cfg.Limits); err != nil {
+	if err := wire.OpenStream(limited, nc, method, p.cfg.Limits); err != nil {
 		nc.Close()
 		return nil, err
 	}

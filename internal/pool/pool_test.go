@@ -394,6 +394,15 @@ func TestStream(t *testing.T) {
 		if _, err := p.Stream(t.Context(), addr, "Echo.Stream"); !errors.Is(err, syscall.ECONNREFUSED) || !errs.NotSent(err) {
 			t.Errorf("refused: %v", err)
 		}
+		s.before = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := p.Stream(hasty, addr, "Echo.Stream"); !errors.Is(err, errs.Deadline) || !errs.NotSent(err) {
+			t.Errorf("caller in a hurry: %v", err)
+		}
+		if _, err := p.Stream(t.Context(), addr, "Echo.Stream"); !errors.Is(err, errs.Unavailable) || !errs.NotSent(err) {
+			t.Errorf("server that does not answer the dial: %v", err)
+		}
 	})
 }
 

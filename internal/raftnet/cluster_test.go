@@ -144,8 +144,8 @@ func (p *peer) kill() {
 func raftConfig(id raft.ServerID) *raft.Config {
 	cfg := raft.DefaultConfig()
 	cfg.LocalID = id
-	cfg.HeartbeatTimeout, cfg.ElectionTimeout = 300*time.Millisecond, 300*time.Millisecond
-	cfg.LeaderLeaseTimeout, cfg.CommitTimeout = 200*time.Millisecond, 5*time.Millisecond
+	cfg.HeartbeatTimeout, cfg.ElectionTimeout = time.Second, time.Second
+	cfg.LeaderLeaseTimeout, cfg.CommitTimeout = time.Second, 5*time.Millisecond
 	cfg.MaxAppendEntries, cfg.BatchApplyCh = 1024, true
 	cfg.Logger = hclog.NewNullLogger()
 	return cfg
@@ -247,7 +247,7 @@ func TestClusterReplicatesAndInstallsSnapshot(t *testing.T) {
 	}
 	if err := leader.raft.ReloadConfig(raft.ReloadableConfig{
 		TrailingLogs: 10, SnapshotInterval: time.Hour, SnapshotThreshold: 1 << 30,
-		HeartbeatTimeout: 300 * time.Millisecond, ElectionTimeout: 300 * time.Millisecond,
+		HeartbeatTimeout: time.Second, ElectionTimeout: time.Second,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestClusterAsksForPreVotes(t *testing.T) {
 	eventually(t, "the cut server looks for votes", func() bool { return cut.raft.State() == raft.Candidate })
 	for range 5 {
 		replicate(t, leader, 5, 10)
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 	}
 	if got := leader.raft.CurrentTerm(); got != term {
 		t.Errorf("term went from %d to %d although the majority kept its leader", term, got)

@@ -343,3 +343,24 @@ func TestCloseEndsEverything(t *testing.T) {
 		server.HandleConn(context.Background(), there) // returns
 	})
 }
+
+func TestEntriesKeepTheirDataWhileMoreArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var kept []*raft.Log // as the log cache does
+		client, _ := wired(t, nil, func(rpc raft.RPC) {
+			kept = append(kept, rpc.Command.(*raft.AppendEntriesRequest).Entries...)
+			accept(rpc)
+		})
+		for i := range 20 {
+			req := &raft.AppendEntriesRequest{PrevLogEntry: uint64(i), Entries: []*raft.Log{{Index: uint64(i + 1), Data: []byte{byte(i), byte(i)}}}}
+			if err := client.AppendEntries("server", "server", req, new(raft.AppendEntriesResponse)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, l := range kept {
+			if !bytes.Equal(l.Data, []byte{byte(i), byte(i)}) {
+				t.Errorf("entry %d holds %v", l.Index, l.Data)
+			}
+		}
+	})
+}

@@ -103,3 +103,24 @@ func benchCalls(b *testing.B, h Handler, callers int, raw bool) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 }
+
+// BenchmarkPlain is the same work by package net/rpc, for comparison.
+func BenchmarkPlain(b *testing.B) {
+	near, far := tcpPair(b)
+	plainServer(b, &Arith{}, far)
+	c := plainClient(b, near)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.SetParallelism(32) // times GOMAXPROCS callers
+	b.RunParallel(func(pb *testing.PB) {
+		args := Sum{A: 1, Label: "global"}
+		for pb.Next() {
+			var out Sum
+			if err := c.Call("Arith.Add", &args, &out); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+}

@@ -318,6 +318,7 @@ func (c *Client) fail(cause error) {
 	c.open = nil
 	c.mu.Unlock()
 	c.out.close()
+	c.in.stop()
 	_ = c.conn.Close() // there is nothing left to lose
 	for _, p := range open {
 		executed := errs.ExecutedNo

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -28,7 +27,7 @@ func addHandler(_ context.Context, c *Call) (any, error) {
 	case "Arith.Denied":
 		return nil, errs.New(errs.PermissionDenied, "Permission denied")
 	}
-	return nil, errs.New(errs.Unsupported, "rpc: can't find method "+c.Method)
+	return nil, UnknownMethod(c.Method)
 }
 
 var sum = Sum{A: 2, B: 3, Label: "x", Wait: time.Minute, At: time.Unix(5, 6).UTC(), Blob: []byte{0, 255}}
@@ -190,28 +189,5 @@ func TestTypedArgument(t *testing.T) {
 	}
 	if err := (&Call{Typed: &sum}).Decode(nil); err == nil {
 		t.Error("decoded into nil")
-	}
-}
-
-func TestManyCallers(t *testing.T) {
-	near, far := tcpPair(t)
-	serve(t, decoding, Limits{MaxInFlight: 8}, far)
-	c := NewClient(near, Limits{})
-	defer c.Close()
-	var wg sync.WaitGroup
-	for i := range 64 {
-		wg.Go(func() {
-			for j := range 50 {
-				in := pingArgs{Region: strconv.Itoa(i), Value: uint64(j)}
-				var out pingArgs
-				if err := c.Call(t.Context(), "A.B", &in, &out, CallOptions{}); err != nil || in != out {
-					t.Errorf("%v, %v: %v", in, out, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if n := c.Pending(); n != 0 {
-		t.Errorf("%d calls pending", n)
 	}
 }

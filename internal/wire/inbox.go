@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/msgp"
@@ -26,6 +27,7 @@ type inbox struct {
 	br    *bufio.Reader
 	limit time.Duration // of the phase, 0 for none
 	armed bool          // the deadline of this phase is set
+	ended atomic.Bool
 }
 
 func newInbox(conn net.Conn) *inbox {
@@ -49,7 +51,17 @@ func (r deadlineReader) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if in.ended.Load() {
+		return 0, net.ErrClosed
+	}
 	return in.conn.Read(p)
+}
+
+// stop ends a read that blocks and all later ones. Closing the connection is
+// not enough: a yamux stream goes on reading until its peer closes too.
+func (in *inbox) stop() {
+	in.ended.Store(true)
+	_ = in.conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
 }
 
 // phase starts a part of a message that must arrive within limit, 0 for ever.

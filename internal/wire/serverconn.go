@@ -85,7 +85,8 @@ func (c *serverConn) write() {
 func (c *serverConn) close() {
 	c.out.close()
 	c.cancel()
-	_ = c.conn.Close() // the reader sees the result
+	c.in.stop()
+	_ = c.conn.Close() // the peer learns of it or is gone
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true

@@ -83,7 +83,8 @@ func (k *Keyring) NewRootKey(now time.Time) (*structs.RootKey, error) {
 // Add unwraps rk and keeps it. Adding a key again only takes over its state
 // and indexes; adding an active key makes the one that was active inactive.
 // Other material under a known ID is a conflict, as it would make what the
-// known key sealed unreadable. rk is not kept.
+// known key sealed unreadable. rk is not kept. Add waits for the provider, ten
+// seconds at most for each wrapped form.
 func (k *Keyring) Add(rk *structs.RootKey) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

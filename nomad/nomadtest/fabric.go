@@ -178,7 +178,10 @@ func (f *Fabric) connect(from, to string) (*endpoint, *fabricConn, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e := f.endpoints[to]
-	if f.closed || e == nil {
+	switch {
+	case f.crashed[hostOf(from)]:
+		return nil, nil, syscall.ENETDOWN
+	case f.closed || e == nil:
 		return nil, nil, syscall.ECONNREFUSED
 	}
 	if f.lastPort++; f.lastPort > 65535 {

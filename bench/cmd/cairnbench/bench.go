@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -25,43 +26,48 @@ type bench struct {
 	results *results
 }
 
-// all runs the parts asked for. What was measured before an error stays.
+// all runs the parts asked for. A part that fails does not stop the others.
 func (b *bench) all(ctx context.Context, systems []cluster.System) error {
+	var failed []error
+	part := func(name string, sys cluster.System, n int, opts cluster.Options, m measure) {
+		failed = append(failed, b.part(ctx, name, sys, n, opts, m))
+	}
+	lean, soon := b.opts, b.opts
+	lean.Env = []string{"GOGC=10"} // the heap in use is then near the live heap
+	soon.SnapshotSoon = true
 	for round := range b.rounds {
 		for _, n := range []int{1, 3} {
 			for i := range systems {
 				sys := systems[(i+round)%len(systems)] // nobody is always first
-				if err := b.part(ctx, "throughput", sys, n, b.opts, b.throughput); err != nil {
-					return err
-				}
+				part("throughput", sys, n, b.opts, b.throughput)
 			}
 		}
-		if err := b.ours(ctx, systems, "watchers", 1, b.opts, b.watch); err != nil {
-			return err
+		for _, sys := range ours(systems) {
+			part("watchers", sys, 1, b.opts, b.watch)
 		}
 	}
-	lean := b.opts
-	lean.Env = []string{"GOGC=10"} // the heap in use is then near the live heap
-	if err := b.ours(ctx, systems, "memory", 1, lean, b.memory); err != nil {
-		return err
-	}
-	soon := b.opts
-	soon.SnapshotSoon = true
-	if err := b.ours(ctx, systems, "restart", 1, soon, b.restart); err != nil {
-		return err
+	for _, sys := range ours(systems) {
+		part("memory", sys, 1, lean, b.memory)
+		part("restart", sys, 1, soon, b.restart)
 	}
 	for _, sys := range systems {
-		if err := b.part(ctx, "failover", sys, 3, b.opts, b.failover); err != nil {
-			return err
-		}
+		part("failover", sys, 3, b.opts, b.failover)
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// ours returns our own system, if it is among them.
+func ours(systems []cluster.System) []cluster.System {
+	return slices.DeleteFunc(slices.Clone(systems), func(s cluster.System) bool {
+		_, ok := s.(cluster.Cairn)
+		return !ok
+	})
 }
 
 // measure takes samples from a running cluster.
 type measure func(ctx context.Context, system string, c *cluster.Cluster) error
 
-// part runs m on a fresh cluster of n servers.
+// part runs m on a fresh cluster of n servers, if the part was asked for.
 func (b *bench) part(ctx context.Context, name string, sys cluster.System, n int, opts cluster.Options, m measure) error {
 	if !slices.Contains(b.only, name) {
 		return nil
@@ -69,24 +75,14 @@ func (b *bench) part(ctx context.Context, name string, sys cluster.System, n int
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	fmt.Fprintf(b.log, "%s: %s, %d server(s)\n", name, sys.Name(), n)
+	fmt.Fprintf(b.log, "%s: %s, %s\n", name, sys.Name(), servers(n))
 	c, err := sys.Start(ctx, n, opts)
 	if err != nil {
 		return fmt.Errorf("%s, %s: %w", name, sys.Name(), err)
 	}
 	defer c.Close()
 	if err := m(ctx, sys.Name(), c); err != nil {
-		return fmt.Errorf("%s, %s: %w", name, sys.Name(), err)
-	}
-	return nil
-}
-
-// ours is part for our own system only.
-func (b *bench) ours(ctx context.Context, systems []cluster.System, name string, n int, opts cluster.Options, m measure) error {
-	for _, sys := range systems {
-		if _, ok := sys.(cluster.Cairn); ok {
-			return b.part(ctx, name, sys, n, opts, m)
-		}
+		return fmt.Errorf("%s, %s, %s: %w", name, sys.Name(), servers(n), err)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type settings struct {
 	rounds    int
 	duration  time.Duration
 	warmup    time.Duration
+	settle    time.Duration
 	only      []string
 	variables int
 	heapVars  int
@@ -43,7 +44,7 @@ var groups = []string{"throughput", "watchers", "memory", "restart", "failover"}
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "cairnbench:", err)
 		os.Exit(1)
 	}
@@ -59,6 +60,7 @@ func parse(args []string) (*settings, error) {
 	fs.IntVar(&s.rounds, "rounds", 3, "rounds of the throughput and watcher parts")
 	fs.DurationVar(&s.duration, "duration", 5*time.Second, "length of one throughput measurement")
 	fs.DurationVar(&s.warmup, "warmup", time.Second, "uncounted time before each measurement")
+	fs.DurationVar(&s.settle, "settle", 2*time.Second, "rest before a measurement that follows a change, such as many new queries")
 	fs.StringVar(&only, "only", strings.Join(groups, ","), "comma-separated parts to run")
 	fs.IntVar(&s.variables, "variables", 200_000, "variables in the snapshot of the restart part")
 	fs.IntVar(&s.heapVars, "heap-variables", 100_000, "variables of the memory part")

@@ -16,26 +16,26 @@ import (
 
 // memory measures what one variable adds to the heap.
 func (b *bench) memory(_ context.Context, system string, c *cluster.Cluster) error {
-	before, source, err := lowHeap(c)
+	before, source, err := lowHeap(c, 2*b.settle)
 	if err != nil {
 		return err
 	}
 	if err := fill(c, 0, keys("heap", b.heapVars)); err != nil {
 		return err
 	}
-	after, _, err := lowHeap(c)
+	after, _, err := lowHeap(c, 2*b.settle)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(b.log, "memory: %s, %.1f MB before and %.1f MB after %d variables\n", source, before/1e6, after/1e6, b.heapVars)
 	b.results.add(workHeap, system, (after-before)/float64(b.heapVars)/1e3)
-	b.results.note(workHeap, source+", GOGC=10, lowest of 4 s")
+	b.results.note(workHeap, source+", GOGC=10, lowest within "+(2*b.settle).String())
 	return nil
 }
 
-// lowHeap returns the lowest figure within a few seconds of reads that keep the
-// collector busy: what is left right after a collection is the live heap.
-func lowHeap(c *cluster.Cluster) (low float64, source string, err error) {
+// lowHeap returns the lowest figure during d of reads that keep the collector
+// busy: what is left right after a collection is the live heap.
+func lowHeap(c *cluster.Cluster, d time.Duration) (low float64, source string, err error) {
 	kvs, done, err := open(c, 8, 0)
 	if err != nil {
 		return 0, "", err
@@ -44,7 +44,7 @@ func lowHeap(c *cluster.Cluster) (low float64, source string, err error) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		load.Run(readers(kvs, []string{"bench/ready"}, true), 0, 4*time.Second)
+		load.Run(readers(kvs, []string{"bench/ready"}, true), 0, d)
 	}()
 	probe := httpc.New(c.HTTP[0], 5*time.Second)
 	defer probe.Close()

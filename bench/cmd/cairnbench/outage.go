@@ -16,6 +16,7 @@ import (
 const (
 	outageLimit = 2 * time.Minute
 	retryPause  = 2 * time.Millisecond
+	writePause  = 20 * time.Millisecond
 )
 
 // restart measures how long a server with a full snapshot takes to the first read.
@@ -83,23 +84,18 @@ func snapshotAfter(dir string, since time.Time) bool {
 
 // failover kills the leader again and again.
 func (b *bench) failover(ctx context.Context, system string, c *cluster.Cluster) error {
-	v := newValue(1)
-	for range b.failovers {
+	for n := range b.failovers {
 		if err := c.Await(ctx); err != nil {
 			return err
 		}
-		time.Sleep(settle)
+		time.Sleep(b.settle)
 		leader := c.Leader()
 		if leader < 0 {
 			return errors.New("the leader is gone")
 		}
-		follower := (leader + 1) % len(c.Servers)
 		start := time.Now()
 		c.Kill(leader)
-		err := until(ctx, func() error {
-			return once(c, follower, func(kv cluster.KV) error { return kv.Put("bench/failover", v.bytes()) })
-		})
-		if err != nil {
+		if err := firstWrite(ctx, c, (leader+1)%len(c.Servers), n); err != nil {
 			return err
 		}
 		b.results.add(workFailover, system, time.Since(start).Seconds())
@@ -108,6 +104,36 @@ func (b *bench) failover(ctx context.Context, system string, c *cluster.Cluster)
 		}
 	}
 	return nil
+}
+
+// firstWrite returns when the server has answered a write. New writes begin all
+// the time, as a server may sit on one that came too early until it times out.
+func firstWrite(ctx context.Context, c *cluster.Cluster, server, try int) error {
+	ctx, cancel := context.WithTimeout(ctx, outageLimit)
+	defer cancel()
+	tick := time.NewTicker(writePause)
+	defer tick.Stop()
+	answers := make(chan error, outageLimit/writePause+1)
+	var last error
+	for n := 0; ; n++ {
+		v := newValue(1000*try + n)
+		go func() {
+			answers <- once(c, server, func(kv cluster.KV) error { return kv.Put("bench/failover", v.bytes()) })
+		}()
+		for more := true; more; {
+			select {
+			case err := <-answers:
+				if err == nil {
+					return nil
+				}
+				last = err
+			case <-tick.C:
+				more = false
+			case <-ctx.Done():
+				return fmt.Errorf("no write within %s: %w", outageLimit, last)
+			}
+		}
+	}
 }
 
 // once does op on a client of its own.

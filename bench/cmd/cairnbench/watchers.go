@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	commitClients = 8               // writers while the idle watchers sit there
-	settle        = 2 * time.Second // for queries that were sent to begin to block
+	commitClients = 8 // writers while the idle watchers sit there
 	wakeLimit     = 60 * time.Second
 	wakes         = 3 // writes to the key that all watch
 )
@@ -35,7 +34,7 @@ func (b *bench) watch(ctx context.Context, system string, c *cluster.Cluster) er
 	if err != nil {
 		return err
 	}
-	time.Sleep(settle)
+	time.Sleep(b.settle)
 	with, err := b.commitP99(c, names)
 	if woken := flock.close(); err == nil && woken > len(idle)/100 {
 		err = fmt.Errorf("%d of %d watchers woke though nobody wrote their keys", woken, len(idle))
@@ -76,7 +75,7 @@ func (b *bench) wake(ctx context.Context, system string, c *cluster.Cluster) err
 	}
 	defer flock.close()
 	for range wakes {
-		time.Sleep(settle)
+		time.Sleep(b.settle)
 		start := time.Now()
 		if err := kv.Put(key, v.bytes()); err != nil {
 			return err
@@ -97,14 +96,15 @@ type flock struct {
 	woken  chan time.Time // one per wake-up
 	failed chan error     // one slot
 	wg     sync.WaitGroup
-	mu     sync.Mutex
-	conns  []*httpc.Client
+
+	mu    sync.Mutex
+	again chan struct{} // closed when those that woke may ask again
 }
 
 // newFlock opens a watcher of each name and returns once each has read its key.
 func newFlock(ctx context.Context, addr string, names []string) (*flock, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &flock{cancel: cancel, woken: make(chan time.Time, 4*len(names)), failed: make(chan error, 1)}
+	f := &flock{cancel: cancel, woken: make(chan time.Time, 4*len(names)), failed: make(chan error, 1), again: make(chan struct{})}
 	var ready sync.WaitGroup
 	ready.Add(len(names))
 	dialing := make(chan struct{}, 100) // the server's accept queue is short
@@ -142,7 +142,8 @@ func (f *flock) fail(err error) {
 	}
 }
 
-// follow asks again and again until ctx ends.
+// follow asks again and again until ctx ends. A watcher that woke waits for
+// collect, so that new questions do not delay the answers still under way.
 func (f *flock) follow(ctx context.Context, client *httpc.Client, name string, index uint64) {
 	defer client.Close()
 	stop := context.AfterFunc(ctx, client.Interrupt)
@@ -162,11 +163,24 @@ func (f *flock) follow(ctx context.Context, client *httpc.Client, name string, i
 			f.fail(err)
 			return
 		}
-		if resp.Index > index {
-			f.woken <- time.Now()
+		if resp.Index <= index {
+			continue
 		}
-		index = max(index, resp.Index)
+		index = resp.Index
+		gate := f.gate()
+		f.woken <- time.Now()
+		select {
+		case <-gate:
+		case <-ctx.Done():
+		}
 	}
+}
+
+// gate returns the channel that collect will close.
+func (f *flock) gate() chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.again
 }
 
 // collect waits until n watchers are awake and returns how long each took, sorted.
@@ -185,6 +199,10 @@ func (f *flock) collect(ctx context.Context, start time.Time, n int) ([]time.Dur
 			return nil, ctx.Err()
 		}
 	}
+	f.mu.Lock()
+	close(f.again)
+	f.again = make(chan struct{})
+	f.mu.Unlock()
 	slices.Sort(out)
 	return out, nil
 }
