@@ -152,12 +152,12 @@ func TestCommandStories(t *testing.T) {
 	if err := os.Symlink(binary, filepath.Join(bin, "cairn")); err != nil {
 		t.Fatal(err)
 	}
-	scripts, err := filepath.Glob("../command/testdata/script/*.txtar")
+	scripts, err := filepath.Glob("../command/testdata/script/*.txt")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
 	for _, script := range scripts {
-		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+		t.Run(strings.TrimSuffix(filepath.Base(script), ".txt"), func(t *testing.T) {
 			a := newDev(t)
 			testscript.Run(t, testscript.Params{
 				Files: []string{script},

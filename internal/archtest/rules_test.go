@@ -125,6 +125,7 @@ func TestSkipRule(t *testing.T) {
 	bites(t, checkSkips, "skips itself", "-- e2e/a_test.go --\npackage e2e\n"+skip)
 	bites(t, checkSkips, "", "-- e2e/a_test.go --\npackage e2e\n"+short)
 	bites(t, checkSkips, "", "-- nomad/a.go --\npackage nomad\nfunc f(r reader) { r.Sk"+"ip(1) }\n")
+	bites(t, checkSkips, "", "-- nomad/a_test.go --\npackage nomad\nfunc f(r reader) { r.Sk"+"ip(1) }\n")
 }
 
 func TestDeadCodeRule(t *testing.T) {
