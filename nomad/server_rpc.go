@@ -75,23 +75,23 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 		return nil, unknownMethod(c.Method)
 	}
 	ctx = wire.WithCall(ctx, c)
-	r, token, err := scanRouting(c.Body)
+	r, err := scanRouting(c.Body)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.authenticate(ctx, token); err != nil {
+	if _, err := s.authenticate(ctx, r.token); err != nil {
 		return nil, err
 	}
 	var answer any
 	var raw wire.Raw
-	err = s.route(ctx, info, r, c.Body, &raw, func(ctx context.Context) error {
+	err = s.route(ctx, &call{methodInfo: info, routing: r, args: c.Body, reply: &raw, run: func(ctx context.Context) error {
 		args, reply := m.NewArgs(), m.NewReply()
 		if err := c.Decode(args); err != nil {
 			return err
 		}
 		answer = reply
 		return m.Invoke(ctx, args, reply)
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 
 // scanRouting reads the fields of a request that decide where it is answered,
 // without decoding the rest.
-func scanRouting(body wire.Raw) (r routing, token string, err error) {
+func scanRouting(body wire.Raw) (r routing, err error) {
 	rd := msgp.NewReader(body)
 	for range rd.MapHeader() {
 		switch string(rd.StringKey()) {
@@ -114,7 +114,7 @@ func scanRouting(body wire.Raw) (r routing, token string, err error) {
 		case "Forwarded":
 			r.forwarded = rd.Bool()
 		case "AuthToken":
-			token = rd.String()
+			r.token = rd.String()
 		default:
 			rd.Skip()
 		}
@@ -123,9 +123,9 @@ func scanRouting(body wire.Raw) (r routing, token string, err error) {
 		}
 	}
 	if err := rd.Err(); err != nil {
-		return r, "", errs.Wrap(errs.Invalid, "rpc: the request cannot be decoded", err)
+		return r, errs.Wrap(errs.Invalid, "rpc: the request cannot be decoded", err)
 	}
-	return r, token, nil
+	return r, nil
 }
 
 // authenticate finds out who calls. The peer is known for calls over the wire.
