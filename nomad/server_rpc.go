@@ -19,6 +19,10 @@ import (
 // dialTimeout bounds opening a connection to another server.
 const dialTimeout = 10 * time.Second
 
+// maxInFlight bounds the calls of one connection that run at once, blocking
+// queries included: servers pass those of all their clients on over a few.
+const maxInFlight = 4096
+
 func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.registry = wire.NewRegistry()
 	for name, endpoint := range endpoints(s) {
@@ -27,6 +31,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 		}
 	}
 	limits := wire.DefaultLimits()
+	limits.MaxInFlight = maxInFlight
 	s.rpc = wire.NewServer(s.handleRPC, limits, logger.Named("rpc"))
 	s.pool = pool.New(pool.Config{Dial: s.dial, DialTimeout: dialTimeout, Limits: limits, Logger: logger.Named("pool")})
 	s.mux = mux.New(mux.Config{
@@ -57,13 +62,9 @@ func (s *Server) dial(ctx context.Context, addr string) (net.Conn, error) {
 func (s *Server) RPC(ctx context.Context, method string, args, reply any) error {
 	m, ok := s.registry.Lookup(method)
 	if !ok {
-		return unknownMethod(method)
+		return wire.UnknownMethod(method)
 	}
 	return m.Invoke(ctx, args, reply)
-}
-
-func unknownMethod(name string) error {
-	return errs.Newf(errs.Unsupported, "rpc: this server has no method %q", name)
 }
 
 // handleRPC answers a call that came in over the wire. A call for elsewhere is
@@ -72,7 +73,7 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	m, ok := s.registry.Lookup(c.Method)
 	info := methods[c.Method]
 	if !ok || info == nil {
-		return nil, unknownMethod(c.Method)
+		return nil, wire.UnknownMethod(c.Method)
 	}
 	ctx = wire.WithCall(ctx, c)
 	r, err := scanRouting(c.Body)
