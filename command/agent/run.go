@@ -135,8 +135,10 @@ func (a *Agent) reload(f *flags) {
 	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
 }
 
-// banner shows the operator what runs.
-func (a *Agent) banner(w io.Writer) {
+// banner shows the operator what runs, in one write.
+func (a *Agent) banner(out io.Writer) {
+	w := &strings.Builder{}
+	defer func() { _, _ = io.WriteString(out, w.String()) }()
 	c, e := a.config, a.endpoints
 	data := c.serverDataDir()
 	if data == "" {
