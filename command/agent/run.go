@@ -60,6 +60,9 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		logger.Warn("configuration key has no effect in this build", "key", u.msg,
 			"at", fmt.Sprintf("%s:%d", u.pos.file, u.pos.line))
 	}
+	if c.Client.Enabled {
+		logger.Warn("this build has no node agent, client.enabled has no effect")
+	}
 	tuneGC()
 	fmt.Fprintln(stdout, "==> Starting Cairn agent...")
 	a, err := start(c, logger, newServer)
