@@ -66,8 +66,10 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 	if a.server, err = newServer(sc); err != nil {
 		return nil, fmt.Errorf("starting the server: %w", err)
 	}
-	if collector, ok := a.server.(prometheus.Collector); ok && a.telemetry.registry != nil {
-		a.telemetry.registry.MustRegister(collector)
+	if collector, ok := a.server.(prometheus.Collector); ok {
+		if err := a.telemetry.add(collector); err != nil {
+			logger.Warn("metrics of the server are not shown", "error", err)
+		}
 	}
 	a.serve(httpLn)
 	return a, nil

@@ -291,12 +291,16 @@ func TestAddresses(t *testing.T) {
 		http, advRPC, errHas string
 	}{
 		{"loopback", func(c *Config) { c.BindAddr = "127.0.0.1" }, "127.0.0.1:4646", "127.0.0.1:4647", ""},
-		{"template", func(c *Config) { c.BindAddr = `{{ GetAllInterfaces | include "name" "lo" | include "type" "IPv4" | attr "address" }}` }, "127.0.0.1:4646", "127.0.0.1:4647", ""},
+		{"template", func(c *Config) {
+			c.BindAddr = `{{ GetAllInterfaces | include "name" "lo" | include "type" "IPv4" | attr "address" }}`
+		}, "127.0.0.1:4646", "127.0.0.1:4647", ""},
 		{"address by use", func(c *Config) { c.BindAddr, c.Addresses.HTTP = "127.0.0.1", "127.0.0.2" }, "127.0.0.2:4646", "127.0.0.1:4647", ""},
 		{"ipv6", func(c *Config) { c.BindAddr = "::1" }, "[::1]:4646", "[::1]:4647", ""},
 		{"advertise", func(c *Config) { c.AdvertiseAddrs.RPC = "10.1.2.3" }, "0.0.0.0:4646", "10.1.2.3:4647", ""},
 		{"advertise port", func(c *Config) { c.AdvertiseAddrs.RPC = "h.example:99" }, "0.0.0.0:4646", "h.example:99", ""},
-		{"advertise template", func(c *Config) { c.AdvertiseAddrs.RPC = `{{ GetAllInterfaces | include "name" "lo" | include "type" "IPv4" | attr "address" }}:99` }, "0.0.0.0:4646", "127.0.0.1:99", ""},
+		{"advertise template", func(c *Config) {
+			c.AdvertiseAddrs.RPC = `{{ GetAllInterfaces | include "name" "lo" | include "type" "IPv4" | attr "address" }}:99`
+		}, "0.0.0.0:4646", "127.0.0.1:99", ""},
 		{"bad port", func(c *Config) { c.AdvertiseAddrs.RPC = "h:x" }, "", "", "advertise.rpc"},
 		{"empty template with a port", func(c *Config) { c.AdvertiseAddrs.RPC = `{{ GetInterfaceIP "nope0" }}:99` }, "", "", "no host"},
 		{"several", func(c *Config) { c.BindAddr = "127.0.0.1 127.0.0.2" }, "", "", "exactly one"},

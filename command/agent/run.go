@@ -60,6 +60,9 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		logger.Warn("configuration key has no effect in this build", "key", u.msg,
 			"at", fmt.Sprintf("%s:%d", u.pos.file, u.pos.line))
 	}
+	if c.Client.Enabled {
+		logger.Warn("this build has no node agent, client.enabled has no effect")
+	}
 	tuneGC()
 	fmt.Fprintln(stdout, "==> Starting Cairn agent...")
 	a, err := start(c, logger, newServer)
@@ -135,8 +138,10 @@ func (a *Agent) reload(f *flags) {
 	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
 }
 
-// banner shows the operator what runs.
-func (a *Agent) banner(w io.Writer) {
+// banner shows the operator what runs, in one write.
+func (a *Agent) banner(out io.Writer) {
+	w := &strings.Builder{}
+	defer func() { _, _ = io.WriteString(out, w.String()) }()
 	c, e := a.config, a.endpoints
 	data := c.serverDataDir()
 	if data == "" {

@@ -24,13 +24,18 @@ type telemetry struct {
 	memory *metrics.InmemSink
 	// registry is nil when Prometheus is off.
 	registry *prometheus.Registry
+	// own holds what the server counts itself, for the JSON summary.
+	own      *prometheus.Registry
 	shutdown func()
 }
 
 // newTelemetry sets up the collection of metrics for the whole process: the
 // libraries report to global sinks.
 func newTelemetry(c TelemetryConfig, nodeName string) (*telemetry, error) {
-	t := &telemetry{memory: metrics.NewInmemSink(c.collectionInterval(), c.retention())}
+	t := &telemetry{
+		memory: metrics.NewInmemSink(c.collectionInterval(), c.retention()),
+		own:    prometheus.NewRegistry(),
+	}
 	sinks := metrics.FanoutSink{t.memory}
 	if c.PrometheusMetrics {
 		t.registry = prometheus.NewRegistry()
@@ -89,6 +94,36 @@ func (t *telemetry) installGlobals(c TelemetryConfig, nodeName string, sinks met
 	return nil
 }
 
+// add shows what c counts in both formats.
+func (t *telemetry) add(c prometheus.Collector) error {
+	if t.registry != nil {
+		if err := t.registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return t.own.Register(c)
+}
+
+// ownGauges returns the present values of what the server counts itself.
+func (t *telemetry) ownGauges() []metrics.GaugeValue {
+	families, err := t.own.Gather()
+	if err != nil {
+		return nil
+	}
+	var out []metrics.GaugeValue
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			g := metrics.GaugeValue{Name: f.GetName(), Value: float32(m.GetGauge().GetValue() + m.GetCounter().GetValue()),
+				DisplayLabels: map[string]string{}}
+			for _, l := range m.GetLabel() {
+				g.DisplayLabels[l.GetName()] = l.GetValue()
+			}
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
 // summary returns the figures of the last complete interval.
 func (t *telemetry) summary() *metricsSummary {
 	v, err := t.memory.DisplayMetrics(nil, nil)
@@ -97,6 +132,7 @@ func (t *telemetry) summary() *metricsSummary {
 		s = metricsSummary{Timestamp: time.Now().UTC().Format("2006-01-02 15:04:05 +0000 UTC")}
 	}
 	s.Gauges, s.Points, s.Counters, s.Samples = list(s.Gauges), list(s.Points), list(s.Counters), list(s.Samples)
+	s.Gauges = append(s.Gauges, t.ownGauges()...)
 	for i, g := range s.Gauges {
 		if f := float64(g.Value); math.IsNaN(f) || math.IsInf(f, 0) {
 			s.Gauges[i].Value = 0 // JSON cannot say it

@@ -3,6 +3,9 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,12 +71,28 @@ func FuzzVariableJSON(f *testing.F) {
 	})
 }
 
+// discard is a ResponseWriter that keeps nothing.
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}
+
 func BenchmarkReadVariable(b *testing.B) {
 	h := testAPI(b, newFake().fill())
+	req := httptest.NewRequest("GET", "/v1/var/app/db?stale", nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if w := call(h, "GET", "/v1/var/app/db", ""); w.Code != 200 {
-			b.Fatal(w.Code)
-		}
+		h.ServeHTTP(&discard{http.Header{}}, req)
+	}
+}
+
+func BenchmarkWriteVariable(b *testing.B) {
+	h := testAPI(b, newFake().fill())
+	body := `{"Items":{"value":"` + strings.Repeat("x", 256) + `"}}`
+	b.ReportAllocs()
+	for b.Loop() {
+		req := httptest.NewRequest("PUT", "/v1/var/app/db", strings.NewReader(body))
+		h.ServeHTTP(&discard{http.Header{}}, req)
 	}
 }
