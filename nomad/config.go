@@ -161,6 +161,7 @@ func DefaultConfig() *Config {
 			SnapshotInterval:  120 * time.Second,
 			TrailingLogs:      10240,
 			SegmentSizeMB:     64,
+			NoFreelistSync:    true,
 		},
 	}
 }

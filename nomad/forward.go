@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // maxHops bounds how often a call is passed on: to its region, then to the leader.
@@ -31,37 +32,51 @@ type routing struct {
 	region    string
 	stale     bool
 	forwarded bool // a peer without hop counts has passed it on already
+	token     string
+}
+
+func queryRouting(o *structs.QueryOptions) routing {
+	return routing{region: o.Region, stale: o.AllowStale, forwarded: o.Forwarded, token: o.AuthToken}
+}
+
+// call is a request on its way to the server that answers it.
+type call struct {
+	*methodInfo
+	routing
+	// args and reply are pointers to the method's types, or wire.Raw and
+	// *wire.Raw for a request that is passed on undecoded.
+	args, reply any
+	// run answers the call on this server.
+	run func(context.Context) error
 }
 
 // hops returns how often the call has been passed on.
-func (r routing) hops(ctx context.Context) int {
+func (c *call) hops(ctx context.Context) int {
 	n := 0
-	if c, ok := wire.CallFrom(ctx); ok {
-		n = c.Hops
+	if w, ok := wire.CallFrom(ctx); ok {
+		n = w.Hops
 	}
-	if r.forwarded && n == 0 {
+	if c.forwarded && n == 0 {
 		n = 1
 	}
 	return n
 }
 
-// route runs the call here with run, or passes args on to where it belongs:
-// first to its region, then to the leader. args may be a typed request or
-// wire.Raw, reply likewise. Calls that provably did nothing are tried again
+// route runs the call here or passes it on to where it belongs: first to its
+// region, then to the leader. Calls that provably did nothing are tried again
 // until the hold time-out, so that an election is a pause and not an error.
-func (s *Server) route(ctx context.Context, m *methodInfo, r routing, args, reply any, run func(context.Context) error) error {
-	hops := r.hops(ctx)
-	if r.region != "" && r.region != s.config.Region {
-		return s.forwardRegion(ctx, m, r.region, args, reply, hops)
+func (s *Server) route(ctx context.Context, c *call) error {
+	if c.region != "" && c.region != s.config.Region {
+		return s.forwardRegion(ctx, c)
 	}
-	if m.kind == localKind {
-		return run(ctx)
+	if c.kind == localKind {
+		return c.run(ctx)
 	}
 	var pace *hold
 	for {
 		changed, start := s.leaders.changed(), time.Now()
-		err := s.routeOnce(ctx, m, r, args, reply, run, hops)
-		if err == nil || !mayRetry(m, err) {
+		err := s.routeOnce(ctx, c)
+		if err == nil || !c.mayRetry(err) {
 			return err
 		}
 		if pace == nil || time.Since(start) > s.config.RPCHoldTimeout {
@@ -74,42 +89,42 @@ func (s *Server) route(ctx context.Context, m *methodInfo, r routing, args, repl
 }
 
 // routeOnce tries the call once, here or on the leader.
-func (s *Server) routeOnce(ctx context.Context, m *methodInfo, r routing, args, reply any, run func(context.Context) error, hops int) error {
-	if m.kind == readKind && r.stale {
-		if len(m.tables) > 0 {
+func (s *Server) routeOnce(ctx context.Context, c *call) error {
+	if c.kind == readKind && c.stale {
+		if len(c.tables) > 0 {
 			if err := s.catchUp.wait(ctx, s.config.RPCHoldTimeout); err != nil {
 				return err
 			}
 		}
-		return run(ctx)
+		return c.run(ctx)
 	}
 	if term := s.leadership.Load(); term != nil {
 		if !term.established() {
 			return &errs.Error{Code: errNotReady.Code, Msg: errNotReady.Msg, Executed: errs.ExecutedNo}
 		}
-		return run(ctx)
+		return c.run(ctx)
 	}
 	leader := s.leaders.current()
-	if leader.addr == "" || leader.id == s.nodeID || hops >= maxHops {
+	if leader.addr == "" || leader.id == s.nodeID || c.hops(ctx) >= maxHops {
 		return errNotLeader
 	}
-	return s.forwardLeader(ctx, m, leader, args, reply, hops)
+	return s.forwardLeader(ctx, c, leader)
 }
 
 // mayRetry reports whether the call can be tried again without running twice.
-func mayRetry(m *methodInfo, err error) bool {
+func (c *call) mayRetry(err error) bool {
 	if errs.NotSent(err) {
 		return true
 	}
-	return m.kind == readKind && (errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader))
+	return c.kind == readKind && (errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader))
 }
 
 // forwardLeader passes the call to the leader and stops waiting when it loses its term.
-func (s *Server) forwardLeader(ctx context.Context, m *methodInfo, leader *leaderInfo, args, reply any, hops int) error {
+func (s *Server) forwardLeader(ctx context.Context, c *call, leader *leaderInfo) error {
 	bound, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(leader.ctx, func() { cancel(errElection) })()
-	err := s.pool.Call(bound, leader.addr, m.name, args, reply, s.forwardOptions(ctx, hops))
+	err := s.pool.Call(bound, leader.addr, c.name, c.args, c.reply, c.forwardOptions(ctx))
 	if err != nil && ctx.Err() == nil && context.Cause(bound) == errElection {
 		return s.endedByElection(leader, err)
 	}
@@ -126,17 +141,17 @@ func (s *Server) endedByElection(leader *leaderInfo, err error) error {
 }
 
 // forwardRegion passes the call to a live server of another region.
-func (s *Server) forwardRegion(ctx context.Context, m *methodInfo, region string, args, reply any, hops int) error {
-	if hops >= maxHops {
-		return errs.Newf(errs.NoPath, "call for region %q was passed on %d times, check the region names of the servers", region, hops)
+func (s *Server) forwardRegion(ctx context.Context, c *call) error {
+	if hops := c.hops(ctx); hops >= maxHops {
+		return errs.Newf(errs.NoPath, "call for region %q was passed on %d times, check the region names of the servers", c.region, hops)
 	}
-	var err error = errs.Newf(errNoPath.Code, "%s %q", errNoPath.Msg, region)
-	for range len(s.router.InRegion(region)) {
-		server, ok := s.router.Pick(region)
+	var err error = errs.Newf(errNoPath.Code, "%s %q", errNoPath.Msg, c.region)
+	for range len(s.router.InRegion(c.region)) {
+		server, ok := s.router.Pick(c.region)
 		if !ok {
 			break
 		}
-		if err = s.pool.Call(ctx, server.Addr, m.name, args, reply, s.forwardOptions(ctx, hops)); !errs.NotSent(err) {
+		if err = s.pool.Call(ctx, server.Addr, c.name, c.args, c.reply, c.forwardOptions(ctx)); !errs.NotSent(err) {
 			return err
 		}
 		s.router.MarkFailed(server.Addr)
@@ -144,10 +159,10 @@ func (s *Server) forwardRegion(ctx context.Context, m *methodInfo, region string
 	return err
 }
 
-func (s *Server) forwardOptions(ctx context.Context, hops int) wire.CallOptions {
-	opts := wire.CallOptions{Hops: hops + 1}
-	if c, ok := wire.CallFrom(ctx); ok {
-		opts.RequestID = c.RequestID
+func (c *call) forwardOptions(ctx context.Context) wire.CallOptions {
+	opts := wire.CallOptions{Hops: c.hops(ctx) + 1}
+	if w, ok := wire.CallFrom(ctx); ok {
+		opts.RequestID = w.RequestID
 	}
 	return opts
 }

@@ -95,15 +95,10 @@ func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
 }
 
 // serve answers one call on the server that received it.
-func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) (err error) {
+func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
 	opts := m.query(args)
-	defer s.observe(m.methodInfo, time.Now(), &err)
-	rights, err := s.authenticate(ctx, opts.AuthToken)
-	if err != nil {
-		return err
-	}
-	r := routing{region: opts.Region, stale: opts.AllowStale, forwarded: opts.Forwarded}
-	return s.route(ctx, m.methodInfo, r, args, reply, func(ctx context.Context) error {
+	c := &call{methodInfo: m.methodInfo, routing: queryRouting(opts), args: args, reply: reply}
+	return s.serve(ctx, c, func(ctx context.Context, rights *acl.ACL) error {
 		if !m.allow(rights, args) {
 			return errPermissionDenied
 		}
@@ -170,15 +165,11 @@ func newLeader[Req, Resp any, W interface {
 }
 
 // serve answers one call on the server that received it.
-func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) (err error) {
+func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
 	opts := m.opts(args)
-	defer s.observe(m.methodInfo, time.Now(), &err)
-	rights, err := s.authenticate(ctx, opts.AuthToken)
-	if err != nil {
-		return err
-	}
-	r := routing{region: opts.Region, forwarded: opts.Forwarded}
-	return s.route(ctx, m.methodInfo, r, args, reply, func(ctx context.Context) error {
+	r := routing{region: opts.Region, forwarded: opts.Forwarded, token: opts.AuthToken}
+	c := &call{methodInfo: m.methodInfo, routing: r, args: args, reply: reply}
+	return s.serve(ctx, c, func(ctx context.Context, rights *acl.ACL) error {
 		if !m.allow(rights, args) {
 			return errPermissionDenied
 		}
@@ -208,20 +199,26 @@ func newLocal[Req, Resp any, Q interface {
 }
 
 // serve answers one call on the server that received it.
-func (m *localMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) (err error) {
-	opts := m.query(args)
-	defer s.observe(m.methodInfo, time.Now(), &err)
-	rights, err := s.authenticate(ctx, opts.AuthToken)
-	if err != nil {
-		return err
-	}
-	r := routing{region: opts.Region, forwarded: opts.Forwarded}
-	return s.route(ctx, m.methodInfo, r, args, reply, func(ctx context.Context) error {
+func (m *localMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
+	c := &call{methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply}
+	return s.serve(ctx, c, func(ctx context.Context, rights *acl.ACL) error {
 		if !m.allow(rights, args) {
 			return errPermissionDenied
 		}
 		return m.run(ctx, s, args, reply)
 	})
+}
+
+// serve is the way of every call: authenticate, route, and where it is answered
+// authorise and run.
+func (s *Server) serve(ctx context.Context, c *call, run func(context.Context, *acl.ACL) error) (err error) {
+	defer s.observe(c.methodInfo, time.Now(), &err)
+	rights, err := s.authenticate(ctx, c.token)
+	if err != nil {
+		return err
+	}
+	c.run = func(ctx context.Context) error { return run(ctx, rights) }
+	return s.route(ctx, c)
 }
 
 // anyone is the rule of methods that need no right.

@@ -90,15 +90,16 @@ func TestRaftRunsOnTheStores(t *testing.T) {
 			_, trans := raft.NewInmemTransport("")
 			leader := mustRaft(t, "first", stores, fsm, trans)
 			mustHappen(t, "a leader", func() bool { return leader.State() == raft.Leader })
+			word := strings.Repeat("word ", 64<<10/5) // fills segments: the log gives way by whole ones
 			for range 50 {
-				if err := leader.Apply([]byte("word "), 0).Error(); err != nil {
+				if err := leader.Apply([]byte(word), 0).Error(); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := leader.Snapshot().Error(); err != nil {
 				t.Fatal(err)
 			}
-			want := strings.Repeat("word ", 50)
+			want := strings.Repeat(word, 50)
 
 			other, otherStores := &wordsFSM{}, mustOpenStores(t, storeConfig(t.TempDir(), kind))
 			otherAddr, otherTrans := raft.NewInmemTransport("")

@@ -19,6 +19,10 @@ import (
 // dialTimeout bounds opening a connection to another server.
 const dialTimeout = 10 * time.Second
 
+// maxInFlight bounds the calls of one connection that run at once, blocking
+// queries included: servers pass those of all their clients on over a few.
+const maxInFlight = 4096
+
 func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.registry = wire.NewRegistry()
 	for name, endpoint := range endpoints(s) {
@@ -27,6 +31,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 		}
 	}
 	limits := wire.DefaultLimits()
+	limits.MaxInFlight = maxInFlight
 	s.rpc = wire.NewServer(s.handleRPC, limits, logger.Named("rpc"))
 	s.pool = pool.New(pool.Config{Dial: s.dial, DialTimeout: dialTimeout, Limits: limits, Logger: logger.Named("pool")})
 	s.mux = mux.New(mux.Config{
@@ -57,13 +62,9 @@ func (s *Server) dial(ctx context.Context, addr string) (net.Conn, error) {
 func (s *Server) RPC(ctx context.Context, method string, args, reply any) error {
 	m, ok := s.registry.Lookup(method)
 	if !ok {
-		return unknownMethod(method)
+		return wire.UnknownMethod(method)
 	}
 	return m.Invoke(ctx, args, reply)
-}
-
-func unknownMethod(name string) error {
-	return errs.Newf(errs.Unsupported, "rpc: this server has no method %q", name)
 }
 
 // handleRPC answers a call that came in over the wire. A call for elsewhere is
@@ -72,26 +73,26 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	m, ok := s.registry.Lookup(c.Method)
 	info := methods[c.Method]
 	if !ok || info == nil {
-		return nil, unknownMethod(c.Method)
+		return nil, wire.UnknownMethod(c.Method)
 	}
 	ctx = wire.WithCall(ctx, c)
-	r, token, err := scanRouting(c.Body)
+	r, err := scanRouting(c.Body)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.authenticate(ctx, token); err != nil {
+	if _, err := s.authenticate(ctx, r.token); err != nil {
 		return nil, err
 	}
 	var answer any
 	var raw wire.Raw
-	err = s.route(ctx, info, r, c.Body, &raw, func(ctx context.Context) error {
+	err = s.route(ctx, &call{methodInfo: info, routing: r, args: c.Body, reply: &raw, run: func(ctx context.Context) error {
 		args, reply := m.NewArgs(), m.NewReply()
 		if err := c.Decode(args); err != nil {
 			return err
 		}
 		answer = reply
 		return m.Invoke(ctx, args, reply)
-	})
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 
 // scanRouting reads the fields of a request that decide where it is answered,
 // without decoding the rest.
-func scanRouting(body wire.Raw) (r routing, token string, err error) {
+func scanRouting(body wire.Raw) (r routing, err error) {
 	rd := msgp.NewReader(body)
 	for range rd.MapHeader() {
 		switch string(rd.StringKey()) {
@@ -114,7 +115,7 @@ func scanRouting(body wire.Raw) (r routing, token string, err error) {
 		case "Forwarded":
 			r.forwarded = rd.Bool()
 		case "AuthToken":
-			token = rd.String()
+			r.token = rd.String()
 		default:
 			rd.Skip()
 		}
@@ -123,9 +124,9 @@ func scanRouting(body wire.Raw) (r routing, token string, err error) {
 		}
 	}
 	if err := rd.Err(); err != nil {
-		return r, "", errs.Wrap(errs.Invalid, "rpc: the request cannot be decoded", err)
+		return r, errs.Wrap(errs.Invalid, "rpc: the request cannot be decoded", err)
 	}
-	return r, token, nil
+	return r, nil
 }
 
 // authenticate finds out who calls. The peer is known for calls over the wire.

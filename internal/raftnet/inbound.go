@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -190,6 +191,9 @@ func (s *serveConn) submit(k kind, cmd any, ae *raft.AppendEntriesRequest) error
 	}
 	var chunks *chunkReader
 	if snap, ok := cmd.(*raft.InstallSnapshotRequest); ok {
+		if s.unwritten.Load() != 0 {
+			return fmt.Errorf("%w: snapshot behind unanswered requests", errMalformed)
+		}
 		chunks = &chunkReader{conn: s.conn, r: s.r, size: snap.Size, timeout: s.t.cfg.Timeout}
 		rpc.Reader = chunks
 	}
@@ -218,9 +222,6 @@ func (s *serveConn) submit(k kind, cmd any, ae *raft.AppendEntriesRequest) error
 // else may read meanwhile. After a snapshot that was cut short the connection
 // has lost its place.
 func (s *serveConn) finishSnapshot(q queued, chunks *chunkReader) error {
-	if s.unwritten.Load() != 0 {
-		return errors.Join(errMalformed, errors.New("snapshot behind unanswered requests"))
-	}
 	select {
 	case resp := <-q.reply:
 		if err := s.write(q.kind, resp); err != nil {
