@@ -94,7 +94,9 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 	if c.Limits.HTTPMaxConnsPerClient > 0 {
 		httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient)
 	}
-	if httpLn, err = c.TLSConfig.wrapTLS(httpLn); err != nil {
+	plain := httpLn
+	if httpLn, err = c.TLSConfig.wrapTLS(plain); err != nil {
+		_ = plain.Close()
 		return nil, nil, err
 	}
 	if rpcLn, err = listen(e.rpc, asked || c.Addresses.RPC != "", log); err != nil {

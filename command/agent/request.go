@@ -146,6 +146,9 @@ func (r *request) decodeBody(v any) error {
 	if err := r.readBody(buf); err != nil {
 		return err
 	}
+	if plain, ok := v.(*structs.VariableDecrypted); ok && parseVariable(buf.Bytes(), plain) {
+		return nil
+	}
 	if len(bytes.TrimSpace(buf.Bytes())) == 0 {
 		return errs.New(errs.Invalid, "Request body is empty")
 	}

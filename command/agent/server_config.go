@@ -71,8 +71,15 @@ func (c *Config) gossip(e *endpoints, g *nomad.GossipConfig) error {
 	if err != nil {
 		return fmt.Errorf("advertise.serf: %q is no port", port)
 	}
+	if host, err = ipOf(host); err != nil {
+		return fmt.Errorf("advertise.serf: %w", err)
+	}
+	bind, err := ipOf(e.serfHost)
+	if err != nil {
+		return fmt.Errorf("addresses.serf: %w", err)
+	}
 	s, join := &c.Server, &c.Server.ServerJoin
-	g.BindAddr, g.BindPort = e.serfHost, e.serfPort
+	g.BindAddr, g.BindPort = bind, e.serfPort
 	g.AdvertiseAddr, g.AdvertisePort = host, n
 	g.EncryptKey = key
 	g.StartJoin = s.StartJoin
@@ -87,4 +94,22 @@ func (c *Config) gossip(e *endpoints, g *nomad.GossipConfig) error {
 	g.RetryMax = cmp.Or(join.RetryMax, s.RetryMax)
 	g.RejoinAfterLeave = s.RejoinAfterLeave
 	return nil
+}
+
+// ipOf returns the first address of a host name, as gossip knows no names. It
+// asks the resolver once, when the agent starts.
+func ipOf(host string) (string, error) {
+	if net.ParseIP(host) != nil {
+		return host, nil
+	}
+	ips, err := net.LookupIP(host)
+	if err != nil {
+		return "", fmt.Errorf("%q is no address and does not resolve to one: %w", host, err)
+	}
+	for _, ip := range ips {
+		if ip.To4() != nil {
+			return ip.String(), nil
+		}
+	}
+	return ips[0].String(), nil
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -95,4 +97,60 @@ func BenchmarkWriteVariable(b *testing.B) {
 		req := httptest.NewRequest("PUT", "/v1/var/app/db", strings.NewReader(body))
 		h.ServeHTTP(&discard{http.Header{}}, req)
 	}
+}
+
+func TestPlainVariablesAreParsedWithoutReflection(t *testing.T) {
+	for text, plain := range map[string]bool{
+		`{"Items":{"a":"b"}}`: true,
+		`{"Namespace":"n","Path":"a/b","CreateIndex":0,"CreateTime":0,"ModifyIndex":12,"ModifyTime":5,"Items":{"ü":"ß","k":""}}`: true,
+		" {\n\"Items\" : { } } \n":             true,
+		`{}`:                                   true,
+		`{"Items":{"a":"b","a":"c"}}`:          true,
+		`{"items":{"a":"b"}}`:                  false,
+		`{"Items":{"a":"\n"}}`:                 false,
+		`{"Items":null}`:                       false,
+		`{"Items":{"a":"b"}} x`:                false,
+		`{"Items":{"a":"b"},}`:                 false,
+		`{"Path":"a","Path":"b"}`:              false,
+		`{"ModifyIndex":01}`:                   false,
+		`{"ModifyIndex":1.0}`:                  false,
+		`{"CreateTime":1795226889853556775}`:   true,
+		`{"ModifyIndex":9999999999999999999}`:  true,
+		`{"ModifyIndex":18446744073709551615}`: false,
+		`{"CreateTime":9999999999999999999}`:   false,
+		`{"Lock":{"TTL":"15s"}}`:               false,
+		"{\"Path\":\"\xff\"}":                  false,
+		``:                                     false,
+		`{"Path":"a`:                           false,
+	} {
+		var v structs.VariableDecrypted
+		if got := parseVariable([]byte(text), &v); got != plain {
+			t.Errorf("%s: %t", text, got)
+		}
+		checkParse(t, []byte(text))
+	}
+}
+
+// checkParse compares with encoding/json where the parser says it understood.
+func checkParse(t *testing.T, text []byte) {
+	t.Helper()
+	var got, want structs.VariableDecrypted
+	if !parseVariable(text, &got) {
+		if diff := cmp.Diff(structs.VariableDecrypted{}, got); diff != "" {
+			t.Errorf("%q: left behind %s", text, diff)
+		}
+		return
+	}
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%q: %s", text, diff)
+	}
+}
+
+func FuzzParseVariable(f *testing.F) {
+	f.Add([]byte(`{"Namespace":"n","Path":"a/b","CreateIndex":7,"ModifyTime":5,"Items":{"ü":"ß","k":""}}`))
+	f.Add([]byte(`{"Items":{"a":"\u0000"},"Lock":{"ID":"x"}}`))
+	f.Fuzz(func(t *testing.T, text []byte) { checkParse(t, text) })
 }

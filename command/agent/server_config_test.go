@@ -1,0 +1,106 @@
+package agent
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/nomad"
+)
+
+// serverConfigOf resolves c and returns what the server is given.
+func serverConfigOf(t *testing.T, c *Config) (*nomad.Config, error) {
+	t.Helper()
+	e, err := c.resolve(hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return c.serverConfig(e, ln, hclog.NewNullLogger())
+}
+
+func TestServerConfig(t *testing.T) {
+	c, _, problems := parse(t, `
+		name = "n1"
+		region = "eu"
+		data_dir = "/d"
+		bind_addr = "localhost"
+		server {
+			enabled = true
+			bootstrap_expect = 3
+			encrypt = "MDEyMzQ1Njc4OWFiY2RlZg=="
+			retry_join = ["old"]
+			retry_interval = "9s"
+			raft_multiplier = 2
+			max_variable_size = 131072
+			root_key_rotation_threshold = "24h"
+			raft_logstore { backend = "boltdb" }
+			raft_boltdb { no_freelist_sync = true }
+			server_join { retry_join = ["new"], retry_max = 3 }
+		}
+		limits { rpc_max_conns_per_client = 0 }`)
+	if problems != "" {
+		t.Fatal(problems)
+	}
+	got, err := serverConfigOf(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, check := range []struct {
+		name      string
+		got, want any
+	}{
+		{"region", got.Region, "eu"},
+		{"data", got.DataDir, "/d/server"},
+		{"expect", got.BootstrapExpect, 3},
+		{"key", string(got.Gossip.EncryptKey), "0123456789abcdef"},
+		{"join", strings.Join(got.Gossip.RetryJoin, " "), "new"},
+		{"interval", got.Gossip.RetryInterval, 9 * time.Second},
+		{"tries", got.Gossip.RetryMax, 3},
+		{"gossip address", got.Gossip.AdvertiseAddr, "127.0.0.1"},
+		{"multiplier", got.Raft.Multiplier, 2},
+		{"log", got.Raft.LogStore, nomad.LogStoreBolt},
+		{"freelist", got.Raft.NoFreelistSync, true},
+		{"variable size", got.MaxVariableSize, 128 << 10},
+		{"rotation", got.RootKeyRotationThreshold, 24 * time.Hour},
+		{"connections", got.RPCMaxConnsPerClient, 0},
+		{"rpc", got.RPCAdvertise, "localhost:4647"},
+	} {
+		if check.got != check.want {
+			t.Errorf("%s: %v, want %v", check.name, check.got, check.want)
+		}
+	}
+}
+
+func TestDefaultsAreThoseOfTheServer(t *testing.T) {
+	c := DefaultConfig()
+	c.BindAddr, c.DataDir, c.NodeName = "127.0.0.1", "/d", "n"
+	got, err := serverConfigOf(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := nomad.DefaultConfig()
+	if got.Raft.SnapshotThreshold != want.Raft.SnapshotThreshold || got.Raft.TrailingLogs != want.Raft.TrailingLogs ||
+		got.Raft.LogStore != want.Raft.LogStore || got.MaxVariableSize != want.MaxVariableSize ||
+		got.RootKeyRotationThreshold != want.RootKeyRotationThreshold || got.StartTimeout != want.StartTimeout {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+func TestGossipNeedsAddressesThatResolve(t *testing.T) {
+	c := DefaultConfig()
+	c.BindAddr, c.AdvertiseAddrs.Serf = "127.0.0.1", "no.such.host.invalid"
+	if _, err := serverConfigOf(t, c); err == nil || !strings.Contains(err.Error(), "advertise.serf") {
+		t.Errorf("%v", err)
+	}
+}
