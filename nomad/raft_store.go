@@ -91,12 +91,15 @@ func (s *raftStores) open(cfg *Config, logger hclog.Logger) error {
 	if err := s.checkVote(s.disk); err != nil {
 		return err
 	}
-	if s.Log, err = raft.NewLogCache(raftLogCache, s.disk); err != nil {
-		return errs.Wrap(errs.Internal, "cannot create the log cache", err)
-	}
 	s.Snapshots, err = raft.NewFileSnapshotStoreWithLogger(s.dir, raftSnapshotsKept, logger.Named("snapshot"))
 	if err != nil {
 		return errs.Newf(errs.PreconditionFailed, "cannot use %s, check its owner: %w", filepath.Join(s.dir, "snapshots"), err)
+	}
+	if err := s.alignLog(logger); err != nil {
+		return err
+	}
+	if s.Log, err = raft.NewLogCache(raftLogCache, s.disk); err != nil {
+		return errs.Wrap(errs.Internal, "cannot create the log cache", err)
 	}
 	return nil
 }
@@ -104,6 +107,9 @@ func (s *raftStores) open(cfg *Config, logger hclog.Logger) error {
 // openBolt opens raft.db, whose lock also guards the rest of the directory.
 func (s *raftStores) openBolt(cfg *Config) error {
 	path := filepath.Join(s.dir, "raft.db")
+	if err := checkBoltSize(path); err != nil {
+		return errs.Newf(errs.PreconditionFailed, "%s is corrupt: %w; %s", path, err, s.remedy())
+	}
 	err := shielded(func() (err error) {
 		s.bolt, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{
 			Timeout:        raftLockWait,
