@@ -52,12 +52,13 @@ lint: ## check the format, vet, and the rules of the house
 check: lint test race ## everything a change must pass
 
 .PHONY: bench
-bench: ## measure our own figures
-	$(GO) run -ldflags '$(LDFLAGS)' ./bench/cmd/cairnbench
+bench: build ## measure our own figures
+	$(GO) run ./bench/cmd/cairnbench -cairn $(BIN)
 
 .PHONY: bench-peers
-bench-peers: ## measure us and etcd in one run (installs etcd with apt-get)
-	$(GO) run -ldflags '$(LDFLAGS)' ./bench/cmd/cairnbench -peers
+bench-peers: build ## measure us and etcd in one run (installs etcd with apt-get)
+	bench/install-peers.sh
+	$(GO) run ./bench/cmd/cairnbench -cairn $(BIN) -peers
 
 .PHONY: dev
 dev: build ## run a dev agent: one server, all in memory, loopback only

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-memdb"
 	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/serf/serf"
 
@@ -130,6 +131,21 @@ func (g *clusterGuard) NotifyMerge(members []*serf.Member) error {
 		return err
 	}
 	return nil
+}
+
+// runTags tells the others which cluster this server belongs to, once it knows.
+func (s *Server) runTags(ctx context.Context) {
+	for ctx.Err() == nil {
+		abandoned := s.state.AbandonCh()
+		ws := memdb.NewWatchSet()
+		ws.Add(abandoned)
+		if meta := s.state.Snapshot().ClusterMetadata(ws); meta != nil && s.serf.LocalMember().Tags[clusterTag] != meta.ClusterID {
+			if err := s.serf.SetTags(s.gossipTags()); err != nil {
+				s.logger.Warn("could not spread the cluster ID by gossip", "error", err)
+			}
+		}
+		_ = ws.WatchCtx(ctx)
+	}
 }
 
 // runGossip keeps the router and the Raft peers in step with gossip.

@@ -1,18 +1,25 @@
 package nomad
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/serf/serf"
 
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/router"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 const (
 	// reconcileInterval is how often the leader compares gossip and Raft peers
 	// even if nothing happened.
 	reconcileInterval = 60 * time.Second
+	// reconcileRetry is the pause after a server could not be brought in step.
+	reconcileRetry = 5 * time.Second
 	// membershipTimeout bounds one change of the Raft peers.
 	membershipTimeout = 10 * time.Second
 )
@@ -23,11 +30,15 @@ func (s *Server) startReconcile(t *term) error {
 		tick := time.NewTicker(reconcileInterval)
 		defer tick.Stop()
 		for {
-			s.reconcileMembers(t)
+			var again <-chan time.Time
+			if !s.reconcileMembers(t) {
+				again = time.After(reconcileRetry)
+			}
 			select {
 			case <-t.ctx.Done():
 				return
 			case <-s.reconcile:
+			case <-again:
 			case <-tick.C:
 			}
 		}
@@ -35,7 +46,9 @@ func (s *Server) startReconcile(t *term) error {
 	return nil
 }
 
-func (s *Server) reconcileMembers(t *term) {
+// reconcileMembers reports whether every member is in step.
+func (s *Server) reconcileMembers(t *term) bool {
+	inStep := true
 	for _, m := range s.serf.Members() {
 		srv, ok := router.ParseMember(m)
 		if !ok || srv.Region != s.config.Region || t.ctx.Err() != nil {
@@ -43,8 +56,10 @@ func (s *Server) reconcileMembers(t *term) {
 		}
 		if err := s.reconcileMember(srv); err != nil && t.ctx.Err() == nil {
 			s.logger.Error("cannot bring a raft peer in step with gossip", "server", srv.Name, "error", err)
+			inStep = false
 		}
 	}
+	return inStep
 }
 
 func (s *Server) reconcileMember(srv router.Server) error {
@@ -71,12 +86,34 @@ func (s *Server) addPeer(srv router.Server) error {
 			}
 		}
 	}
+	if err := s.checkCluster(srv); err != nil {
+		return err
+	}
 	s.logger.Info("adding raft peer", "server", srv.Name, "address", srv.Addr, "voter", !srv.NonVoter)
 	id, addr := raft.ServerID(srv.ID), raft.ServerAddress(srv.Addr)
 	if srv.NonVoter {
 		return s.raft.AddNonvoter(id, addr, 0, membershipTimeout).Error()
 	}
 	return s.raft.AddVoter(id, addr, 0, membershipTimeout).Error()
+}
+
+// checkCluster refuses a server that holds the state of another cluster: as a
+// peer it would lose that state, or take ours.
+func (s *Server) checkCluster(srv router.Server) error {
+	if srv.ID == s.nodeID {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, peersTimeout)
+	defer cancel()
+	var theirs structs.ClusterResponse
+	req := &structs.GenericRequest{QueryOptions: structs.QueryOptions{AllowStale: true}}
+	if err := s.pool.Call(ctx, srv.Addr, "Status.Cluster", req, &theirs, wire.CallOptions{}); err != nil {
+		return fmt.Errorf("ask for its cluster: %w", err)
+	}
+	if own := s.clusterID(); theirs.ClusterID != "" && theirs.ClusterID != own {
+		return errs.Newf(errs.PreconditionFailed, "it belongs to another cluster (%s, ours is %s): clear its data directory to let it join", theirs.ClusterID, own)
+	}
+	return nil
 }
 
 // removePeer takes a member that left out of the Raft peers.

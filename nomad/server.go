@@ -126,6 +126,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.proposer.run(s.ctx) })
 	s.wg.Go(func() { s.runCatchUp(s.ctx) })
 	s.wg.Go(func() { s.runGossip(s.ctx) })
+	s.wg.Go(func() { s.runTags(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
 	s.wg.Go(func() { s.watchFatal(s.ctx) })
 	s.wg.Go(func() { s.watchLeaderProcess(s.ctx) })

@@ -41,6 +41,12 @@ var statusMembers = newLocal("Status.Members",
 		return nil
 	})
 
+var statusCluster = newLocal("Status.Cluster", anyone[structs.GenericRequest],
+	func(_ context.Context, s *Server, _ *structs.GenericRequest, reply *structs.ClusterResponse) error {
+		reply.ClusterID = s.clusterID()
+		return nil
+	})
+
 var statusReadIndex = newRead("Status.ReadIndex", nil,
 	anyone[structs.ReadIndexRequest],
 	func(v *view, _ *structs.ReadIndexRequest, reply *structs.ReadIndexResponse) error {
@@ -72,6 +78,11 @@ func (s *Status) Peers(ctx context.Context, args *structs.GenericRequest, reply 
 // Members returns the gossip members as the server sees them.
 func (s *Status) Members(ctx context.Context, args *structs.GenericRequest, reply *structs.MembersResponse) error {
 	return statusMembers.serve(ctx, s.srv, args, reply)
+}
+
+// Cluster returns the ID of the cluster whose state the server holds.
+func (s *Status) Cluster(ctx context.Context, args *structs.GenericRequest, reply *structs.ClusterResponse) error {
+	return statusCluster.serve(ctx, s.srv, args, reply)
 }
 
 // ReadIndex returns how far another server must have applied the log to be as

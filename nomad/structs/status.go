@@ -38,3 +38,9 @@ type ReadIndexResponse struct {
 type ReadIndexRequest struct {
 	QueryOptions
 }
+
+// ClusterResponse tells which cluster a server belongs to.
+type ClusterResponse struct {
+	// ClusterID is "" for a server that holds no state yet.
+	ClusterID string
+}
