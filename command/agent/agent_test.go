@@ -334,3 +334,22 @@ func TestListenFallsBackOnlyFromDefaults(t *testing.T) {
 		t.Error("an address that was asked for was replaced")
 	}
 }
+
+func TestSignalEndsASlowStart(t *testing.T) {
+	guard := make(chan os.Signal, 8)
+	signal.Notify(guard, syscall.SIGINT)
+	defer signal.Stop(guard)
+	release := make(chan struct{})
+	defer close(release)
+	var errOut bytes.Buffer
+	code := run([]string{"-dev", "-config", freePorts(t, "")}, io.Discard, &errOut, nil, func(*nomad.Config) (server, error) {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGINT); err != nil {
+			t.Error(err)
+		}
+		<-release
+		return nil, errors.New("released")
+	})
+	if code != 1 || !strings.Contains(errOut.String(), "interrupt") {
+		t.Errorf("code %d: %s", code, errOut.String())
+	}
+}

@@ -28,16 +28,8 @@ func RunAgent(args []string, stdout, stderr io.Writer, shutdown <-chan struct{})
 
 func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newServer startFunc) int {
 	f := newFlags()
-	f.set.SetOutput(stderr)
-	if err := f.set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
-		return 1
-	}
-	if f.version {
-		fmt.Fprintln(stdout, "Cairn v"+nomad.Version)
-		return 0
+	if code, done := f.parse(args, stdout, stderr); done {
+		return code
 	}
 	c, unused, err := f.config()
 	if err != nil {
@@ -56,16 +48,10 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		return 1
 	}
 	defer func() { _ = closeLog() }()
-	for _, u := range unused {
-		logger.Warn("configuration key has no effect in this build", "key", u.msg,
-			"at", fmt.Sprintf("%s:%d", u.pos.file, u.pos.line))
-	}
-	if c.Client.Enabled {
-		logger.Warn("this build has no node agent, client.enabled has no effect")
-	}
+	warnUnused(c, unused, logger)
 	tuneGC()
 	fmt.Fprintln(stdout, "==> Starting Cairn agent...")
-	a, err := start(c, logger, newServer)
+	a, err := startOrSignal(c, logger, newServer, signals)
 	if err != nil {
 		gate.open()
 		fmt.Fprintf(stderr, "==> The agent could not start:\n%s\n", indent(err.Error()))
@@ -74,6 +60,57 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 	a.banner(stdout)
 	gate.open()
 	return a.wait(f, signals, shutdown)
+}
+
+// parse reads the command line. done says that the agent is not to run, and code
+// is the exit code then.
+func (f *flags) parse(args []string, stdout, stderr io.Writer) (code int, done bool) {
+	f.set.SetOutput(stderr)
+	switch err := f.set.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0, true
+	case err != nil:
+		return 1, true
+	case f.version:
+		fmt.Fprintln(stdout, "Cairn v"+nomad.Version)
+		return 0, true
+	}
+	return 0, false
+}
+
+// warnUnused names what was asked for and is not there.
+func warnUnused(c *Config, unused []problem, logger hclog.Logger) {
+	for _, u := range unused {
+		logger.Warn("configuration key has no effect in this build", "key", u.msg,
+			"at", fmt.Sprintf("%s:%d", u.pos.file, u.pos.line))
+	}
+	if c.Client.Enabled {
+		logger.Warn("this build has no node agent, client.enabled has no effect")
+	}
+}
+
+// startOrSignal starts the agent. A signal to stop does not wait for it: the
+// process is about to end and takes the rest with it.
+func startOrSignal(c *Config, logger hclog.Logger, newServer startFunc, signals <-chan os.Signal) (*Agent, error) {
+	type result struct {
+		a   *Agent
+		err error
+	}
+	started := make(chan result, 1)
+	go func() {
+		a, err := start(c, logger, newServer)
+		started <- result{a, err}
+	}()
+	for {
+		select {
+		case r := <-started:
+			return r.a, r.err
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				return nil, fmt.Errorf("caught signal %q", s)
+			}
+		}
+	}
 }
 
 // wait returns the exit code once the agent has ended.
