@@ -184,3 +184,15 @@ func (t *Table[T]) prefixed(sn *Snapshot, namespace, prefix string, from Key, re
 		}
 	}
 }
+
+// EventVisible reports whether a caller with the rights a may see the event, by
+// the rule of the table that the event's topic belongs to. Events of unknown
+// topics are shown to nobody.
+func EventVisible(a *acl.ACL, e *structs.Event) bool {
+	for _, t := range registry {
+		if t.describe().EventVisible(a, e) {
+			return true
+		}
+	}
+	return false
+}
