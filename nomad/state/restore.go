@@ -139,6 +139,9 @@ func (re *restorer) run() error {
 	re.sn.index = header.Index
 	for {
 		done, err := re.record()
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("it was cut after record %d: %w", re.rows, err)
+		}
 		if err != nil {
 			return fmt.Errorf("record %d: %w", re.rows+1, err)
 		}
@@ -159,7 +162,12 @@ func (re *restorer) run() error {
 func (re *restorer) next() error {
 	var err error
 	re.buf, _, err = msgp.ReadValue(re.br, re.buf[:0], maxRowSize)
-	if errors.Is(err, io.EOF) {
+	return cut(err)
+}
+
+// cut makes the end of the input, where more is due, an error of its own.
+func cut(err error) error {
+	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -176,7 +184,7 @@ func (re *restorer) value(v any) error {
 func (re *restorer) record() (done bool, err error) {
 	b, err := re.br.ReadByte()
 	if err != nil {
-		return false, fmt.Errorf("the snapshot was cut: %w", io.ErrUnexpectedEOF)
+		return false, cut(err)
 	}
 	st := structs.SnapshotType(b)
 	switch st {
@@ -214,7 +222,7 @@ func (re *restorer) end() error {
 		return err
 	}
 	if trailer.Rows != re.rows {
-		return fmt.Errorf("the snapshot was cut: it has %d records of %d", re.rows, trailer.Rows)
+		return fmt.Errorf("it was cut: it has %d records of %d", re.rows, trailer.Rows)
 	}
 	if _, err := re.br.ReadByte(); err == nil {
 		return errors.New("bytes follow the last record")
