@@ -110,8 +110,8 @@ func TestStoresAgree(t *testing.T) {
 		var before, after []structs.Event
 		single.core.publish = func(e []structs.Event) { before = append(before, e...) }
 		batched.core.publish = func(e []structs.Event) { after = append(after, e...) }
-		for range rapid.IntRange(1, 12).Draw(t, "batches") {
-			ops := rapid.SliceOfN(rapid.Custom(drawOp), 1, 20).Draw(t, "ops")
+		for range rapid.IntRange(1, 6).Draw(t, "batches") {
+			ops := rapid.SliceOfN(rapid.Custom(drawOp), 1, 16).Draw(t, "ops")
 			var one, many, third []string
 			batched.Batch(func(b *StateStore) {
 				for _, o := range ops {

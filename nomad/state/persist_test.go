@@ -315,7 +315,12 @@ func TestRegistry(t *testing.T) {
 
 func FuzzRestore(f *testing.F) {
 	f.Add(persist(f, New(nil, nil)))
-	f.Add(filled(f).persist())
+	s := newStore(f)
+	s.namespaces("a")
+	s.rootKey("key-1", structs.RootKeyStateActive)
+	s.set("a", "app/db", "x")
+	s.apply(locked(variable(structs.VarOpLockAcquire, "default", "lock", ""), "id"))
+	f.Add(s.persist())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := New(nil, nil)
