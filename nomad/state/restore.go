@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/msgp"
@@ -211,7 +212,7 @@ func (re *restorer) indexRow() error {
 		return err
 	}
 	if t := re.byName[row.Key]; t != nil {
-		re.sn.last[t.place()] = row.Value
+		re.sn.last[t.describe().at] = row.Value
 	}
 	return nil
 }
@@ -238,7 +239,7 @@ func (re *restorer) derive() error {
 	for v := range Variables.in(re.sn).all.ascend(Key{}) {
 		numbers[countKey{namespaceVariables, v.Namespace}]++
 		if v.KeyID != "" {
-			numbers[countKey{keyVariables, v.KeyID}]++
+			numbers[countKey{keyVariables, strings.ToLower(v.KeyID)}]++
 		}
 	}
 	if Namespaces.in(re.sn).all.get(Key{ID: structs.DefaultNamespace}) == nil {

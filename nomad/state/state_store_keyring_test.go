@@ -45,7 +45,7 @@ func TestOneActiveRootKey(t *testing.T) {
 	s.rootKey("CCCC", structs.RootKeyStatePrepublished)
 	s.rootKey("bbbb", structs.RootKeyStateActive)
 	want := map[string]structs.RootKeyState{"aaaa": structs.RootKeyStateInactive, "bbbb": structs.RootKeyStateActive,
-		"cccc": structs.RootKeyStatePrepublished}
+		"CCCC": structs.RootKeyStatePrepublished}
 	if diff := cmp.Diff(want, states(s)); diff != "" {
 		t.Error(diff)
 	}
@@ -62,7 +62,7 @@ func TestOneActiveRootKey(t *testing.T) {
 	s.rootKey("cccc", structs.RootKeyStateActive)
 	active := slices.Collect(s.Snapshot().RootKeys(nil))
 	active = slices.DeleteFunc(active, func(k *structs.RootKey) bool { return k.State != structs.RootKeyStateActive })
-	if len(active) != 1 || active[0].KeyID != "cccc" {
+	if len(active) != 1 || active[0].KeyID != "CCCC" {
 		t.Errorf("active keys: %v", active)
 	}
 	if len(s.events) != 0 {
