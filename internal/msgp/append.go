@@ -3,6 +3,7 @@ package msgp
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -145,4 +146,33 @@ func AppendTime(b []byte, t time.Time) []byte {
 	}
 	out[at] = codeFixStr | byte(len(out)-at-1)
 	return out
+}
+
+// AppendStringMap appends m with its keys sorted, and nil for a nil map.
+func AppendStringMap(b []byte, m map[string]string) []byte {
+	if m == nil {
+		return AppendNil(b)
+	}
+	b = AppendMapHeader(b, len(m))
+	keys := make([]string, 0, 16) // on the stack
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		b = AppendString(AppendString(b, k), m[k])
+	}
+	return b
+}
+
+// AppendStrings appends v, and nil for a nil slice.
+func AppendStrings(b []byte, v []string) []byte {
+	if v == nil {
+		return AppendNil(b)
+	}
+	b = AppendArrayHeader(b, len(v))
+	for _, s := range v {
+		b = AppendString(b, s)
+	}
+	return b
 }

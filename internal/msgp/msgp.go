@@ -3,12 +3,15 @@
 // msgpack as hashicorp/go-msgpack writes it: structs are maps keyed by field
 // name, embedded structs are flattened, text and bytes share the raw type, a
 // duration is an integer of nanoseconds and a time.Time is its binary form.
+// The entries of every map are sorted by key, so equal values give equal bytes.
 //
 // Types on a hot path implement Appender and Parser by hand; everything else
-// goes through reflection. Both must give the same bytes.
+// goes through reflection. Both must give the same bytes: fields sorted by name
+// (a codec or else a json tag renames them and its omitempty leaves them out).
 package msgp
 
 import (
+	"fmt"
 	"reflect"
 	"sync"
 
@@ -33,6 +36,7 @@ var handle = newHandle()
 func newHandle() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{}
 	h.RawToString = true
+	h.Canonical = true
 	h.MapType = reflect.TypeOf(map[string]any(nil))
 	h.TimeNotBuiltin = true
 	return h
@@ -60,11 +64,20 @@ func Append(b []byte, v any) ([]byte, error) {
 		return b, err // the encoder is dropped: its state is unknown
 	}
 	encoders.Put(e)
-	if n := len(b); len(tail) > 0 && cap(b) > n && &b[:n+1][n] == &tail[0] {
+	if len(tail) == 0 { // the codec does so for a bare time without a binary form
+		return b, fmt.Errorf("msgpack: %T has no encoding", v)
+	}
+	if n := len(b); cap(b) > n && &b[:n+1][n] == &tail[0] {
 		return b[:n+len(tail)], nil // it fitted behind b
 	}
 	return append(b, tail...), nil
 }
+
+// nothing is what a decoder in the pool reads.
+var nothing = []byte{codeNil}
+
+// decoders keeps reflective decoders for the same reason.
+var decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nothing, handle) }}
 
 // isNilPointer reports whether v holds a nil pointer, which encodes as nil.
 func isNilPointer(v any) bool {
@@ -76,8 +89,17 @@ func isNilPointer(v any) bool {
 func Marshal(v any) ([]byte, error) { return Append(nil, v) }
 
 // Unmarshal decodes the single value in b into v, a non-nil pointer. Fields
-// that v lacks are skipped.
+// that v lacks are skipped. A value that would take far more memory decoded
+// than encoded is refused.
 func Unmarshal(b []byte, v any) error {
+	if len(b) == 0 {
+		return ErrShort
+	}
+	if len(b) > cheapSize {
+		if err := weigh(b); err != nil {
+			return err
+		}
+	}
 	if p, ok := v.(Parser); ok {
 		r := Reader{buf: b}
 		if err := p.ParseMsgpack(&r); err != nil {
@@ -85,5 +107,12 @@ func Unmarshal(b []byte, v any) error {
 		}
 		return r.err
 	}
-	return codec.NewDecoderBytes(b, handle).Decode(v)
+	d := decoders.Get().(*codec.Decoder)
+	d.ResetBytes(b)
+	if err := d.Decode(v); err != nil {
+		return err // the decoder is dropped: its state is unknown
+	}
+	d.ResetBytes(nothing) // lets go of b
+	decoders.Put(d)
+	return nil
 }

@@ -88,7 +88,8 @@ func (r *Reader) MapHeader() int {
 }
 
 // ArrayHeader enters an array and returns the number of its elements, 0 for
-// nil. The buffer holds at least a byte per element.
+// nil. The buffer holds at least a byte per element, which may be far less than
+// an element takes decoded: append to a slice of capacity Room(n).
 func (r *Reader) ArrayHeader() int {
 	c, t, ok := r.next()
 	switch {
@@ -101,9 +102,21 @@ func (r *Reader) ArrayHeader() int {
 	return 0
 }
 
+// Room bounds how many elements to make room for before they were read.
+func Room(n int) int { return min(n, 1024) }
+
 // RawBytes returns text or bytes as a part of the buffer: nil for nil, which
 // the caller must neither change nor keep.
 func (r *Reader) RawBytes() []byte {
+	if r.err == nil && r.off < len(r.buf) { // field names and most text are short
+		if c := r.buf[r.off]; c&0xe0 == codeFixStr {
+			at, end := r.off+1, r.off+1+int(c&0x1f)
+			if end <= len(r.buf) {
+				r.off = end
+				return r.buf[at:end:end]
+			}
+		}
+	}
 	c, t, ok := r.next()
 	if !ok || c == codeNil {
 		return nil
@@ -264,5 +277,38 @@ func (r *Reader) Value() []byte {
 	}
 	v := r.buf[r.off : r.off+n : r.off+n]
 	r.off += n
+	return v
+}
+
+// StringMap reads a map of text to text, nil for nil.
+func (r *Reader) StringMap() map[string]string {
+	if r.TryNil() {
+		return nil
+	}
+	n := r.MapHeader()
+	if r.err != nil {
+		return nil
+	}
+	m := make(map[string]string, Room(n))
+	for ; n > 0 && r.err == nil; n-- {
+		k := r.String()
+		m[k] = r.String()
+	}
+	return m
+}
+
+// Strings reads an array of text, nil for nil.
+func (r *Reader) Strings() []string {
+	if r.TryNil() {
+		return nil
+	}
+	n := r.ArrayHeader()
+	if r.err != nil {
+		return nil
+	}
+	v := make([]string, 0, Room(n))
+	for ; n > 0 && r.err == nil; n-- {
+		v = append(v, r.String())
+	}
 	return v
 }

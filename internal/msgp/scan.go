@@ -16,6 +16,7 @@ var (
 	ErrFormat   = errors.New("msgpack: byte 0xc1 starts no value")
 	ErrDepth    = errors.New("msgpack: value is nested too deeply")
 	ErrTooLarge = errors.New("msgpack: value is larger than the limit")
+	ErrHeavy    = errors.New("msgpack: value holds too many empty elements")
 )
 
 // Scan returns how many bytes the first value in b occupies. It allocates
@@ -42,7 +43,6 @@ func scan(b []byte, off, depth int) (int, error) {
 		return off, ErrDepth
 	}
 	if t.values > len(b)-off { // every value takes a byte at least
-		// the depth of what is there still decides between short and hopeless
 		return off, ErrShort
 	}
 	for range t.values {

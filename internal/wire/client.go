@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -45,8 +46,6 @@ type pending struct {
 	ready  chan struct{} // capacity 1
 }
 
-var pendings = sync.Pool{New: func() any { return &pending{ready: make(chan struct{}, 1)} }}
-
 // NewClient returns a client on conn, which it owns from then on. The byte that
 // selects the protocol must have been written. Close ends it.
 func NewClient(conn net.Conn, limits Limits) *Client {
@@ -57,7 +56,6 @@ func NewClient(conn net.Conn, limits Limits) *Client {
 		out:  newOutbox(conn, limits.WriteTimeout),
 		done: make(chan struct{}),
 		open: make(map[uint64]*pending),
-		seq:  0,
 	}
 	c.ended.Add(2)
 	go func() {
@@ -103,12 +101,10 @@ func (c *Client) Call(ctx context.Context, method string, args, reply any, opts 
 	if err != nil {
 		return err
 	}
-	p := pendings.Get().(*pending)
-	*p = pending{ready: p.ready}
+	p := &pending{ready: make(chan struct{}, 1)}
 	_, p.whole = reply.(*Raw)
 	seq, err := c.register(p)
 	if err != nil {
-		pendings.Put(p)
 		return err
 	}
 	b := newBuffer()
@@ -120,12 +116,11 @@ func (c *Client) Call(ctx context.Context, method string, args, reply any, opts 
 		err = errs.Newf(errs.TooLarge, "the argument of %s exceeds %d bytes: send less at once", method, c.limits.MaxMessage)
 	}
 	if err != nil {
-		c.abandon(seq, p)
+		c.remove(seq)
 		return err
 	}
-	sent := c.out.put(ctx.Done(), b, &p.ticket)
-	if !sent && ctx.Err() == nil {
-		return c.refused(seq, p)
+	if !c.out.put(ctx.Done(), b, &p.ticket) && ctx.Err() == nil {
+		return c.refused(seq)
 	}
 	return c.await(ctx, method, seq, p, reply)
 }
@@ -174,19 +169,9 @@ func lost(executed errs.Executed, cause error) error {
 	return errs.Lost(executed, "the connection was lost before the answer came: the call may have run", cause)
 }
 
-// abandon forgets a call that nobody waits for any more. If its answer is just
-// being delivered, that is taken and dropped. p must not be used afterwards.
-func (c *Client) abandon(seq uint64, p *pending) {
-	if !c.remove(seq) {
-		<-p.ready
-	}
-	p.body.release()
-	pendings.Put(p)
-}
-
 // refused ends a call that the outbox did not take because the connection ended.
-func (c *Client) refused(seq uint64, p *pending) error {
-	c.abandon(seq, p)
+func (c *Client) refused(seq uint64) error {
+	c.remove(seq)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cause := c.err
@@ -212,7 +197,6 @@ func (c *Client) await(ctx context.Context, method string, seq uint64, p *pendin
 	case <-ctx.Done():
 		if c.remove(seq) {
 			c.sendCancel(seq)
-			pendings.Put(p)
 			return late(ctx, method)
 		}
 		<-p.ready // the answer came at the same time
@@ -222,8 +206,6 @@ func (c *Client) await(ctx context.Context, method string, seq uint64, p *pendin
 		err = p.decode(method, reply)
 	}
 	p.body.release()
-	p.body, p.err = nil, nil
-	pendings.Put(p)
 	return err
 }
 
@@ -267,7 +249,7 @@ func (c *Client) read() error {
 		}
 		r, err := parseResponse(head)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errGarbage, err)
 		}
 		if r.ext && !c.ext.Load() {
 			c.ext.Store(true)
@@ -282,12 +264,9 @@ func (c *Client) read() error {
 func (c *Client) body(r response) error {
 	c.mu.Lock()
 	p := c.open[r.seq]
-	whole := p != nil && p.whole // p itself may be reused as soon as mu is free
 	c.mu.Unlock()
-	var body *buffer
-	if whole {
-		body = new(buffer)
-	} else {
+	body := new(buffer) // for the caller to keep
+	if p == nil || !p.whole {
 		body = newBuffer()
 	}
 	var skipped bool
@@ -339,6 +318,7 @@ func (c *Client) fail(cause error) {
 	c.open = nil
 	c.mu.Unlock()
 	c.out.close()
+	c.in.stop()
 	_ = c.conn.Close() // there is nothing left to lose
 	for _, p := range open {
 		executed := errs.ExecutedNo

@@ -48,6 +48,12 @@ var plainSuffixes = []struct {
 // unknownMethod starts the text with which net/rpc refuses a method it lacks.
 const unknownMethod = "rpc: can't find "
 
+// UnknownMethod is the error of a call to a method that is not there, in the
+// words of net/rpc, by which older callers know it.
+func UnknownMethod(method string) *errs.Error {
+	return errs.New(errs.Unsupported, unknownMethod+"method "+method)
+}
+
 // plainText is the Error field that a plain net/rpc peer sees. Codes whose text
 // such peers match by suffix go without a status.
 func plainText(err *errs.Error) string {

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -28,6 +30,13 @@ const methodCancel = "$cancel"
 
 // maxHeader bounds a header map: a method name, or an error with its details.
 const maxHeader = 256 << 10
+
+// maxName bounds a method name and a request ID.
+const maxName = 1 << 10
+
+// maxText bounds the message of an error, which is sent twice. Details that do
+// not fit beside it are left out.
+const maxText = 64 << 10
 
 // maxTimeout bounds the deadline that a peer may carry; above it there is none.
 const maxTimeout = 30 * 24 * time.Hour
@@ -92,10 +101,27 @@ func parseRequest(b []byte) (request, error) {
 			r.Skip()
 		}
 	}
-	if r.Err() == nil && len(q.method) == 0 {
-		r.Fail(errs.New(errs.Invalid, "request without a method"))
+	if len(q.method) == 0 || len(q.method) > maxName || len(q.id) > maxName {
+		r.Fail(errors.New("a method or an ID that is missing or too long"))
 	}
 	return q, r.Err()
+}
+
+// fitError returns err in a form that a header can hold.
+func fitError(err *errs.Error) *errs.Error {
+	size := 0
+	for _, e := range err.Errata {
+		size += len(e.Field) + len(e.Msg) + 32
+	}
+	if len(err.Msg) <= maxText && size <= maxText {
+		return err
+	}
+	c := *err
+	c.Msg = strings.ToValidUTF8(c.Msg[:min(len(c.Msg), maxText)], "")
+	if size > maxText {
+		c.Errata = nil
+	}
+	return &c
 }
 
 type response struct {

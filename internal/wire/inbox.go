@@ -5,16 +5,20 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/msgp"
 )
 
 // readBuffer is the size of a connection's read buffer; large values bypass it.
-const readBuffer = 8 << 10
+const readBuffer = 4 << 10
 
-// errGarbage is what a peer gets away with once: its connection is closed.
-var errGarbage = errors.New("not a message of this protocol")
+// The faults after which a connection cannot go on.
+var (
+	errGarbage = errors.New("not a message of this protocol")
+	errOverrun = errors.New("message exceeds the size limit")
+)
 
 // inbox reads the values of a connection. The time limit of a phase starts with
 // the first read that has to wait for the peer.
@@ -23,6 +27,7 @@ type inbox struct {
 	br    *bufio.Reader
 	limit time.Duration // of the phase, 0 for none
 	armed bool          // the deadline of this phase is set
+	ended atomic.Bool
 }
 
 func newInbox(conn net.Conn) *inbox {
@@ -46,7 +51,17 @@ func (r deadlineReader) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	if in.ended.Load() {
+		return 0, net.ErrClosed
+	}
 	return in.conn.Read(p)
+}
+
+// stop ends a read that blocks and all later ones. Closing the connection is
+// not enough: a yamux stream goes on reading until its peer closes too.
+func (in *inbox) stop() {
+	in.ended.Store(true)
+	_ = in.conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
 }
 
 // phase starts a part of a message that must arrive within limit, 0 for ever.
@@ -76,6 +91,16 @@ func (in *inbox) header(dst []byte) ([]byte, error) {
 	}
 	dst, _, err = msgp.ReadValue(in.br, dst, maxHeader)
 	return dst, err
+}
+
+// isGarbage tells a peer that broke the protocol from a connection that broke.
+func isGarbage(err error) bool {
+	for _, g := range []error{errGarbage, errOverrun, msgp.ErrFormat, msgp.ErrDepth, msgp.ErrTooLarge} {
+		if errors.Is(err, g) {
+			return true
+		}
+	}
+	return false
 }
 
 func isTimeout(err error) bool {

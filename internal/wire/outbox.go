@@ -142,17 +142,18 @@ func (o *outbox) freeRoomLocked() {
 // run writes until the outbox is closed or finished, or a write fails.
 func (o *outbox) run() error {
 	var batch []*buffer
-	gather := make([]byte, 0, 4<<10)
 	for {
 		batch = o.take(batch[:0])
 		if batch == nil {
 			return nil
 		}
-		var err error
-		if gather, err = o.write(batch, gather); err != nil {
+		if err := o.write(batch); err != nil {
 			return err
 		}
 		clear(batch)
+		if cap(batch) > 1024 {
+			batch = nil
+		}
 	}
 }
 
@@ -173,30 +174,35 @@ func (o *outbox) take(spare []*buffer) []*buffer {
 }
 
 // write sends a batch, small messages gathered, and releases its buffers.
-func (o *outbox) write(batch []*buffer, gather []byte) ([]byte, error) {
-	gather = gather[:0]
+func (o *outbox) write(batch []*buffer) error {
+	if len(batch) == 1 {
+		defer batch[0].release()
+		return o.send(batch[0].b, 1)
+	}
+	gather := newBuffer()
+	defer gather.release()
 	gathered := 0
 	for _, m := range batch {
-		if len(gather)+len(m.b) > gatherSize && gathered > 0 {
-			if err := o.send(gather, gathered); err != nil {
-				return nil, err
+		if len(gather.b)+len(m.b) > gatherSize && gathered > 0 {
+			if err := o.send(gather.b, gathered); err != nil {
+				return err
 			}
-			gather, gathered = gather[:0], 0
+			gather.b, gathered = gather.b[:0], 0
 		}
 		if len(m.b) > gatherSize {
 			if err := o.send(m.b, 1); err != nil {
-				return nil, err
+				return err
 			}
 		} else {
-			gather = append(gather, m.b...)
+			gather.b = append(gather.b, m.b...)
 			gathered++
 		}
 		m.release()
 	}
 	if gathered == 0 {
-		return gather, nil
+		return nil
 	}
-	return gather, o.send(gather, gathered)
+	return o.send(gather.b, gathered)
 }
 
 // send writes p, which holds n messages, in steps that each have the time limit.

@@ -2,7 +2,7 @@ package wire
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"net"
 	"runtime/debug"
@@ -47,19 +47,24 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn, id *Identity) {
 	c.end(err)
 	c.calls.Wait()
 	<-c.written
-	s.logEnd(id, err)
+	if c.broken != nil {
+		err = c.broken
+	}
+	if ctx.Err() == nil {
+		s.logEnd(id, err)
+	}
 }
 
 // logEnd writes the one line about a connection that did not end in order.
 func (s *Server) logEnd(id *Identity, err error) {
 	switch {
 	case err == nil || err == io.EOF:
+	case isGarbage(err):
+		s.logger.Warn("closed a connection that broke the protocol", "remote", id.Remote, "error", err)
 	case isTimeout(err):
 		s.logger.Debug("closed a connection that was too slow", "remote", id.Remote, "error", err)
-	case isBroken(err):
-		s.logger.Debug("connection lost", "remote", id.Remote, "error", err)
 	default:
-		s.logger.Warn("closed a connection that broke the protocol", "remote", id.Remote, "error", err)
+		s.logger.Debug("connection lost", "remote", id.Remote, "error", err)
 	}
 }
 
@@ -67,6 +72,9 @@ func (s *Server) logEnd(id *Identity, err error) {
 func (s *Server) invoke(ctx context.Context, c *Call) (reply any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			if c.RequestID == "" {
+				c.RequestID = newRequestID()
+			}
 			s.logger.Error("handler panicked", "method", c.Method, "request", c.RequestID,
 				"panic", p, "stack", string(debug.Stack()))
 			reply, err = nil, errPanic
@@ -76,7 +84,7 @@ func (s *Server) invoke(ctx context.Context, c *Call) (reply any, err error) {
 }
 
 // errPanic was logged where it happened.
-var errPanic = fmt.Errorf("handler panicked")
+var errPanic = errors.New("handler panicked")
 
 // fail returns the error that the peer gets for err and logs a fault of ours.
 func (s *Server) fail(c *Call, err error) *errs.Error {
@@ -88,5 +96,5 @@ func (s *Server) fail(c *Call, err error) *errs.Error {
 	if fault && err != errPanic {
 		s.logger.Error("call failed", "method", c.Method, "request", id, "error", err, "cause", e.Unwrap())
 	}
-	return e
+	return fitError(e)
 }

@@ -2,7 +2,7 @@ package wire
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -28,13 +28,14 @@ type serverConn struct {
 	ext     bool         // the peer showed that it knows our keys; the reader's
 	last    atomic.Int64 // when the connection was last busy, Unix nanoseconds
 
-	mu           sync.Mutex
-	room         sync.Cond           // the reader waits here for the queue to shrink, under mu
-	open         map[uint64]*inbound // by Seq, running and waiting
-	running      int
-	waiting      []*inbound
-	waitingBytes int
-	ended        bool
+	mu        sync.Mutex
+	room      sync.Cond           // the reader waits here for the queue to shrink, under mu
+	open      map[uint64]*inbound // by Seq, running and waiting
+	running   int
+	waiting   []*inbound
+	openBytes int // of the arguments of all open calls
+	ended     bool
+	broken    error // why the writer failed
 }
 
 // inbound is a call in progress. Its context answers CallFrom.
@@ -73,6 +74,9 @@ func newServerConn(ctx context.Context, s *Server, conn net.Conn, id *Identity) 
 func (c *serverConn) write() {
 	defer close(c.written)
 	if err := c.out.run(); err != nil {
+		c.mu.Lock()
+		c.broken = err
+		c.mu.Unlock()
 		c.close()
 	}
 }
@@ -81,15 +85,13 @@ func (c *serverConn) write() {
 func (c *serverConn) close() {
 	c.out.close()
 	c.cancel()
-	_ = c.conn.Close() // the reader sees the result
+	c.in.stop()
+	_ = c.conn.Close() // the peer learns of it or is gone
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true
 	c.room.Broadcast()
 }
-
-// errOverrun ends a connection whose peer sent more than MaxMessage.
-var errOverrun = errors.New("message exceeds the size limit")
 
 // end closes the connection after the reader stopped with err. After an overrun
 // the reply that says so goes out first and the peer has a moment to read it.
@@ -128,7 +130,7 @@ func (c *serverConn) read() error {
 		}
 		q, err := parseRequest(head)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errGarbage, err)
 		}
 		if err := c.message(q); err != nil {
 			return err
@@ -224,15 +226,20 @@ func (c *serverConn) start(q request, body *buffer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open[q.seq] = i
+	c.openBytes += len(body.b)
 	if c.running < c.srv.limits.MaxInFlight {
 		c.running++
 		c.calls.Add(1)
 		go c.serve(i)
-		return nil
+		return c.waitRoomLocked()
 	}
 	c.waiting = append(c.waiting, i)
-	c.waitingBytes += len(body.b)
-	for !c.ended && (len(c.waiting) >= c.srv.limits.MaxInFlight || c.waitingBytes > c.srv.limits.MaxMessage) {
+	return c.waitRoomLocked()
+}
+
+// waitRoomLocked blocks the reader while too much is open; it holds mu.
+func (c *serverConn) waitRoomLocked() error {
+	for !c.ended && (len(c.waiting) >= c.srv.limits.MaxInFlight || c.openBytes > 2*c.srv.limits.MaxMessage) {
 		c.room.Wait()
 	}
 	if c.ended {
@@ -257,11 +264,12 @@ func (c *serverConn) serve(i *inbound) {
 
 // next closes the books on done and returns the call that takes its place.
 func (c *serverConn) next(done *inbound) *inbound {
-	done.body.release()
 	c.touch()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.forgetLocked(done)
+	done.body.release()
+	c.room.Signal()
 	if len(c.waiting) == 0 || c.ended {
 		c.running--
 		return nil
@@ -269,14 +277,13 @@ func (c *serverConn) next(done *inbound) *inbound {
 	i := c.waiting[0]
 	c.waiting[0] = nil
 	c.waiting = c.waiting[1:]
-	c.waitingBytes -= len(i.body.b)
-	c.room.Signal()
 	return i
 }
 
 // forgetLocked ends the context of a call; the caller holds mu.
 func (c *serverConn) forgetLocked(i *inbound) {
 	i.cancel()
+	c.openBytes -= len(i.body.b)
 	if c.open[i.seq] == i {
 		delete(c.open, i.seq)
 	}
@@ -295,7 +302,6 @@ func (c *serverConn) cancelCall(seq uint64) {
 	for n, w := range c.waiting {
 		if w == i {
 			c.waiting = append(c.waiting[:n], c.waiting[n+1:]...)
-			c.waitingBytes -= len(i.body.b)
 			c.forgetLocked(i)
 			return
 		}
@@ -338,11 +344,4 @@ func appendValue(b []byte, v any) ([]byte, error) {
 		return append(b, v...), nil
 	}
 	return msgp.Append(b, v)
-}
-
-// isBroken tells the end of a connection from a fault in what it carried.
-func isBroken(err error) bool {
-	var op *net.OpError
-	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, io.ErrClosedPipe) || errors.As(err, &op)
 }

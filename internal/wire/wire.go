@@ -89,7 +89,8 @@ type Limits struct {
 	// MaxMessage is the largest argument or reply in bytes.
 	MaxMessage int
 	// MaxInFlight is how many calls of one connection run at once. As many more
-	// wait, up to MaxMessage bytes of arguments; then the connection is not read.
+	// wait; then, or when all their arguments exceed twice MaxMessage, the
+	// connection is not read until a call ends.
 	MaxInFlight int
 	// HeaderTimeout is for the header, from its first byte on.
 	HeaderTimeout time.Duration
