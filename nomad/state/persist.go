@@ -117,7 +117,7 @@ func (sn *Snapshot) Persist(w io.Writer) error {
 		return err
 	}
 	for _, t := range persisted() {
-		if last := sn.last[t.place()]; last > 0 {
+		if last := sn.last[t.describe().at]; last > 0 {
 			err = errors.Join(err, e.record(structs.IndexSnapshot, &indexRow{t.describe().Name, last}))
 		}
 	}
@@ -134,16 +134,6 @@ func (sn *Snapshot) Persist(w io.Writer) error {
 	}
 	return e.flush()
 }
-
-// rowCodec is a table as its snapshot sees it.
-type rowCodec interface {
-	// place is the table's position in the registry and in every Snapshot.
-	place() int
-	persist(sn *Snapshot, e *encoder) error
-	loader() loader
-}
-
-func (t *Table[T]) place() int { return t.at }
 
 func (t *Table[T]) persist(sn *Snapshot, e *encoder) error {
 	for row := range t.scan(sn, Key{}, false) {

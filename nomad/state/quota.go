@@ -1,6 +1,8 @@
 package state
 
 import (
+	"strings"
+
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -22,11 +24,11 @@ func (tx *Txn) accountVariable(before, after *structs.VariableEncrypted, index u
 	var delta int64
 	var namespace, oldKey, newKey string
 	if before != nil {
-		namespace, oldKey = before.Namespace, before.KeyID
+		namespace, oldKey = before.Namespace, strings.ToLower(before.KeyID)
 		delta -= int64(len(before.Data))
 	}
 	if after != nil {
-		namespace, newKey = after.Namespace, after.KeyID
+		namespace, newKey = after.Namespace, strings.ToLower(after.KeyID)
 		delta += int64(len(after.Data))
 	}
 	if before == nil {

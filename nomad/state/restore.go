@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/msgp"
@@ -139,6 +140,9 @@ func (re *restorer) run() error {
 	re.sn.index = header.Index
 	for {
 		done, err := re.record()
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("it was cut after record %d: %w", re.rows, err)
+		}
 		if err != nil {
 			return fmt.Errorf("record %d: %w", re.rows+1, err)
 		}
@@ -159,7 +163,12 @@ func (re *restorer) run() error {
 func (re *restorer) next() error {
 	var err error
 	re.buf, _, err = msgp.ReadValue(re.br, re.buf[:0], maxRowSize)
-	if errors.Is(err, io.EOF) {
+	return cut(err)
+}
+
+// cut makes the end of the input, where more is due, an error of its own.
+func cut(err error) error {
+	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -176,7 +185,7 @@ func (re *restorer) value(v any) error {
 func (re *restorer) record() (done bool, err error) {
 	b, err := re.br.ReadByte()
 	if err != nil {
-		return false, fmt.Errorf("the snapshot was cut: %w", io.ErrUnexpectedEOF)
+		return false, cut(err)
 	}
 	st := structs.SnapshotType(b)
 	switch st {
@@ -203,7 +212,7 @@ func (re *restorer) indexRow() error {
 		return err
 	}
 	if t := re.byName[row.Key]; t != nil {
-		re.sn.last[t.place()] = row.Value
+		re.sn.last[t.describe().at] = row.Value
 	}
 	return nil
 }
@@ -214,7 +223,7 @@ func (re *restorer) end() error {
 		return err
 	}
 	if trailer.Rows != re.rows {
-		return fmt.Errorf("the snapshot was cut: it has %d records of %d", re.rows, trailer.Rows)
+		return fmt.Errorf("it was cut: it has %d records of %d", re.rows, trailer.Rows)
 	}
 	if _, err := re.br.ReadByte(); err == nil {
 		return errors.New("bytes follow the last record")
@@ -230,7 +239,7 @@ func (re *restorer) derive() error {
 	for v := range Variables.in(re.sn).all.ascend(Key{}) {
 		numbers[countKey{namespaceVariables, v.Namespace}]++
 		if v.KeyID != "" {
-			numbers[countKey{keyVariables, v.KeyID}]++
+			numbers[countKey{keyVariables, strings.ToLower(v.KeyID)}]++
 		}
 	}
 	if Namespaces.in(re.sn).all.get(Key{ID: structs.DefaultNamespace}) == nil {

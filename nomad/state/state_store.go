@@ -26,7 +26,10 @@ type core struct {
 	current atomic.Pointer[Snapshot]
 	abandon atomic.Pointer[chan struct{}]
 	hub     watchHub
-	owner   uint64 // of the last transaction; the writer's
+	// owner is the number of the last transaction, changes the memory of its
+	// change list for the next one; both are the writer's.
+	owner   uint64
+	changes []change
 }
 
 // New returns a store that holds the built-in namespace and nothing else. A nil
@@ -49,7 +52,7 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 func emptySnapshot(c *core) *Snapshot {
 	sn := &Snapshot{store: c, tables: make([]any, len(registry)), last: make([]uint64, len(registry))}
 	for i, t := range registry {
-		sn.tables[i] = t.empty()
+		sn.tables[i] = t.describe().empty()
 	}
 	return sn
 }

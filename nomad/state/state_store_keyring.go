@@ -11,9 +11,10 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
-// RootKeys is the table of wrapped root keys, by ID in lower case.
+// RootKeys is the table of wrapped root keys, by ID whatever its case. Rows keep
+// the ID as it was written, since it is a part of what variables are sealed with.
 var RootKeys = newTable("root_keys", structs.RootKeySnapshot,
-	func(k *structs.RootKey) Key { return Key{ID: k.KeyID} },
+	func(k *structs.RootKey) Key { return Key{ID: strings.ToLower(k.KeyID)} },
 	func(a *acl.ACL, _ *structs.RootKey) bool { return a.IsManagement() },
 	noEvents[structs.RootKey]())
 
@@ -28,9 +29,9 @@ func upsertRootKey(tx *Txn, k *structs.RootKey) error {
 		return errs.New(errs.Invalid, "a root key without an ID cannot be stored")
 	}
 	row := k.Copy()
-	row.KeyID = strings.ToLower(strings.Clone(k.KeyID))
+	row.KeyID = strings.Clone(k.KeyID)
 	row.CreateIndex, row.ModifyIndex = tx.opIndex, tx.opIndex
-	before := RootKeys.read(tx, Key{ID: row.KeyID})
+	before := RootKeys.read(tx, RootKeys.key(row))
 	if before != nil {
 		row.KeyID, row.CreateIndex, row.CreateTime = before.KeyID, before.CreateIndex, before.CreateTime
 	}
@@ -70,7 +71,7 @@ func (s *StateStore) DeleteRootKey(index uint64, r *structs.WrappedRootKeysDelet
 		if row.State == structs.RootKeyStateActive {
 			return errs.Newf(errs.PreconditionFailed, "root key %q is active: rotate first", r.KeyID)
 		}
-		if n := tx.count(keyVariables, row.KeyID); n > 0 {
+		if n := tx.count(keyVariables, key.ID); n > 0 {
 			return errs.Newf(errs.PreconditionFailed, "root key %q still encrypts %d variables: rotate with full rekeying first", r.KeyID, n)
 		}
 		RootKeys.drop(tx, key)

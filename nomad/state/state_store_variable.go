@@ -248,7 +248,7 @@ func (o *varOp) keyID(id string) string {
 	if o.old != nil && o.old.KeyID == id {
 		return o.old.KeyID
 	}
-	if k := RootKeys.read(o.tx, Key{ID: id}); k != nil {
+	if k := RootKeys.read(o.tx, Key{ID: strings.ToLower(id)}); k != nil && k.KeyID == id {
 		return k.KeyID
 	}
 	return strings.Clone(id)

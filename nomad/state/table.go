@@ -23,13 +23,16 @@ type TableInfo struct {
 	// EventVisible is the table's visibility rule for an event of its topic;
 	// false for an event of another topic.
 	EventVisible func(*acl.ACL, *structs.Event) bool
+
+	at    int        // position in registry and in every Snapshot
+	empty func() any // makes a *rows[T] without rows
 }
 
 // Table is one table: its place in a snapshot, its events and the one rule for
 // who may see a row.
 type Table[T any] struct {
 	info    TableInfo
-	at      int // position in registry and in every Snapshot
+	at      int // as in info
 	key     func(*T) Key
 	visible func(*acl.ACL, *T) bool
 	events  events[T]
@@ -56,7 +59,8 @@ var registry []anyTable
 func newTable[T any](name string, st structs.SnapshotType, key func(*T) Key,
 	visible func(*acl.ACL, *T) bool, ev events[T]) *Table[T] {
 	t := &Table[T]{at: len(registry), key: key, visible: visible, events: ev}
-	t.info = TableInfo{Name: name, SnapshotType: st, Topic: ev.topic, EventVisible: t.eventVisible}
+	t.info = TableInfo{Name: name, SnapshotType: st, Topic: ev.topic, EventVisible: t.eventVisible,
+		at: t.at, empty: t.empty}
 	registry = append(registry, t)
 	return t
 }
@@ -183,4 +187,16 @@ func (t *Table[T]) prefixed(sn *Snapshot, namespace, prefix string, from Key, re
 			}
 		}
 	}
+}
+
+// EventVisible reports whether a caller with the rights a may see the event, by
+// the rule of the table that the event's topic belongs to. Events of unknown
+// topics are shown to nobody.
+func EventVisible(a *acl.ACL, e *structs.Event) bool {
+	for _, t := range registry {
+		if t.describe().EventVisible(a, e) {
+			return true
+		}
+	}
+	return false
 }

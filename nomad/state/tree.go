@@ -77,7 +77,11 @@ func (n *node[T]) own(owner uint64) *node[T] {
 	if n.owner == owner {
 		return n
 	}
-	return &node[T]{owner: owner, rows: slices.Clone(n.rows), kids: slices.Clone(n.kids)}
+	c := &node[T]{owner: owner, rows: append(make([]*T, 0, len(n.rows)+1), n.rows...)}
+	if n.kids != nil {
+		c.kids = append(make([]*node[T], 0, len(n.kids)+1), n.kids...)
+	}
+	return c
 }
 
 // put stores the row and returns the one it replaces, nil if there was none.

@@ -10,10 +10,11 @@ import (
 // anyTable is a table as a transaction and a snapshot see it.
 type anyTable interface {
 	describe() *TableInfo
-	empty() any
+	// revert undoes c, the last change of its operation.
 	revert(tx *Txn, c change)
 	event(c change) structs.Event
-	rowCodec
+	persist(sn *Snapshot, e *encoder) error
+	loader() loader
 }
 
 // change is what an operation did to one row. before and after are *T of the
@@ -52,11 +53,24 @@ func newTxn(s *StateStore) *Txn {
 	s.core.owner++
 	return &Txn{
 		store: s, base: base, owner: s.core.owner, index: base.index,
-		tables: slices.Clone(base.tables),
-		dirty:  make([]bool, len(base.tables)),
-		last:   slices.Clone(base.last),
+		tables:  slices.Clone(base.tables),
+		dirty:   make([]bool, len(base.tables)),
+		last:    slices.Clone(base.last),
+		changes: s.core.changes[:0],
 	}
 }
+
+// release gives the memory of the change list back for the next transaction.
+func (tx *Txn) release() {
+	clear(tx.changes)
+	if cap(tx.changes) > maxSpareChanges {
+		tx.changes = nil
+	}
+	tx.store.core.changes = tx.changes
+}
+
+// maxSpareChanges bounds the change list kept for the next transaction.
+const maxSpareChanges = 1024
 
 // op runs one operation: on error its changes are reverted.
 func (tx *Txn) op(index uint64, eventType string, fn func(*Txn) error) error {
@@ -80,6 +94,7 @@ func (tx *Txn) op(index uint64, eventType string, fn func(*Txn) error) error {
 // commit publishes what the transaction did, wakes the watchers and hands the
 // events on, in this order.
 func (tx *Txn) commit() {
+	defer tx.release()
 	tx.flush()
 	c := tx.store.core
 	if tx.index == tx.base.index && len(tx.changes) == 0 {
