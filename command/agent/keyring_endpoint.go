@@ -26,6 +26,12 @@ func keyringRoutes() []route {
 				set.Keys = list(set.Keys)
 				return set, nil
 			}),
+		read(doc{methods: "GET", pattern: "/v1/operator/keyring/keys", rpc: "Keyring.List",
+			summary: "List the root keys, newest first, without their material."},
+			asIs[structs.KeyringListRootKeyMetaRequest],
+			func(_ *request, p *structs.KeyringListRootKeyMetaResponse) ([]*structs.RootKeyMeta, error) {
+				return list(p.Keys), nil
+			}),
 		local[nothing](doc{methods: "GET", pattern: "/.well-known/openid-configuration",
 			summary: "OpenID discovery document, when an issuer is configured.", status: []int{404}},
 			func(*request) error {

@@ -7,8 +7,8 @@ var exceptions = map[string]string{}
 
 // internalOnly lists the RPCs that no HTTP route calls, each with the reason.
 var internalOnly = map[string]string{
-	"Keyring.List":            "tools of the RPC port look at root keys; the HTTP API shows the public half only",
 	"Namespace.GetNamespaces": "other regions fetch the namespaces that changed, several at once",
+	"Status.Cluster":          "a leader asks a server which cluster it belongs to before it takes it in",
 	"Status.Ping":             "servers and SDKs of the RPC port ask each other whether they are there",
 	"Status.ReadIndex":        "a server asks the leader how far it must have applied the log before it answers a read",
 }

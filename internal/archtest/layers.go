@@ -47,7 +47,6 @@ var layers = []row{
 	{top, "bench/cmd/cairnbench"},
 	{top, "e2e"},
 	{top, "internal/archtest"},
-	{top, "internal/deps"},
 	{top, "nomad/nomadtest"},
 }
 
