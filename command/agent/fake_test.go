@@ -194,6 +194,11 @@ func (f *fakeServer) fill() *fakeServer {
 		r.PublicKeys = []*structs.KeyringPublicKey{testPublicKey()}
 		return nil
 	})
+	on(f, "Keyring.List", func(_ *structs.KeyringListRootKeyMetaRequest, r *structs.KeyringListRootKeyMetaResponse) error {
+		r.QueryMeta = meta
+		r.Keys = []*structs.RootKeyMeta{{KeyID: "k", Algorithm: structs.EncryptionAlgorithmAES256GCM, State: structs.RootKeyStateActive}}
+		return nil
+	})
 	on(f, "Operator.RaftGetConfiguration", func(_ *structs.GenericRequest, r *structs.RaftConfigurationResponse) error {
 		r.Servers = []*structs.RaftServer{{ID: "a", Node: "n1.global", Address: "127.0.0.1:4647", Leader: true, Voter: true, RaftProtocol: "3"}}
 		return nil

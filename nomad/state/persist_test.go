@@ -102,7 +102,11 @@ func TestSnapshotIsAFixedPoint(t *testing.T) {
 	for _, table := range persisted() {
 		name := table.describe().Name
 		want, got := table.(filler).rowsOf(s.Snapshot()), table.(filler).rowsOf(back.Snapshot())
-		if len(want) < 40 {
+		least := 40
+		if name == Cluster.Name() {
+			least = 1 // the one row there can be
+		}
+		if len(want) < least {
 			t.Errorf("table %s has %d rows", name, len(want))
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
