@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/memberlist"
+	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -121,6 +122,15 @@ type RaftConfig struct {
 	SegmentSizeMB int
 	// NoFreelistSync keeps boltdb from writing its free list.
 	NoFreelistSync bool
+	// Stores replaces LogStore by stores that the caller owns, nil for none.
+	Stores *Stores
+}
+
+// Stores is where consensus keeps what it must not forget.
+type Stores struct {
+	Log       raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
 }
 
 // DefaultConfig returns the defaults. NodeName, RPCListener and RPCAdvertise

@@ -4,6 +4,7 @@
 package errs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -91,10 +92,15 @@ type Error struct {
 // New returns an error with the code and the text.
 func New(code Code, msg string) *Error { return &Error{Code: code, Msg: msg} }
 
-// Newf is New with a format. A %w verb keeps its operand as the local cause.
+// Newf is New with a format. What %w verbs wrap is kept as the local cause.
 func Newf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Msg: err.Error(), cause: errors.Unwrap(err)}
+	e := &Error{Code: code, Msg: err.Error()}
+	switch err.(type) {
+	case interface{ Unwrap() error }, interface{ Unwrap() []error }:
+		e.cause = err
+	}
+	return e
 }
 
 // Wrap gives a code to an error of a library. The text sent to callers is msg
@@ -139,7 +145,8 @@ func (e *Error) Is(target error) bool {
 // Unwrap returns the local cause, nil on errors that came over a wire.
 func (e *Error) Unwrap() error { return e.cause }
 
-// CodeOf returns the code of err: "" for nil, Internal for an error without one.
+// CodeOf returns the code of err: "" for nil, Deadline for the end of a context,
+// Internal for any other error without one.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""
@@ -151,6 +158,9 @@ func CodeOf(err error) Code {
 	var c Code
 	if errors.As(err, &c) {
 		return c
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return Deadline
 	}
 	return Internal
 }
@@ -170,8 +180,7 @@ func From(err error, requestID string) *Error {
 		c.Msg = err.Error()
 		return &c
 	}
-	var c Code
-	if errors.As(err, &c) {
+	if c := CodeOf(err); c != Internal {
 		return &Error{Code: c, Msg: err.Error(), cause: err}
 	}
 	return &Error{Code: Internal, Msg: "internal error, request " + requestID, cause: err}

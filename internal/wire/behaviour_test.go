@@ -136,10 +136,18 @@ func TestRepliesOutOfOrder(t *testing.T) {
 	})
 }
 
+// volatile cannot be encoded.
+type volatile struct{}
+
+func (volatile) AppendMsgpack([]byte) []byte { panic("crash") }
+
 func TestPanicEndsOneCall(t *testing.T) {
 	c, s := pair(t, func(_ context.Context, call *Call) (any, error) {
-		if call.Method == "A.Panic" {
+		switch call.Method {
+		case "A.Panic":
 			panic("boom")
+		case "A.Reply":
+			return volatile{}, nil
 		}
 		return "fine", nil
 	}, Limits{})
@@ -149,6 +157,9 @@ func TestPanicEndsOneCall(t *testing.T) {
 	}
 	if log := s.logged(); !contains(log, "boom", "r9", "behaviour_test.go") {
 		t.Errorf("log lacks the stack:\n%s", log)
+	}
+	if err := c.Call(t.Context(), "A.Reply", nil, nil, CallOptions{}); !errors.Is(err, errs.Internal) || !contains(s.logged(), "crash") {
+		t.Errorf("while the reply was encoded: %v", err)
 	}
 	if err := c.Call(t.Context(), "A.Fine", nil, nil, CallOptions{}); err != nil {
 		t.Errorf("afterwards: %v", err)
@@ -419,6 +430,30 @@ func TestIdleCountsFromTheLastReply(t *testing.T) {
 		<-s.done
 		if d := time.Since(start); d < 10*time.Minute || d > 20*time.Minute {
 			t.Errorf("closed %v after the reply", d)
+		}
+	})
+}
+
+func TestArgumentsInMemoryAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		c, s := pair(t, func(context.Context, *Call) (any, error) {
+			<-release
+			return nil, nil
+		}, Limits{MaxMessage: 1000})
+		results := make(chan error, 8)
+		for range 8 {
+			go func() { results <- c.Call(t.Context(), "A.B", Raw(appendText(900)), nil, CallOptions{}) }()
+		}
+		synctest.Wait()
+		if n := s.InFlight(); n != 3 { // the third passes 2000 bytes
+			t.Errorf("%d calls in flight", n)
+		}
+		close(release)
+		for range 8 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -68,19 +68,25 @@ func (s *Server) logEnd(id *Identity, err error) {
 	}
 }
 
-// invoke runs the handler. A panic is logged with its stack and ends that call only.
+// invoke runs the handler. A panic ends that call only.
 func (s *Server) invoke(ctx context.Context, c *Call) (reply any, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			if c.RequestID == "" {
-				c.RequestID = newRequestID()
-			}
-			s.logger.Error("handler panicked", "method", c.Method, "request", c.RequestID,
-				"panic", p, "stack", string(debug.Stack()))
-			reply, err = nil, errPanic
-		}
-	}()
+	defer s.guard(c, &err)
 	return s.handler(ctx, c)
+}
+
+// guard is deferred around code of others: a panic is logged with its stack and
+// becomes errPanic.
+func (s *Server) guard(c *Call, err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if c.RequestID == "" {
+		c.RequestID = newRequestID()
+	}
+	s.logger.Error("handler panicked", "method", c.Method, "request", c.RequestID,
+		"panic", p, "stack", string(debug.Stack()))
+	*err = errPanic
 }
 
 // errPanic was logged where it happened.

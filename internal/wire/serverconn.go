@@ -322,14 +322,15 @@ func (c *serverConn) reply(i *inbound, reply any, err error) {
 }
 
 // appendReply encodes a successful response.
-func (c *serverConn) appendReply(b []byte, i *inbound, reply any) ([]byte, error) {
-	b = appendResponse(b, i.call.Method, i.seq, i.ext, nil)
-	at := len(b)
-	b, err := appendValue(b, reply)
-	if err == nil && len(b)-at > c.srv.limits.MaxMessage {
+func (c *serverConn) appendReply(b []byte, i *inbound, reply any) (out []byte, err error) {
+	defer c.srv.guard(&i.call, &err)
+	out = appendResponse(b, i.call.Method, i.seq, i.ext, nil)
+	at := len(out)
+	out, err = appendValue(out, reply)
+	if err == nil && len(out)-at > c.srv.limits.MaxMessage {
 		err = errs.Newf(errs.TooLarge, "the reply exceeds %d bytes: ask for less at once", c.srv.limits.MaxMessage)
 	}
-	return b, err
+	return out, err
 }
 
 // appendValue encodes an argument or a reply.

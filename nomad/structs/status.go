@@ -31,4 +31,10 @@ type AgentMember struct {
 type ReadIndexResponse struct {
 	// RaftIndex is the last entry of the log that reached the leader's store.
 	RaftIndex uint64
+	QueryMeta
+}
+
+// ReadIndexRequest asks the leader for a confirmed index.
+type ReadIndexRequest struct {
+	QueryOptions
 }

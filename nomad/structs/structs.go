@@ -16,6 +16,7 @@ type MessageType uint8
 // The request types. Append only: a number that was ever written to a log keeps
 // its meaning for ever. Numbers up to 95 follow the public API; 96 to 126 are ours.
 const (
+	ClusterMetadataRequestType       MessageType = 32
 	VarApplyStateRequestType         MessageType = 50
 	WrappedRootKeysDeleteRequestType MessageType = 52
 	WrappedRootKeysUpsertRequestType MessageType = 62
@@ -40,11 +41,12 @@ type SnapshotType uint8
 
 // The snapshot types. Append only; numbers up to 95 follow the public API.
 const (
-	IndexSnapshot          SnapshotType = 2
-	VariablesSnapshot      SnapshotType = 22
-	VariablesQuotaSnapshot SnapshotType = 23
-	RootKeySnapshot        SnapshotType = 30
-	NamespaceSnapshot      SnapshotType = 64
+	IndexSnapshot           SnapshotType = 2
+	ClusterMetadataSnapshot SnapshotType = 14
+	VariablesSnapshot       SnapshotType = 22
+	VariablesQuotaSnapshot  SnapshotType = 23
+	RootKeySnapshot         SnapshotType = 30
+	NamespaceSnapshot       SnapshotType = 64
 )
 
 // Topic names a stream of events.

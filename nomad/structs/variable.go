@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -147,7 +148,7 @@ func ValidateVariablePath(path string) error {
 	if path == "" {
 		return invalidf("variable requires a path")
 	}
-	if clean := strings.Trim(path, "/"); clean != path && variablePath.MatchString(clean) {
+	if clean := strings.Trim(path, "/"); clean != path {
 		return invalidf("invalid path %q: must not begin or end with a slash, write %q", path, clean)
 	}
 	if !variablePath.MatchString(path) {
@@ -169,8 +170,9 @@ func (l *VariableLock) problems() []errs.Erratum {
 		out = append(out, errs.Erratum{Field: "Lock.TTL",
 			Msg: fmt.Sprintf("lock TTL %s must be between %s and %s", l.TTL, MinVariableLockTTL, MaxVariableLockTTL)})
 	}
-	if l.LockDelay < 0 {
-		out = append(out, errs.Erratum{Field: "Lock.LockDelay", Msg: "lock delay must not be negative"})
+	if l.LockDelay < 0 || l.LockDelay > MaxVariableLockTTL {
+		out = append(out, errs.Erratum{Field: "Lock.LockDelay",
+			Msg: fmt.Sprintf("lock delay %s must be between 0s and %s", l.LockDelay, MaxVariableLockTTL)})
 	}
 	return out
 }
@@ -208,6 +210,9 @@ func jsonDuration(field string, v any) (time.Duration, error) {
 	case nil:
 		return 0, nil
 	case float64:
+		if math.Abs(d) > math.MaxInt64/2 {
+			return 0, fmt.Errorf("%s: %g nanoseconds are out of range", field, d)
+		}
 		return time.Duration(d), nil
 	case string:
 		if d == "" {

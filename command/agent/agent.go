@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// drainTimeout is how long requests in flight may go on when the agent stops.
+	drainTimeout = time.Second
+	// leaveTimeout bounds the graceful leave.
+	leaveTimeout = 5 * time.Second
+)
+
+// Agent is a running agent. Stop ends everything it started.
+type Agent struct {
+	config    *Config
+	logger    hclog.Logger
+	endpoints *endpoints
+	telemetry *telemetry
+	server    server
+	http      *httpServer
+	// cancel ends the contexts of all requests.
+	cancel context.CancelFunc
+}
+
+// Start runs an agent with a checked configuration. It returns once the HTTP API
+// answers, which may be before there is a leader.
+func Start(c *Config, logger hclog.Logger) (*Agent, error) {
+	return start(c, logger, startServer)
+}
+
+func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err error) {
+	a := &Agent{config: c, logger: logger}
+	if a.endpoints, err = c.resolve(logger.Named("agent")); err != nil {
+		return nil, err
+	}
+	if a.telemetry, err = newTelemetry(c.Telemetry, c.NodeName); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			a.telemetry.shutdown()
+		}
+	}()
+	httpLn, rpcLn, err := a.listeners()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = httpLn.Close()
+			_ = rpcLn.Close()
+		}
+	}()
+	sc, err := c.serverConfig(a.endpoints, rpcLn, logger)
+	if err != nil {
+		return nil, err
+	}
+	if a.server, err = newServer(sc); err != nil {
+		return nil, fmt.Errorf("starting the server: %w", err)
+	}
+	if collector, ok := a.server.(prometheus.Collector); ok && a.telemetry.registry != nil {
+		a.telemetry.registry.MustRegister(collector)
+	}
+	a.serve(httpLn)
+	return a, nil
+}
+
+// serve starts the HTTP API on ln.
+func (a *Agent) serve(ln net.Listener) {
+	var ctx context.Context
+	ctx, a.cancel = context.WithCancel(context.Background())
+	handler := newAPI(a.server, a.config, a.telemetry, a.logger.Named("http"))
+	a.http = serveHTTP(ctx, ln, handler)
+}
+
+// listeners opens the HTTP and the RPC port and notes what the system chose.
+func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
+	c, e, log := a.config, a.endpoints, a.logger.Named("agent")
+	asked := c.BindAddr != DefaultConfig().BindAddr
+	if httpLn, err = listen(e.http, asked || c.Addresses.HTTP != "", log); err != nil {
+		return nil, nil, fmt.Errorf("http port: %w", err)
+	}
+	e.http, e.advHTTP = withPort(e.http, httpLn), withPort(e.advHTTP, httpLn)
+	if c.Limits.HTTPMaxConnsPerClient > 0 {
+		httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient)
+	}
+	if httpLn, err = c.TLSConfig.wrapTLS(httpLn); err != nil {
+		return nil, nil, err
+	}
+	if rpcLn, err = listen(e.rpc, asked || c.Addresses.RPC != "", log); err != nil {
+		_ = httpLn.Close()
+		return nil, nil, fmt.Errorf("rpc port: %w", err)
+	}
+	e.rpc, e.advRPC = withPort(e.rpc, rpcLn), withPort(e.advRPC, rpcLn)
+	return httpLn, rpcLn, nil
+}
+
+// HTTPAddr returns the address of the HTTP API as others reach it, host:port.
+func (a *Agent) HTTPAddr() string { return a.endpoints.advHTTP }
+
+// Stop ends the agent: the HTTP API first, then the server, which hands over
+// leadership. With leave the server also leaves the cluster. It blocks for a
+// few seconds at most.
+func (a *Agent) Stop(leave bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	a.http.stop(ctx, a.cancel)
+	cancel()
+	var all []error
+	if leave {
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		all = append(all, a.server.Leave(ctx))
+		cancel()
+	}
+	all = append(all, a.server.Shutdown())
+	a.telemetry.shutdown()
+	return errors.Join(all...)
+}

@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// agentSelf is the reply of /v1/agent/self.
+type agentSelf struct {
+	// Config is the configuration with its secrets masked.
+	Config *Config                      `json:"config"`
+	Member *structs.AgentMember         `json:"member"`
+	Stats  map[string]map[string]string `json:"stats"`
+}
+
+// agentHealth is the reply of /v1/agent/health.
+type agentHealth struct {
+	Client *componentHealth `json:"client,omitempty"`
+	Server *componentHealth `json:"server,omitempty"`
+}
+
+// componentHealth is the state of one half of the agent.
+type componentHealth struct {
+	OK      bool   `json:"ok"`
+	Message string `json:"message"`
+}
+
+// joinResult is the reply of /v1/agent/join.
+type joinResult struct {
+	NumJoined int    `json:"num_joined"`
+	Error     string `json:"error"`
+	Warning   string `json:"warning,omitempty"`
+}
+
+func agentRoutes() []route {
+	node := []param{{name: "node", kind: "string", summary: "name of the member"},
+		{name: "prune", kind: "boolean", summary: "forget the member at once"}}
+	addresses := []param{{name: "address", kind: "string", repeat: true, summary: "gossip address of a server"}}
+	return []route{
+		local[agentSelf](doc{methods: "GET", pattern: "/v1/agent/self",
+			summary: "Show the configuration, the gossip member and figures of this agent."}, getSelf),
+		plain[structs.MembersResponse](doc{methods: "GET", pattern: "/v1/agent/members", rpc: "Status.Members",
+			summary: "List the members of the gossip pool as this agent sees them."}),
+		local[[]string](doc{methods: "GET PUT POST", pattern: "/v1/agent/servers",
+			summary: "List or set the servers that a client agent knows.", status: []int{501}}, clientServers),
+		local[agentHealth](doc{methods: "GET", pattern: "/v1/agent/health",
+			summary: "Tell whether the agent works: 200 if it does, 500 if not.",
+			params:  []param{{name: "type", kind: "string", repeat: true, summary: "client or server"}}}, getHealth),
+		local[joinResult](doc{methods: "PUT POST", pattern: "/v1/agent/join",
+			summary: "Join gossip pools.", params: addresses}, putJoin),
+		local[nothing](doc{methods: "PUT POST", pattern: "/v1/agent/force-leave",
+			summary: "Make a failed member leave the gossip pool.", params: node}, putForceLeave),
+	}
+}
+
+// allow returns an error unless the caller has the right.
+func (r *request) allow(right func(*acl.ACL) bool) error {
+	a, err := r.api.server.Authorize(r.Context(), r.secret())
+	if err != nil {
+		return err
+	}
+	if !right(a) {
+		return errs.New(errs.PermissionDenied, "Permission denied")
+	}
+	return nil
+}
+
+func getSelf(r *request) error {
+	if err := r.allow((*acl.ACL).AllowAgentRead); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, &agentSelf{
+		Config: r.api.config.Redacted(),
+		Member: r.api.server.LocalMember(),
+		Stats:  r.api.server.Stats(),
+	})
+}
+
+func clientServers(*request) error {
+	return errs.New(errs.Unsupported, "this agent is a server: only client agents keep a list of servers")
+}
+
+func getHealth(r *request) error {
+	types := r.query["type"]
+	out, ok := agentHealth{}, true
+	if len(types) == 0 || slices.Contains(types, "server") {
+		out.Server = &componentHealth{OK: true, Message: "ok"}
+		if err := r.api.server.Ready(); err != nil {
+			*out.Server = componentHealth{Message: err.Error()}
+			ok = false
+		}
+	}
+	if slices.Contains(types, "client") {
+		out.Client = &componentHealth{Message: "client not enabled"}
+		ok = false
+	}
+	if !ok {
+		return r.writeJSON(http.StatusInternalServerError, &out)
+	}
+	return r.writeJSON(http.StatusOK, &out)
+}
+
+func putJoin(r *request) error {
+	addrs := slices.DeleteFunc(slices.Clone(r.query["address"]), func(a string) bool { return a == "" })
+	if len(addrs) == 0 {
+		return errs.New(errs.Invalid, "missing address to join")
+	}
+	n, err := r.api.server.Join(addrs)
+	out := joinResult{NumJoined: n}
+	if err != nil {
+		out.Error = err.Error()
+	}
+	return r.writeJSON(http.StatusOK, &out)
+}
+
+func putForceLeave(r *request) error {
+	if err := r.allow((*acl.ACL).AllowAgentWrite); err != nil {
+		return err
+	}
+	node := r.query.Get("node")
+	if node == "" {
+		return errs.New(errs.Invalid, "missing node to force leave")
+	}
+	prune, err := r.flag("prune")
+	if err != nil {
+		return err
+	}
+	if err := r.api.server.ForceLeave(node, prune); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, nothing{})
+}

@@ -1,0 +1,332 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/nomad"
+)
+
+// syncBuffer is a bytes.Buffer for several goroutines that signals writes.
+type syncBuffer struct {
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	wrote chan struct{}
+}
+
+func newSyncBuffer() *syncBuffer { return &syncBuffer{wrote: make(chan struct{}, 1)} }
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case b.wrote <- struct{}{}:
+	default:
+	}
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// await blocks until b holds text.
+func (b *syncBuffer) await(t *testing.T, text string) {
+	t.Helper()
+	for !strings.Contains(b.String(), text) {
+		select {
+		case <-b.wrote:
+		case <-t.Context().Done():
+			t.Fatal("the test ended")
+		}
+	}
+}
+
+// freePorts returns flags that make a dev agent choose its own ports.
+func freePorts(t *testing.T, more string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "agent.json")
+	text := `{"ports": {"http": 0, "rpc": 0, "serf": 0}` + more + `}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRunAgent(t *testing.T) {
+	f := newFake().fill()
+	var got *nomad.Config
+	start := func(c *nomad.Config) (server, error) {
+		got = c
+		return f, nil
+	}
+	out, errOut := newSyncBuffer(), newSyncBuffer()
+	shutdown, code := make(chan struct{}), make(chan int)
+	path := freePorts(t, `, "name": "n7", "server": {"num_schedulers": 2}, "log_level": "WARN"`)
+	go func() { code <- run([]string{"-dev", "-config", path}, out, errOut, shutdown, start) }()
+	out.await(t, "==> Cairn agent started!")
+	for _, want := range []string{"n7 (" + f.NodeID() + ")", "cairn var put app/db user=web pass=s3cret", "CAIRN_ADDR=http://127.0.0.1:"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	out.await(t, "server.num_schedulers") // the log follows the banner
+	_, addr, _ := strings.Cut(out.String(), "CAIRN_ADDR=")
+	addr, _, _ = strings.Cut(addr, " ")
+	resp, err := http.Get(addr + "/v1/metrics")
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatal(err, resp)
+	}
+	_ = resp.Body.Close()
+	close(shutdown)
+	if c := <-code; c != 0 || f.stopped != 1 || f.graceful {
+		t.Errorf("code %d, stopped %d times, left %t: %s", c, f.stopped, f.graceful, errOut)
+	}
+	if got.NodeName != "n7" || got.BootstrapExpect != 1 || got.Raft.LogStore != nomad.LogStoreMemory || got.DataDir != "" {
+		t.Errorf("server configuration %s", got)
+	}
+	if _, port, _ := net.SplitHostPort(got.RPCAdvertise); port == "0" || port == "" {
+		t.Errorf("advertises port %q", port)
+	}
+}
+
+func TestSignals(t *testing.T) {
+	// keep the process alive whatever happens to the agent's own handlers
+	guard := make(chan os.Signal, 8)
+	signal.Notify(guard, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(guard)
+	for _, tc := range []struct {
+		signal   syscall.Signal
+		more     string
+		graceful bool
+	}{
+		{syscall.SIGINT, "", false},
+		{syscall.SIGTERM, "", false},
+		{syscall.SIGINT, `, "leave_on_interrupt": true`, true},
+		{syscall.SIGTERM, `, "leave_on_terminate": true`, true},
+	} {
+		f := newFake()
+		out, code := newSyncBuffer(), make(chan int)
+		path := freePorts(t, tc.more)
+		go func() {
+			code <- run([]string{"-dev", "-config", path}, out, io.Discard, nil, func(*nomad.Config) (server, error) { return f, nil })
+		}()
+		out.await(t, "agent started!")
+		if err := syscall.Kill(syscall.Getpid(), tc.signal); err != nil {
+			t.Fatal(err)
+		}
+		if c := <-code; c != 0 || f.graceful != tc.graceful || f.stopped != 1 {
+			t.Errorf("%v%s: code %d, left %t", tc.signal, tc.more, c, f.graceful)
+		}
+	}
+}
+
+func TestReloadChangesTheLogLevel(t *testing.T) {
+	path := freePorts(t, `, "log_level": "ERROR"`)
+	f := newFlags()
+	if err := f.set.Parse([]string{"-dev", "-config", path}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: &out})
+	sub := logger.Named("http")
+	a := &Agent{logger: logger}
+	if err := os.WriteFile(path, []byte(`{"log_level": "DEBUG"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.reload(f)
+	if !sub.IsDebug() {
+		t.Error("the level did not change")
+	}
+	if err := os.WriteFile(path, []byte(`{"log_level": 3, "x": 1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.reload(f)
+	if !sub.IsDebug() || !strings.Contains(out.String(), "not reloaded") {
+		t.Errorf("a broken file: %s", out.String())
+	}
+}
+
+func TestAgentEndsWhenTheServerFails(t *testing.T) {
+	f := newFake()
+	close(f.failed)
+	out := newSyncBuffer()
+	code := run([]string{"-dev", "-config", freePorts(t, "")}, out, io.Discard, nil,
+		func(*nomad.Config) (server, error) { return f, nil })
+	if code != 1 || f.stopped != 1 || !strings.Contains(out.String(), "cannot go on") {
+		t.Errorf("code %d: %s", code, out)
+	}
+}
+
+func TestStartProblems(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
+	write := func(text string) string {
+		path := filepath.Join(t.TempDir(), "c.hcl")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	refuse := func(*nomad.Config) (server, error) { return nil, errors.New("log is corrupt") }
+	for _, tc := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"nothing to run", nil, "nothing to run"},
+		{"unknown flag", []string{"-x"}, "not defined"},
+		{"stray argument", []string{"-dev", "x"}, `unexpected argument "x"`},
+		{"missing file", []string{"-dev", "-config", "/nope"}, "no such file"},
+		{"unknown key", []string{"-dev", "-config", write("\nx = 1")}, `c.hcl:2: unknown key "x"`},
+		{"access control", []string{"-dev", "-config", write("acl { enabled = true }")}, "does not enforce ACLs"},
+		{"client alone", []string{"-client", "-data-dir", "/tmp"}, "no node agent"},
+		{"port in use", []string{"-dev", "-config", write("ports { http = " + port + " }")}, "is in use"},
+		{"foreign address", []string{"-dev", "-bind", "192.0.2.1"}, "192.0.2.1"},
+		{"bad template", []string{"-dev", "-bind", "{{ Nope }}"}, "no valid address template"},
+		{"server", []string{"-dev", "-config", freePorts(t, "")}, "log is corrupt"},
+	} {
+		var errOut bytes.Buffer
+		if code := run(tc.args, io.Discard, &errOut, nil, refuse); code != 1 || !strings.Contains(errOut.String(), tc.want) {
+			t.Errorf("%s: code %d, %q lacks %q", tc.name, code, errOut.String(), tc.want)
+		}
+	}
+	var out bytes.Buffer
+	if code := run([]string{"-version"}, &out, io.Discard, nil, refuse); code != 0 || out.String() != "Cairn v"+nomad.Version+"\n" {
+		t.Errorf("version: %d %q", code, out.String())
+	}
+	if code := run([]string{"-h"}, io.Discard, io.Discard, nil, refuse); code != 0 {
+		t.Errorf("help: %d", code)
+	}
+}
+
+func TestRequestsInFlightEndWithTheAgent(t *testing.T) {
+	f := newFake()
+	waiting := make(chan struct{})
+	blocked := &blockingServer{fakeServer: f, waiting: waiting}
+	c := DefaultDevConfig()
+	c.NodeName, c.Ports = "n", PortsConfig{}
+	a, err := start(c, hclog.NewNullLogger(), func(*nomad.Config) (server, error) { return blocked, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if resp, err := http.Get("http://" + a.HTTPAddr() + "/v1/vars?index=5"); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == 200 {
+				t.Error("a query that was cut off looks answered")
+			}
+		}
+	}()
+	<-waiting
+	if err := a.Stop(false); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+}
+
+// blockingServer keeps every call until its context ends.
+type blockingServer struct {
+	*fakeServer
+	waiting chan struct{}
+}
+
+func (b *blockingServer) RPC(ctx context.Context, method string, args, reply any) error {
+	close(b.waiting)
+	<-ctx.Done()
+	return b.fakeServer.RPC(ctx, method, args, reply)
+}
+
+func TestLogFileRotates(t *testing.T) {
+	dir := t.TempDir()
+	c := DefaultConfig()
+	c.LogFile, c.LogRotateBytes, c.LogRotateMaxFiles = dir+"/", 200, 2
+	var out bytes.Buffer
+	logger, closeLog, err := newLogger(c, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		logger.Info("a line of the log that is not short")
+	}
+	logger.Debug("hidden")
+	if err := closeLog(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(files) != 3 {
+		t.Errorf("%v %v", files, err)
+	}
+	if strings.Count(out.String(), "\n") != 20 {
+		t.Errorf("standard output: %s", out.String())
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for _, tc := range []struct {
+		name                 string
+		change               func(*Config)
+		http, advRPC, errHas string
+	}{
+		{"loopback", func(c *Config) { c.BindAddr = "127.0.0.1" }, "127.0.0.1:4646", "127.0.0.1:4647", ""},
+		{"template", func(c *Config) { c.BindAddr = `{{ GetAllInterfaces | include "name" "lo" | include "type" "IPv4" | attr "address" }}` }, "127.0.0.1:4646", "127.0.0.1:4647", ""},
+		{"address by use", func(c *Config) { c.BindAddr, c.Addresses.HTTP = "127.0.0.1", "127.0.0.2" }, "127.0.0.2:4646", "127.0.0.1:4647", ""},
+		{"ipv6", func(c *Config) { c.BindAddr = "::1" }, "[::1]:4646", "[::1]:4647", ""},
+		{"advertise", func(c *Config) { c.AdvertiseAddrs.RPC = "10.1.2.3" }, "0.0.0.0:4646", "10.1.2.3:4647", ""},
+		{"advertise port", func(c *Config) { c.AdvertiseAddrs.RPC = "h.example:99" }, "0.0.0.0:4646", "h.example:99", ""},
+		{"advertise template", func(c *Config) { c.AdvertiseAddrs.RPC = `{{ GetAllInterfaces | include "name" "lo" | include "type" "IPv4" | attr "address" }}:99` }, "0.0.0.0:4646", "127.0.0.1:99", ""},
+		{"bad port", func(c *Config) { c.AdvertiseAddrs.RPC = "h:x" }, "", "", "advertise.rpc"},
+		{"empty template with a port", func(c *Config) { c.AdvertiseAddrs.RPC = `{{ GetInterfaceIP "nope0" }}:99` }, "", "", "no host"},
+		{"several", func(c *Config) { c.BindAddr = "127.0.0.1 127.0.0.2" }, "", "", "exactly one"},
+		{"none", func(c *Config) { c.Addresses.Serf = `{{ GetInterfaceIP "nope0" }}` }, "", "", "addresses.serf"},
+	} {
+		c := DefaultConfig()
+		tc.change(c)
+		e, err := c.resolve(hclog.NewNullLogger())
+		if tc.errHas != "" {
+			if err == nil || !strings.Contains(err.Error(), tc.errHas) {
+				t.Errorf("%s: %v", tc.name, err)
+			}
+			continue
+		}
+		if err != nil || e.http != tc.http || e.advRPC != tc.advRPC {
+			t.Errorf("%s: %+v %v", tc.name, e, err)
+		}
+	}
+}
+
+func TestListenFallsBackOnlyFromDefaults(t *testing.T) {
+	ln, err := listen("192.0.2.1:0", false, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if !ln.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		t.Errorf("listens on %s", ln.Addr())
+	}
+	if _, err := listen("192.0.2.1:0", true, hclog.NewNullLogger()); err == nil {
+		t.Error("an address that was asked for was replaced")
+	}
+}

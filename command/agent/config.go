@@ -1,0 +1,307 @@
+package agent
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"reflect"
+	"time"
+
+	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// Config is the configuration of an agent. The hcl tags are the keys of the
+// files; the Go names show in /v1/agent/self. Fields tagged secret are masked
+// wherever the configuration is shown.
+type Config struct {
+	Region     string `hcl:"region"`
+	Datacenter string `hcl:"datacenter"`
+	// NodeName is the host name by default.
+	NodeName string `hcl:"name"`
+	// DataDir holds everything that must survive a restart, "" in dev mode.
+	DataDir string `hcl:"data_dir"`
+	// BindAddr is an address or a go-sockaddr template.
+	BindAddr       string          `hcl:"bind_addr"`
+	Ports          PortsConfig     `hcl:"ports"`
+	Addresses      AddressesConfig `hcl:"addresses"`
+	AdvertiseAddrs AddressesConfig `hcl:"advertise"`
+
+	LogLevel           string `hcl:"log_level"`
+	LogJSON            bool   `hcl:"log_json"`
+	LogIncludeLocation bool   `hcl:"log_include_location"`
+	// LogFile is a file, or a directory when it ends with a slash; "" for none.
+	LogFile string `hcl:"log_file"`
+	// LogRotateDuration and LogRotateBytes start a new file, 0 for never;
+	// LogRotateMaxFiles old ones are kept, 0 for all.
+	LogRotateDuration time.Duration `hcl:"log_rotate_duration"`
+	LogRotateBytes    int           `hcl:"log_rotate_bytes"`
+	LogRotateMaxFiles int           `hcl:"log_rotate_max_files"`
+
+	// LeaveOnInt and LeaveOnTerm take the server out of the cluster on SIGINT and SIGTERM.
+	LeaveOnInt  bool `hcl:"leave_on_interrupt"`
+	LeaveOnTerm bool `hcl:"leave_on_terminate"`
+
+	HTTPAPIResponseHeaders map[string]string `hcl:"http_api_response_headers"`
+
+	ACL       ACLConfig       `hcl:"acl"`
+	Server    ServerConfig    `hcl:"server"`
+	Client    ClientConfig    `hcl:"client"`
+	TLSConfig TLSConfig       `hcl:"tls"`
+	Telemetry TelemetryConfig `hcl:"telemetry"`
+	Limits    LimitsConfig    `hcl:"limits"`
+
+	// DevMode keeps all data in memory and listens on the loopback only.
+	DevMode bool
+	// Version is that of this build.
+	Version VersionInfo
+}
+
+// VersionInfo tells which build answers.
+type VersionInfo struct {
+	Version string
+}
+
+// PortsConfig holds the ports to listen on; 0 lets the system choose.
+type PortsConfig struct {
+	HTTP int `hcl:"http"`
+	RPC  int `hcl:"rpc"`
+	Serf int `hcl:"serf"`
+}
+
+// AddressesConfig holds addresses by use, "" for the default. Each may be a
+// go-sockaddr template; advertised ones may have a port.
+type AddressesConfig struct {
+	HTTP string `hcl:"http"`
+	RPC  string `hcl:"rpc"`
+	Serf string `hcl:"serf"`
+}
+
+// ACLConfig configures access control, which this build does not enforce.
+type ACLConfig struct {
+	Enabled bool `hcl:"enabled"`
+}
+
+// ClientConfig configures the node agent, which this build does not have.
+type ClientConfig struct {
+	Enabled bool `hcl:"enabled"`
+}
+
+// ServerConfig configures the server half of the agent.
+type ServerConfig struct {
+	Enabled         bool   `hcl:"enabled"`
+	BootstrapExpect int    `hcl:"bootstrap_expect"`
+	DataDir         string `hcl:"data_dir"`
+	NonVotingServer bool   `hcl:"non_voting_server"`
+	// Encrypt is the gossip key in base64: 16, 24 or 32 bytes.
+	Encrypt string `hcl:"encrypt" secret:"true"`
+	// RaftProtocol and ProtocolVersion exist for old files; there is one of each.
+	RaftProtocol    int `hcl:"raft_protocol"`
+	ProtocolVersion int `hcl:"protocol_version"`
+	RaftMultiplier  int `hcl:"raft_multiplier"`
+
+	RaftSnapshotThreshold int                `hcl:"raft_snapshot_threshold"`
+	RaftSnapshotInterval  time.Duration      `hcl:"raft_snapshot_interval"`
+	RaftTrailingLogs      int                `hcl:"raft_trailing_logs"`
+	RaftLogStore          RaftLogStoreConfig `hcl:"raft_logstore"`
+	RaftBoltDB            BoltDBConfig       `hcl:"raft_boltdb"`
+
+	StartJoin        []string         `hcl:"start_join"`
+	RetryJoin        []string         `hcl:"retry_join"`
+	RetryInterval    time.Duration    `hcl:"retry_interval"`
+	RetryMax         int              `hcl:"retry_max"`
+	RejoinAfterLeave bool             `hcl:"rejoin_after_leave"`
+	ServerJoin       ServerJoinConfig `hcl:"server_join"`
+
+	EventBufferSize          int           `hcl:"event_buffer_size"`
+	RootKeyRotationThreshold time.Duration `hcl:"root_key_rotation_threshold"`
+	StartTimeout             time.Duration `hcl:"start_timeout"`
+	// MaxVariableSize bounds the keys and values of one variable, in bytes.
+	MaxVariableSize int `hcl:"max_variable_size"`
+}
+
+// ServerJoinConfig is the newer home of the join settings; it wins over the
+// ones in ServerConfig.
+type ServerJoinConfig struct {
+	StartJoin     []string      `hcl:"start_join"`
+	RetryJoin     []string      `hcl:"retry_join"`
+	RetryInterval time.Duration `hcl:"retry_interval"`
+	RetryMax      int           `hcl:"retry_max"`
+}
+
+// RaftLogStoreConfig chooses where the Raft log is kept.
+type RaftLogStoreConfig struct {
+	// Backend is wal or boltdb.
+	Backend string       `hcl:"backend"`
+	BoltDB  BoltDBConfig `hcl:"boltdb"`
+	WAL     WALConfig    `hcl:"wal"`
+}
+
+// BoltDBConfig tunes the boltdb log store.
+type BoltDBConfig struct {
+	NoFreelistSync bool `hcl:"no_freelist_sync"`
+}
+
+// WALConfig tunes the write-ahead log.
+type WALConfig struct {
+	SegmentSizeMB int `hcl:"segment_size_mb"`
+}
+
+// TLSConfig configures TLS on the HTTP port.
+type TLSConfig struct {
+	EnableHTTP           bool `hcl:"http"`
+	EnableRPC            bool `hcl:"rpc"`
+	VerifyServerHostname bool `hcl:"verify_server_hostname"`
+	// VerifyHTTPSClient asks HTTP clients for a certificate signed by CAFile.
+	VerifyHTTPSClient bool   `hcl:"verify_https_client"`
+	CAFile            string `hcl:"ca_file"`
+	CertFile          string `hcl:"cert_file"`
+	KeyFile           string `hcl:"key_file"`
+	// TLSCipherSuites is a list of names, separated by commas.
+	TLSCipherSuites string `hcl:"tls_cipher_suites"`
+	// TLSMinVersion is tls12 or tls13.
+	TLSMinVersion string `hcl:"tls_min_version"`
+}
+
+// TelemetryConfig configures metrics.
+type TelemetryConfig struct {
+	PrometheusMetrics bool `hcl:"prometheus_metrics"`
+	// InMemoryCollectionInterval is the interval of /v1/metrics,
+	// InMemoryRetentionPeriod how long its intervals are kept.
+	InMemoryCollectionInterval time.Duration `hcl:"in_memory_collection_interval"`
+	InMemoryRetentionPeriod    time.Duration `hcl:"in_memory_retention_period"`
+	StatsdAddress              string        `hcl:"statsd_address"`
+	StatsiteAddress            string        `hcl:"statsite_address"`
+	DisableHostname            bool          `hcl:"disable_hostname"`
+	UseNodeName                bool          `hcl:"use_node_name"`
+	// PrefixFilter holds prefixes to allow, after a plus, or to block, after a minus.
+	PrefixFilter  []string `hcl:"prefix_filter"`
+	FilterDefault bool     `hcl:"filter_default"`
+}
+
+// LimitsConfig bounds what clients may take.
+type LimitsConfig struct {
+	HTTPSHandshakeTimeout time.Duration `hcl:"https_handshake_timeout"`
+	// HTTPMaxConnsPerClient and RPCMaxConnsPerClient are by address, 0 for no bound.
+	HTTPMaxConnsPerClient int           `hcl:"http_max_conns_per_client"`
+	RPCHandshakeTimeout   time.Duration `hcl:"rpc_handshake_timeout"`
+	RPCMaxConnsPerClient  int           `hcl:"rpc_max_conns_per_client"`
+}
+
+// DefaultConfig returns the configuration of an agent without files and flags.
+func DefaultConfig() *Config {
+	return &Config{
+		Region:     nomad.DefaultRegion,
+		Datacenter: nomad.DefaultDatacenter,
+		BindAddr:   "0.0.0.0",
+		Ports:      PortsConfig{HTTP: 4646, RPC: 4647, Serf: 4648},
+		LogLevel:   "INFO",
+		Server: ServerConfig{
+			RaftProtocol:             3,
+			ProtocolVersion:          1,
+			RaftMultiplier:           1,
+			RetryInterval:            30 * time.Second,
+			EventBufferSize:          100,
+			RaftSnapshotThreshold:    8192,
+			RaftSnapshotInterval:     120 * time.Second,
+			RaftTrailingLogs:         10240,
+			RaftLogStore:             RaftLogStoreConfig{Backend: string(nomad.LogStoreWAL), WAL: WALConfig{SegmentSizeMB: 64}},
+			RootKeyRotationThreshold: 720 * time.Hour,
+			StartTimeout:             30 * time.Second,
+			MaxVariableSize:          structs.DefaultMaxVariableSize,
+		},
+		TLSConfig: TLSConfig{TLSMinVersion: "tls12"},
+		Telemetry: TelemetryConfig{
+			PrometheusMetrics:          true,
+			InMemoryCollectionInterval: 10 * time.Second,
+			InMemoryRetentionPeriod:    time.Minute,
+			FilterDefault:              true,
+		},
+		Limits: LimitsConfig{
+			HTTPSHandshakeTimeout: 5 * time.Second,
+			HTTPMaxConnsPerClient: 100,
+			RPCHandshakeTimeout:   5 * time.Second,
+			RPCMaxConnsPerClient:  100,
+		},
+		Version: VersionInfo{Version: nomad.Version},
+	}
+}
+
+// DefaultDevConfig returns the configuration of -dev: one server, all in
+// memory, reachable from this machine only.
+func DefaultDevConfig() *Config {
+	c := DefaultConfig()
+	c.DevMode = true
+	c.BindAddr = "127.0.0.1"
+	c.Server.Enabled = true
+	c.Server.BootstrapExpect = 1
+	c.Limits.HTTPMaxConnsPerClient = 0
+	c.Telemetry.DisableHostname = true
+	return c
+}
+
+// collectionInterval returns the interval of /v1/metrics.
+func (t TelemetryConfig) collectionInterval() time.Duration {
+	if t.InMemoryCollectionInterval <= 0 {
+		return 10 * time.Second
+	}
+	return t.InMemoryCollectionInterval
+}
+
+// retention returns how long intervals are kept, at least two of them.
+func (t TelemetryConfig) retention() time.Duration {
+	return max(t.InMemoryRetentionPeriod, 2*t.collectionInterval())
+}
+
+// prefixes splits the filter into what is allowed and what is blocked.
+func (t TelemetryConfig) prefixes() (allow, block []string) {
+	for _, p := range t.PrefixFilter {
+		switch {
+		case len(p) > 1 && p[0] == '+':
+			allow = append(allow, p[1:])
+		case len(p) > 1 && p[0] == '-':
+			block = append(block, p[1:])
+		}
+	}
+	return allow, block
+}
+
+// encryptKey returns the gossip key, nil for none.
+func (s *ServerConfig) encryptKey() ([]byte, error) {
+	if s.Encrypt == "" {
+		return nil, nil
+	}
+	return base64.StdEncoding.DecodeString(s.Encrypt)
+}
+
+// redacted replaces a secret wherever the configuration is shown.
+const redacted = "<redacted>"
+
+// Redacted returns a copy without secrets.
+func (c *Config) Redacted() *Config {
+	out := *c
+	mask(reflect.ValueOf(&out).Elem())
+	return &out
+}
+
+// mask overwrites the fields of v that are tagged secret.
+func mask(v reflect.Value) {
+	t := v.Type()
+	for i := range t.NumField() {
+		f := v.Field(i)
+		switch {
+		case f.Kind() == reflect.Struct:
+			mask(f)
+		case t.Field(i).Tag.Get("secret") == "true" && !f.IsZero():
+			f.SetString(redacted)
+		}
+	}
+}
+
+// String shows the configuration as JSON, without secrets.
+func (c *Config) String() string {
+	b, err := json.Marshal(c.Redacted())
+	if err != nil {
+		return "configuration cannot be shown: " + err.Error()
+	}
+	return string(b)
+}

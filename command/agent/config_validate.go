@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/nomad"
+)
+
+// Validate returns every problem of the configuration at once.
+func (c *Config) Validate() error {
+	var problems []problem
+	bad := func(when bool, format string, args ...any) {
+		if when {
+			problems = append(problems, problem{msg: fmt.Sprintf(format, args...)})
+		}
+	}
+	bad(!c.Server.Enabled && !c.Client.Enabled,
+		"the agent has nothing to run: set enabled in the server block, or start it with -dev or -server")
+	bad(!c.Server.Enabled && c.Client.Enabled,
+		"client.enabled: this build has no node agent yet; set server.enabled")
+	bad(c.ACL.Enabled,
+		"acl.enabled: this build does not enforce ACLs yet, so it refuses to run as if it did; set it to false")
+	bad(c.Region == "" || strings.ContainsAny(c.Region, " \t\n/"), "region %q: must be set and hold no space or slash", c.Region)
+	bad(c.Datacenter == "" || strings.ContainsAny(c.Datacenter, " \t\n"), "datacenter %q: must be set and hold no space", c.Datacenter)
+	bad(strings.ContainsAny(c.NodeName, " \t\n"), "name %q: must hold no space", c.NodeName)
+	bad(c.Server.Enabled && !c.DevMode && c.DataDir == "" && c.Server.DataDir == "",
+		"data_dir: must be set, the server keeps its state there")
+	bad(hclog.LevelFromString(c.LogLevel) == hclog.NoLevel,
+		"log_level %q: must be trace, debug, info, warn, error or off", c.LogLevel)
+	bad(c.LogRotateBytes < 0 || c.LogRotateDuration < 0 || c.LogRotateMaxFiles < 0, "log_rotate_*: must not be negative")
+	bad(c.Limits.HTTPMaxConnsPerClient < 0 || c.Limits.RPCMaxConnsPerClient < 0,
+		"limits: the connections per client must not be negative")
+	bad(c.Limits.HTTPSHandshakeTimeout < 0 || c.Limits.RPCHandshakeTimeout < 0, "limits: time-outs must not be negative")
+	bad(c.Telemetry.InMemoryCollectionInterval < 0 || c.Telemetry.InMemoryRetentionPeriod < 0,
+		"telemetry: intervals must not be negative")
+	problems = append(problems, c.portProblems()...)
+	problems = append(problems, c.Server.problems()...)
+	problems = append(problems, c.TLSConfig.problems()...)
+	return problemsError(problems)
+}
+
+func (c *Config) portProblems() []problem {
+	var out []problem
+	byPort := map[int]string{}
+	for _, p := range []struct {
+		name string
+		port int
+	}{{"ports.http", c.Ports.HTTP}, {"ports.rpc", c.Ports.RPC}, {"ports.serf", c.Ports.Serf}} {
+		if p.port < 0 || p.port > 65535 {
+			out = append(out, problem{msg: fmt.Sprintf("%s: %d is no port", p.name, p.port)})
+		}
+		if other := byPort[p.port]; other != "" && p.port != 0 {
+			out = append(out, problem{msg: fmt.Sprintf("%s: port %d is also that of %s", p.name, p.port, other)})
+		}
+		byPort[p.port] = p.name
+	}
+	return out
+}
+
+func (s *ServerConfig) problems() []problem {
+	var out []problem
+	bad := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, problem{msg: fmt.Sprintf("server."+format, args...)})
+		}
+	}
+	bad(s.BootstrapExpect < 0, "bootstrap_expect: must not be negative")
+	bad(s.RaftProtocol != 0 && s.RaftProtocol != 3, "raft_protocol: %d is not supported, it must be 3", s.RaftProtocol)
+	bad(s.ProtocolVersion != 0 && s.ProtocolVersion != 1, "protocol_version: %d is not supported, it must be 1", s.ProtocolVersion)
+	bad(s.RaftMultiplier < 0 || s.RaftMultiplier > 10, "raft_multiplier: must be from 1 to 10")
+	bad(s.RaftSnapshotThreshold < 0 || s.RaftTrailingLogs < 0 || s.RaftSnapshotInterval < 0,
+		"raft_*: must not be negative")
+	bad(s.RaftSnapshotInterval > 0 && s.RaftSnapshotInterval < 5*time.Millisecond, "raft_snapshot_interval: must be at least 5ms")
+	bad(!slices.Contains([]string{"", string(nomad.LogStoreWAL), string(nomad.LogStoreBolt)}, s.RaftLogStore.Backend),
+		"raft_logstore.backend %q: must be wal or boltdb", s.RaftLogStore.Backend)
+	bad(s.RaftLogStore.WAL.SegmentSizeMB < 0, "raft_logstore.wal.segment_size_mb: must not be negative")
+	bad(s.MaxVariableSize <= 0 || s.MaxVariableSize > 64<<20, "max_variable_size: must be from 1 to %d bytes", 64<<20)
+	bad(s.EventBufferSize < 0, "event_buffer_size: must not be negative")
+	bad(s.RetryMax < 0 || s.ServerJoin.RetryMax < 0, "retry_max: must not be negative")
+	bad(s.RetryInterval < 0 || s.ServerJoin.RetryInterval < 0, "retry_interval: must not be negative")
+	key, err := s.encryptKey()
+	n := len(key)
+	bad(err != nil || n != 0 && n != 16 && n != 24 && n != 32, "encrypt: must be 16, 24 or 32 bytes in base64")
+	for _, addr := range slices.Concat(s.StartJoin, s.RetryJoin, s.ServerJoin.StartJoin, s.ServerJoin.RetryJoin) {
+		bad(addr == "" || strings.Contains(addr, "="), "retry_join: %q is no address; discovery by provider is not supported", addr)
+	}
+	return out
+}
+
+func (t *TLSConfig) problems() []problem {
+	var out []problem
+	bad := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, problem{msg: fmt.Sprintf("tls."+format, args...)})
+		}
+	}
+	bad(t.EnableRPC, "rpc: this build does not encrypt traffic between servers yet, so it refuses to run as if it did; set it to false")
+	bad(t.VerifyServerHostname && !t.EnableRPC, "verify_server_hostname: needs tls.rpc, which this build does not have")
+	bad(t.EnableHTTP && (t.CertFile == "" || t.KeyFile == ""), "http: needs cert_file and key_file")
+	bad(t.VerifyHTTPSClient && (!t.EnableHTTP || t.CAFile == ""), "verify_https_client: needs tls.http and ca_file")
+	bad(t.minVersion() == 0, "tls_min_version %q: must be tls12 or tls13", t.TLSMinVersion)
+	_, err := t.cipherSuites()
+	bad(err != nil, "tls_cipher_suites: %v", err)
+	return out
+}
+
+// minVersion returns the least TLS version, 0 if it is unknown.
+func (t *TLSConfig) minVersion() uint16 {
+	switch t.TLSMinVersion {
+	case "", "tls12":
+		return tls.VersionTLS12
+	case "tls13":
+		return tls.VersionTLS13
+	}
+	return 0
+}
+
+// cipherSuites returns the suites allowed with TLS 1.2, nil for Go's choice.
+func (t *TLSConfig) cipherSuites() ([]uint16, error) {
+	var out []uint16
+	for _, name := range splitComma(t.TLSCipherSuites) {
+		i := slices.IndexFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%q is unknown or unsafe", name)
+		}
+		out = append(out, tls.CipherSuites()[i].ID)
+	}
+	return out, nil
+}

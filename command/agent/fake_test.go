@@ -1,0 +1,229 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// fakeServer answers RPCs with functions of the test.
+type fakeServer struct {
+	mu sync.Mutex
+	// answers fill replies by method.
+	answers map[string]func(args, reply any) error
+	// last is the arguments of the last call.
+	last     any
+	ready    error
+	rights   *acl.ACL
+	authErr  error
+	joined   []string
+	left     string
+	pruned   bool
+	stopped  int
+	graceful bool
+	failed   chan struct{}
+}
+
+func newFake() *fakeServer {
+	return &fakeServer{answers: map[string]func(args, reply any) error{}, rights: acl.AllowAll, failed: make(chan struct{})}
+}
+
+// on answers method with set, which fills the reply.
+func on[A, R any](f *fakeServer, method string, set func(*A, *R) error) {
+	f.answers[method] = func(args, reply any) error {
+		a, ok := args.(*A)
+		if !ok {
+			return fmt.Errorf("%s called with %T", method, args)
+		}
+		r, ok := reply.(*R)
+		if !ok {
+			return fmt.Errorf("%s called for %T", method, reply)
+		}
+		return set(a, r)
+	}
+}
+
+func (f *fakeServer) RPC(ctx context.Context, method string, args, reply any) error {
+	f.mu.Lock()
+	f.last = args
+	answer := f.answers[method]
+	f.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return errs.Wrap(errs.Deadline, "the caller went away", err)
+	}
+	if answer == nil {
+		return errs.Newf(errs.Unsupported, "unknown method %q", method)
+	}
+	return answer(args, reply)
+}
+
+func (f *fakeServer) Authorize(context.Context, string) (*acl.ACL, error) { return f.rights, f.authErr }
+func (f *fakeServer) Join(addrs []string) (int, error) {
+	f.joined = addrs
+	return len(addrs), nil
+}
+func (f *fakeServer) ForceLeave(node string, prune bool) error {
+	f.left, f.pruned = node, prune
+	return nil
+}
+func (f *fakeServer) LocalMember() *structs.AgentMember {
+	return &structs.AgentMember{Name: "n1.global", Addr: []byte{127, 0, 0, 1}, Port: 4648, Status: "alive",
+		Tags: map[string]string{"role": "nomad"}}
+}
+func (f *fakeServer) Stats() map[string]map[string]string {
+	return map[string]map[string]string{"raft": {"state": "Leader"}}
+}
+func (f *fakeServer) Ready() error { return f.ready }
+func (f *fakeServer) Leave(context.Context) error {
+	f.graceful = true
+	return nil
+}
+func (f *fakeServer) Shutdown() error {
+	f.stopped++
+	return nil
+}
+func (f *fakeServer) Failed() <-chan struct{} { return f.failed }
+func (f *fakeServer) Err() error              { return io.ErrUnexpectedEOF }
+func (f *fakeServer) NodeID() string          { return "6e1dfd35-4ff0-4ec3-8e6f-3a3a1d6b1a5c" }
+
+// testAPI returns a handler over f.
+func testAPI(t testing.TB, f *fakeServer, change ...func(*Config)) *api {
+	t.Helper()
+	c := DefaultDevConfig()
+	c.NodeName = "n1"
+	c.Server.Encrypt = "c2VjcmV0LXNlY3JldC1rZQ=="
+	for _, ch := range change {
+		ch(c)
+	}
+	tel, err := newTelemetry(c.Telemetry, c.NodeName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tel.shutdown)
+	return newAPI(f, c, tel, hclog.NewNullLogger())
+}
+
+// call sends one request to h. header lists names and values in turn.
+func call(h http.Handler, method, target, body string, header ...string) *httptest.ResponseRecorder {
+	var rd io.Reader
+	if body != "" {
+		rd = strings.NewReader(body)
+	}
+	req := httptest.NewRequest(method, target, rd)
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w
+}
+
+// variable returns a variable with every field set.
+func variable() *structs.VariableDecrypted {
+	return &structs.VariableDecrypted{
+		VariableMetadata: structs.VariableMetadata{
+			Namespace: "default", Path: "app/db", CreateIndex: 7, CreateTime: 1700000000000000000,
+			ModifyIndex: 9, ModifyTime: 1700000001000000000,
+			Lock: &structs.VariableLock{ID: "b5d3c7a0-3f4a-4b43-9d5a-1c2d3e4f5a6b", TTL: 15 * time.Second, LockDelay: 20 * time.Second},
+		},
+		Items: structs.VariableItems{"user": "web", "pass": "<s3&cret>"},
+	}
+}
+
+// fill answers every RPC of the route table with data.
+func (f *fakeServer) fill() *fakeServer {
+	meta := structs.QueryMeta{Index: 42, KnownLeader: true, LastContact: 3 * time.Millisecond}
+	ns := &structs.Namespace{Name: "default", Description: "d", CreateIndex: 1, ModifyIndex: 2,
+		Meta: map[string]string{"a": "b"}, Capabilities: &structs.NamespaceCapabilities{EnabledTaskDrivers: []string{"exec"}}}
+	on(f, "Namespace.ListNamespaces", func(_ *structs.NamespaceListRequest, r *structs.NamespaceListResponse) error {
+		r.Namespaces, r.QueryMeta = []*structs.Namespace{ns, {Name: "x"}}, meta
+		return nil
+	})
+	on(f, "Namespace.GetNamespace", func(a *structs.NamespaceSpecificRequest, r *structs.SingleNamespaceResponse) error {
+		r.QueryMeta = meta
+		if a.Name == "default" || a.Name == "x" {
+			r.Namespace = ns
+		}
+		return nil
+	})
+	written := func(r *structs.GenericResponse) error { r.Index = 43; return nil }
+	on(f, "Namespace.UpsertNamespaces", func(_ *structs.NamespaceUpsertRequest, r *structs.GenericResponse) error { return written(r) })
+	on(f, "Namespace.DeleteNamespaces", func(_ *structs.NamespaceDeleteRequest, r *structs.GenericResponse) error { return written(r) })
+	on(f, "Variables.List", func(_ *structs.VariablesListRequest, r *structs.VariablesListResponse) error {
+		r.Data, r.QueryMeta = []*structs.VariableMetadata{&variable().VariableMetadata}, meta
+		r.NextToken = "default.next"
+		return nil
+	})
+	on(f, "Variables.Read", func(a *structs.VariablesReadRequest, r *structs.VariablesReadResponse) error {
+		r.QueryMeta = meta
+		if a.Path == "app/db" || a.Path == "x" {
+			r.Data = variable()
+		}
+		return nil
+	})
+	on(f, "Variables.Apply", func(a *structs.VariablesApplyRequest, r *structs.VariablesApplyResponse) error {
+		r.Op, r.Result, r.Output, r.Index = a.Op, structs.VarOpResultOk, variable(), 44
+		return nil
+	})
+	on(f, "Variables.RenewLock", func(_ *structs.VariablesRenewLockRequest, r *structs.VariablesRenewLockResponse) error {
+		r.VarMeta, r.Index = &variable().VariableMetadata, 45
+		return nil
+	})
+	on(f, "Status.Leader", func(_ *structs.GenericRequest, r *string) error { *r = "127.0.0.1:4647"; return nil })
+	on(f, "Status.Peers", func(_ *structs.GenericRequest, r *[]string) error { *r = []string{"127.0.0.1:4647"}; return nil })
+	on(f, "Region.List", func(_ *structs.GenericRequest, r *[]string) error { *r = []string{"global"}; return nil })
+	on(f, "Status.Members", func(_ *structs.GenericRequest, r *structs.MembersResponse) error {
+		*r = structs.MembersResponse{ServerName: "n1", ServerRegion: "global", ServerDC: "dc1", Members: []*structs.AgentMember{f.LocalMember()}}
+		return nil
+	})
+	on(f, "Keyring.ListPublic", func(_ *structs.GenericRequest, r *structs.KeyringListPublicResponse) error {
+		r.QueryMeta, r.RotationThreshold = meta, 720*time.Hour
+		r.PublicKeys = []*structs.KeyringPublicKey{testPublicKey()}
+		return nil
+	})
+	on(f, "Operator.RaftGetConfiguration", func(_ *structs.GenericRequest, r *structs.RaftConfigurationResponse) error {
+		r.Servers = []*structs.RaftServer{{ID: "a", Node: "n1.global", Address: "127.0.0.1:4647", Leader: true, Voter: true, RaftProtocol: "3"}}
+		return nil
+	})
+	on(f, "Operator.RaftRemovePeerByID", func(_ *structs.RaftPeerByIDRequest, r *structs.GenericResponse) error { return written(r) })
+	on(f, "Operator.TransferLeadershipToPeer", func(a *structs.RaftPeerRequest, r *structs.LeadershipTransferResponse) error {
+		r.To = structs.RaftIDAddress{ID: a.ID, Address: a.Address}
+		return nil
+	})
+	return f
+}
+
+func decode[T any](t *testing.T, w *httptest.ResponseRecorder) T {
+	t.Helper()
+	var out T
+	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {
+		t.Fatalf("body %q: %v", w.Body, err)
+	}
+	return out
+}
+
+// httptestRequest builds a request whose query need not be well-formed.
+func httptestRequest(path, query string) *http.Request {
+	req := httptest.NewRequest("GET", path, nil)
+	req.URL.RawQuery = query
+	return req
+}
+
+func serveCode(h http.Handler, req *http.Request) int {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w.Code
+}

@@ -1,0 +1,128 @@
+package agent
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// flags are the command line of the agent.
+type flags struct {
+	set     *flag.FlagSet
+	dev     bool
+	version bool
+	configs []string
+	// changes apply the other flags, in order, after the files.
+	changes []func(*Config)
+}
+
+// Flags returns the flags of the agent command, for help and completion.
+func Flags() *flag.FlagSet { return newFlags().set }
+
+func newFlags() *flags {
+	f := &flags{set: flag.NewFlagSet("agent", flag.ContinueOnError)}
+	f.set.BoolVar(&f.dev, "dev", false, "run a server for development: data in memory, loopback only")
+	f.set.BoolVar(&f.version, "version", false, "print the version and exit")
+	f.set.Func("config", "read this `file` or directory; may be given several times, later ones win", func(s string) error {
+		f.configs = append(f.configs, s)
+		return nil
+	})
+	f.text("bind", "`address` to listen on, or a template such as {{ GetPrivateIP }}", func(c *Config, s string) { c.BindAddr = s })
+	f.text("data-dir", "`directory` for everything that must survive a restart", func(c *Config, s string) { c.DataDir = s })
+	f.text("region", "`name` of the region", func(c *Config, s string) { c.Region = s })
+	f.text("dc", "`name` of the datacenter", func(c *Config, s string) { c.Datacenter = s })
+	f.text("node", "`name` of this server, the host name by default", func(c *Config, s string) { c.NodeName = s })
+	f.text("log-level", "`level`: trace, debug, info, warn, error or off", func(c *Config, s string) { c.LogLevel = s })
+	f.text("encrypt", "gossip `key`: 16, 24 or 32 bytes in base64", func(c *Config, s string) { c.Server.Encrypt = s })
+	f.boolean("log-json", "log in JSON", func(c *Config, on bool) { c.LogJSON = on })
+	f.text("log-file", "also log to this `file`", func(c *Config, s string) { c.LogFile = s })
+	f.boolean("log-include-location", "log the place in the source", func(c *Config, on bool) { c.LogIncludeLocation = on })
+	f.boolean("server", "run a server", func(c *Config, on bool) { c.Server.Enabled = on })
+	f.boolean("client", "run a node agent", func(c *Config, on bool) { c.Client.Enabled = on })
+	f.boolean("rejoin", "join the old peers again after a graceful leave", func(c *Config, on bool) { c.Server.RejoinAfterLeave = on })
+	f.number("bootstrap-expect", "`number` of servers that elect the first leader", func(c *Config, n int) { c.Server.BootstrapExpect = n })
+	f.number("retry-max", "`number` of tries to join, 0 for no end", func(c *Config, n int) { c.Server.RetryMax = n })
+	f.set.Func("retry-interval", "`time` between two tries to join", func(s string) error {
+		d, err := time.ParseDuration(s)
+		f.changes = append(f.changes, func(c *Config) { c.Server.RetryInterval = d })
+		return err
+	})
+	f.joins()
+	return f
+}
+
+// joins adds the flags that may be given several times; together they replace
+// the lists of the files.
+func (f *flags) joins() {
+	var start, retry []string
+	f.set.Func("join", "gossip `address` to join at start; may be given several times", func(s string) error {
+		start = append(start, splitComma(s)...)
+		f.changes = append(f.changes, func(c *Config) { c.Server.StartJoin = start })
+		return nil
+	})
+	f.set.Func("retry-join", "gossip `address` to join, tried until it works; may be given several times", func(s string) error {
+		retry = append(retry, splitComma(s)...)
+		f.changes = append(f.changes, func(c *Config) { c.Server.RetryJoin = retry })
+		return nil
+	})
+}
+
+func (f *flags) text(name, usage string, set func(*Config, string)) {
+	f.set.Func(name, usage, func(s string) error {
+		f.changes = append(f.changes, func(c *Config) { set(c, s) })
+		return nil
+	})
+}
+
+func (f *flags) boolean(name, usage string, set func(*Config, bool)) {
+	f.set.BoolFunc(name, usage, func(s string) error {
+		on, err := strconv.ParseBool(s)
+		f.changes = append(f.changes, func(c *Config) { set(c, on) })
+		return err
+	})
+}
+
+func (f *flags) number(name, usage string, set func(*Config, int)) {
+	f.set.Func(name, usage, func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return errors.New("must be a number")
+		}
+		f.changes = append(f.changes, func(c *Config) { set(c, n) })
+		return nil
+	})
+}
+
+// config builds the configuration from defaults, files and flags, in this
+// order. It returns the keys without effect and every problem.
+func (f *flags) config() (*Config, []problem, error) {
+	if args := f.set.Args(); len(args) > 0 {
+		return nil, nil, fmt.Errorf("unexpected argument %q: files are given with -config", args[0])
+	}
+	c := DefaultConfig()
+	if f.dev {
+		c = DefaultDevConfig()
+	}
+	unused, loadErr := loadConfig(c, f.configs)
+	for _, change := range f.changes {
+		change(c)
+	}
+	if f.dev {
+		c.DevMode = true
+	}
+	if c.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			loadErr = errors.Join(loadErr, fmt.Errorf("name: the machine has no host name: %w", err))
+		}
+		c.NodeName = strings.TrimSpace(host)
+	}
+	if c.LogLevel == "" {
+		c.LogLevel = "INFO"
+	}
+	return c, unused, errors.Join(loadErr, c.Validate())
+}

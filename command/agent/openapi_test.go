@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+)
+
+var update = flag.Bool("update", false, "write docs/openapi.json")
+
+const documentFile = "../../docs/openapi.json"
+
+func TestOpenAPIDocumentIsCurrent(t *testing.T) {
+	doc := openAPI(routes())
+	if *update {
+		if err := os.WriteFile(documentFile, doc, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept, err := os.ReadFile(documentFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(doc, kept) {
+		t.Errorf("%s is stale: go test ./command/agent -run OpenAPI -update", documentFile)
+	}
+	if got := call(testAPI(t, newFake()), "GET", "/v1/openapi.json", "").Body.Bytes(); !bytes.Equal(got, doc) {
+		t.Error("/v1/openapi.json answers something else")
+	}
+}
+
+func loadDocument(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(openAPI(routes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(context.Background(), openapi3.IsOpenAPI31OrLater()); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// samples holds the rest of the path, the query and the body that make each
+// route succeed.
+var samples = map[string][2]string{
+	"PUT /v1/namespace":                         {"", `{"Name":"x"}`},
+	"GET /v1/namespace/{name}":                  {"default", ""},
+	"PUT /v1/namespace/{name}":                  {"x", `{"Name":"x"}`},
+	"DELETE /v1/namespace/{name}":               {"x", ""},
+	"GET /v1/var/{path...}":                     {"app/db", ""},
+	"PUT /v1/var/{path...}":                     {"app/db", `{"Items":{"a":"b"},"Lock":{"ID":"x","TTL":"20s"}}`},
+	"DELETE /v1/var/{path...}":                  {"app/db", ""},
+	"DELETE /v1/operator/raft/peer":             {"?id=a", ""},
+	"PUT /v1/operator/raft/transfer-leadership": {"?id=a", ""},
+	"PUT /v1/agent/join":                        {"?address=a", ""},
+	"PUT /v1/agent/force-leave":                 {"?node=a", ""},
+	"PUT /v1/agent/servers":                     {"?address=a", ""},
+}
+
+// TestOpenAPIDescribesEveryReply calls every route and checks request and reply
+// against the document.
+func TestOpenAPIDescribesEveryReply(t *testing.T) {
+	doc := loadDocument(t)
+	h := testAPI(t, newFake().fill())
+	for _, r := range routes() {
+		for _, method := range strings.Fields(r.methods) {
+			t.Run(method+" "+r.pattern, func(t *testing.T) {
+				key := strings.Replace(method, "POST", "PUT", 1) + " " + r.pattern
+				sample := samples[key]
+				base, _, _ := strings.Cut(r.pattern, "{")
+				checkReply(t, doc, h, &r, method, base+sample[0], sample[1])
+			})
+		}
+	}
+}
+
+func TestOpenAPIDescribesErrors(t *testing.T) {
+	doc := loadDocument(t)
+	f := newFake().fill()
+	h := testAPI(t, f)
+	for _, tc := range []struct{ method, pattern, target, body string }{
+		{"GET", "/v1/namespace/{name}", "/v1/namespace/nope", ""},
+		{"GET", "/v1/var/{path...}", "/v1/var/nope", ""},
+		{"GET", "/v1/vars", "/v1/vars?index=x", ""},
+		{"PUT", "/v1/namespace", "/v1/namespace", ""},
+		{"GET", "/v1/agent/health", "/v1/agent/health?type=client", ""},
+	} {
+		i := slices.IndexFunc(routes(), func(r route) bool {
+			return r.pattern == tc.pattern && strings.Contains(r.methods, tc.method)
+		})
+		checkReply(t, doc, h, &routes()[i], tc.method, tc.target, tc.body)
+	}
+}
+
+func checkReply(t *testing.T, doc *openapi3.T, h *api, r *route, method, target, body string) {
+	t.Helper()
+	w := call(h, method, target, body)
+	path := strings.ReplaceAll(r.pattern, "...}", "}")
+	item := doc.Paths.Find(path)
+	if item == nil || item.GetOperation(method) == nil {
+		t.Fatalf("%s %s is not in the document", method, path)
+	}
+	req := httptest.NewRequest(method, target, strings.NewReader(body))
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	params := map[string]string{}
+	if _, name, ok := strings.Cut(r.pattern, "{"); ok {
+		params[strings.Trim(name, ".}")] = strings.TrimPrefix(req.URL.Path, path[:strings.Index(path, "{")])
+	}
+	in := &openapi3filter.RequestValidationInput{
+		Request: req, PathParams: params,
+		Route:   &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: item.GetOperation(method)},
+		Options: &openapi3filter.Options{MultiError: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
+	}
+	if w.Code < 300 {
+		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
+			t.Errorf("request: %v", err)
+		}
+	}
+	if in.Route.Operation.Responses.Status(w.Code) == nil {
+		t.Fatalf("status %d is not in the document: %s", w.Code, w.Body)
+	}
+	err := openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: in, Status: w.Code, Header: w.Header(),
+		Body:    io.NopCloser(bytes.NewReader(w.Body.Bytes())),
+		Options: &openapi3filter.Options{MultiError: true, IncludeResponseStatus: true},
+	})
+	if err != nil {
+		t.Errorf("reply %d %s: %v", w.Code, w.Body, err)
+	}
+}

@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"net/http"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+func operatorRoutes() []route {
+	id := param{name: "id", kind: "string", summary: "Raft ID of the server"}
+	address := param{name: "address", kind: "string", summary: "Raft address of the server"}
+	return []route{
+		plain[structs.RaftConfigurationResponse](doc{methods: "GET", pattern: "/v1/operator/raft/configuration",
+			rpc: "Operator.RaftGetConfiguration", summary: "Show the Raft peers."}),
+		local[nothing](doc{methods: "DELETE", pattern: "/v1/operator/raft/peer", rpc: "Operator.RaftRemovePeerByID",
+			summary: "Remove a Raft peer by its ID.", params: []param{id}, region: true}, removePeer),
+		local[structs.LeadershipTransferResponse](doc{methods: "PUT POST", pattern: "/v1/operator/raft/transfer-leadership",
+			rpc: "Operator.TransferLeadershipToPeer", summary: "Hand leadership to another server.",
+			params: []param{id, address}, region: true}, transferLeadership),
+	}
+}
+
+func removePeer(r *request) error {
+	args := &structs.RaftPeerByIDRequest{ID: raft.ServerID(r.query.Get("id"))}
+	r.writeOptions(&args.WriteRequest)
+	switch {
+	case r.has("address"):
+		return errs.New(errs.Invalid, "a peer is removed by its id, not by its address")
+	case args.ID == "":
+		return errs.New(errs.Invalid, "missing id of the peer to remove")
+	}
+	reply := &structs.GenericResponse{}
+	if err := r.api.server.RPC(r.Context(), "Operator.RaftRemovePeerByID", args, reply); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, nothing{})
+}
+
+func transferLeadership(r *request) error {
+	args := &structs.RaftPeerRequest{ID: raft.ServerID(r.query.Get("id")), Address: raft.ServerAddress(r.query.Get("address"))}
+	r.writeOptions(&args.WriteRequest)
+	if (args.ID == "") == (args.Address == "") {
+		return errs.New(errs.Invalid, "must specify exactly one of id and address")
+	}
+	reply := &structs.LeadershipTransferResponse{}
+	if err := r.api.server.RPC(r.Context(), "Operator.TransferLeadershipToPeer", args, reply); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, reply)
+}

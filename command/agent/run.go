@@ -1,0 +1,218 @@
+package agent
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/nomad"
+)
+
+// stopTimeout is how long the agent waits for itself to end.
+const stopTimeout = 10 * time.Second
+
+// RunAgent runs the agent command: args are its flags. It returns the exit code
+// when a signal or the closing of shutdown ended the agent.
+func RunAgent(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}) int {
+	return run(args, stdout, stderr, shutdown, startServer)
+}
+
+func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newServer startFunc) int {
+	f := newFlags()
+	f.set.SetOutput(stderr)
+	if err := f.set.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 1
+	}
+	if f.version {
+		fmt.Fprintln(stdout, "Cairn v"+nomad.Version)
+		return 0
+	}
+	c, unused, err := f.config()
+	if err != nil {
+		fmt.Fprintf(stderr, "==> The configuration is not valid:\n%s\n", indent(err.Error()))
+		return 1
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	signal.Ignore(syscall.SIGPIPE) // the end of whoever reads the log is not ours
+	defer signal.Stop(signals)
+	gate := &gatedWriter{out: stdout}
+	defer gate.open()
+	logger, closeLog, err := newLogger(c, gate)
+	if err != nil {
+		fmt.Fprintf(stderr, "==> %s\n", err)
+		return 1
+	}
+	defer func() { _ = closeLog() }()
+	for _, u := range unused {
+		logger.Warn("configuration key has no effect in this build", "key", u.msg,
+			"at", fmt.Sprintf("%s:%d", u.pos.file, u.pos.line))
+	}
+	tuneGC()
+	fmt.Fprintln(stdout, "==> Starting Cairn agent...")
+	a, err := start(c, logger, newServer)
+	if err != nil {
+		gate.open()
+		fmt.Fprintf(stderr, "==> The agent could not start:\n%s\n", indent(err.Error()))
+		return 1
+	}
+	a.banner(stdout)
+	gate.open()
+	return a.wait(f, signals, shutdown)
+}
+
+// wait returns the exit code once the agent has ended.
+func (a *Agent) wait(f *flags, signals <-chan os.Signal, shutdown <-chan struct{}) int {
+	for {
+		select {
+		case <-shutdown:
+			return a.end(false, signals)
+		case <-a.server.Failed():
+			a.logger.Error("the server cannot go on", "error", a.server.Err())
+			a.end(false, signals)
+			return 1
+		case s := <-signals:
+			a.logger.Info("caught signal", "signal", s)
+			switch s {
+			case syscall.SIGHUP:
+				a.reload(f)
+			case syscall.SIGINT:
+				return a.end(a.config.LeaveOnInt, signals)
+			default:
+				return a.end(a.config.LeaveOnTerm, signals)
+			}
+		}
+	}
+}
+
+// end stops the agent; a second signal does not wait for it.
+func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
+	done := make(chan error, 1)
+	go func() { done <- a.Stop(leave) }()
+	timeout := time.After(stopTimeout)
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				a.logger.Error("stopped with an error", "error", err)
+				return 1
+			}
+			a.logger.Info("stopped")
+			return 0
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				a.logger.Warn("caught a second signal, not waiting any longer", "signal", s)
+				return 1
+			}
+		case <-timeout:
+			a.logger.Error("did not stop in time")
+			return 1
+		}
+	}
+}
+
+// reload reads the configuration again and takes over what can change while
+// the agent runs: the log level.
+func (a *Agent) reload(f *flags) {
+	c, _, err := f.config()
+	if err != nil {
+		a.logger.Error("configuration not reloaded, it is not valid", "error", err)
+		return
+	}
+	a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
+	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
+}
+
+// banner shows the operator what runs.
+func (a *Agent) banner(w io.Writer) {
+	c, e := a.config, a.endpoints
+	data := c.serverDataDir()
+	if data == "" {
+		data = "in memory, gone when the agent stops"
+	}
+	fmt.Fprintf(w, "==> Cairn agent configuration:\n\n")
+	for _, row := range [][2]string{
+		{"Version", nomad.Version},
+		{"Node", c.NodeName + " (" + a.server.NodeID() + ")"},
+		{"Region", c.Region + " (datacenter " + c.Datacenter + ")"},
+		{"HTTP", e.http + " (advertised " + e.advHTTP + ")"},
+		{"RPC", e.rpc + " (advertised " + e.advRPC + ")"},
+		{"Gossip", fmt.Sprintf("%s port %d (advertised %s)", e.serfHost, e.serfPort, e.advSerf)},
+		{"Server", fmt.Sprintf("%t (bootstrap expect %d)", c.Server.Enabled, c.Server.BootstrapExpect)},
+		{"Data dir", data},
+		{"Log level", strings.ToUpper(c.LogLevel)},
+	} {
+		fmt.Fprintf(w, "%16s: %s\n", row[0], row[1])
+	}
+	fmt.Fprintf(w, "\n==> Cairn agent started! Log data will stream in below:\n\n")
+	if c.DevMode {
+		a.hint(w)
+	}
+}
+
+// hint tells a newcomer what to try.
+func (a *Agent) hint(w io.Writer) {
+	scheme := "http"
+	if a.config.TLSConfig.EnableHTTP {
+		scheme = "https"
+	}
+	fmt.Fprintf(w, `    Try, in another terminal:
+
+      export CAIRN_ADDR=%[1]s://%[2]s   # NOMAD_ADDR does as well
+      cairn var put app/db user=web pass=s3cret
+      cairn var get app/db
+      cairn server members
+
+    "make cluster" starts three servers with data on disk.
+
+`, scheme, a.HTTPAddr())
+}
+
+func indent(s string) string { return "    " + strings.ReplaceAll(s, "\n", "\n    ") }
+
+// maxGated bounds what a gatedWriter holds back, in bytes.
+const maxGated = 1 << 20
+
+// gatedWriter holds the log back until the banner is out.
+type gatedWriter struct {
+	mu     sync.Mutex
+	out    io.Writer
+	opened bool
+	held   []byte
+}
+
+// Write writes b, at once if the gate is open.
+func (g *gatedWriter) Write(b []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened {
+		return g.out.Write(b)
+	}
+	if len(g.held)+len(b) <= maxGated {
+		g.held = append(g.held, b...)
+	}
+	return len(b), nil
+}
+
+// open lets everything held back go.
+func (g *gatedWriter) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.opened {
+		g.opened = true
+		_, _ = g.out.Write(g.held)
+		g.held = nil
+	}
+}

@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// caller answers calls in the name of a user.
+type caller interface {
+	// RPC runs method in this process or where it belongs. args and reply are
+	// pointers; the error carries an errs code.
+	RPC(ctx context.Context, method string, args, reply any) error
+	// Authorize returns the rights of a secret, for routes the agent answers itself.
+	Authorize(ctx context.Context, secret string) (*acl.ACL, error)
+}
+
+// gossiper is the gossip pool of the server.
+type gossiper interface {
+	Join(addrs []string) (int, error)
+	ForceLeave(node string, prune bool) error
+	LocalMember() *structs.AgentMember
+}
+
+// runner is the life of the server.
+type runner interface {
+	// Ready returns nil once the server can serve reads and writes.
+	Ready() error
+	Stats() map[string]map[string]string
+	// Leave takes the server out of the cluster before it stops.
+	Leave(ctx context.Context) error
+	// Shutdown stops the server; its place in the cluster stays.
+	Shutdown() error
+}
+
+// failing says when the server cannot go on.
+type failing interface {
+	// Failed is closed then, and Err says why.
+	Failed() <-chan struct{}
+	Err() error
+}
+
+// server is what the agent needs of a *nomad.Server. NodeID is a UUID.
+type server interface {
+	caller
+	gossiper
+	runner
+	failing
+	NodeID() string
+}
+
+// startFunc starts a server.
+type startFunc func(*nomad.Config) (server, error)
+
+// startServer starts the real one.
+func startServer(c *nomad.Config) (server, error) {
+	s, err := nomad.NewServer(c)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}

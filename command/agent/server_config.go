@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/nomad"
+)
+
+// serverConfig returns the configuration of the server half.
+func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logger) (*nomad.Config, error) {
+	out := nomad.DefaultConfig()
+	out.Region = c.Region
+	out.Datacenter = c.Datacenter
+	out.NodeName = c.NodeName
+	out.DataDir = c.serverDataDir()
+	out.Logger = logger
+	out.BootstrapExpect = c.Server.BootstrapExpect
+	out.NonVoter = c.Server.NonVotingServer
+	out.RPCListener = rpc
+	out.RPCAdvertise = withPort(e.advRPC, rpc)
+	out.MaxVariableSize = c.Server.MaxVariableSize
+	out.EventBufferSize = cmp.Or(c.Server.EventBufferSize, out.EventBufferSize)
+	out.RPCHandshakeTimeout = cmp.Or(c.Limits.RPCHandshakeTimeout, out.RPCHandshakeTimeout)
+	out.RPCMaxConnsPerClient = c.Limits.RPCMaxConnsPerClient
+	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
+	out.StartTimeout = cmp.Or(c.Server.StartTimeout, out.StartTimeout)
+	c.Server.raft(&out.Raft)
+	if out.DataDir == "" {
+		out.Raft.LogStore = nomad.LogStoreMemory
+	}
+	return out, c.gossip(e, &out.Gossip)
+}
+
+// serverDataDir returns where the server keeps its state, "" for in memory.
+func (c *Config) serverDataDir() string {
+	switch {
+	case c.DevMode:
+		return ""
+	case c.Server.DataDir != "":
+		return c.Server.DataDir
+	}
+	return filepath.Join(c.DataDir, "server")
+}
+
+func (s *ServerConfig) raft(r *nomad.RaftConfig) {
+	r.LogStore = nomad.LogStore(cmp.Or(s.RaftLogStore.Backend, string(r.LogStore)))
+	r.Multiplier = cmp.Or(s.RaftMultiplier, r.Multiplier)
+	r.SnapshotThreshold = cmp.Or(uint64(s.RaftSnapshotThreshold), r.SnapshotThreshold)
+	r.SnapshotInterval = cmp.Or(s.RaftSnapshotInterval, r.SnapshotInterval)
+	r.TrailingLogs = cmp.Or(uint64(s.RaftTrailingLogs), r.TrailingLogs)
+	r.SegmentSizeMB = cmp.Or(s.RaftLogStore.WAL.SegmentSizeMB, r.SegmentSizeMB)
+	r.NoFreelistSync = s.RaftBoltDB.NoFreelistSync || s.RaftLogStore.BoltDB.NoFreelistSync
+}
+
+func (c *Config) gossip(e *endpoints, g *nomad.GossipConfig) error {
+	key, err := c.Server.encryptKey()
+	if err != nil {
+		return fmt.Errorf("server.encrypt: %w", err)
+	}
+	host, port, err := net.SplitHostPort(e.advSerf)
+	if err != nil {
+		return fmt.Errorf("advertise.serf: %w", err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return fmt.Errorf("advertise.serf: %q is no port", port)
+	}
+	s, join := &c.Server, &c.Server.ServerJoin
+	g.BindAddr, g.BindPort = e.serfHost, e.serfPort
+	g.AdvertiseAddr, g.AdvertisePort = host, n
+	g.EncryptKey = key
+	g.StartJoin = s.StartJoin
+	if len(join.StartJoin) > 0 {
+		g.StartJoin = join.StartJoin
+	}
+	g.RetryJoin = s.RetryJoin
+	if len(join.RetryJoin) > 0 {
+		g.RetryJoin = join.RetryJoin
+	}
+	g.RetryInterval = cmp.Or(join.RetryInterval, s.RetryInterval, g.RetryInterval)
+	g.RetryMax = cmp.Or(join.RetryMax, s.RetryMax)
+	g.RejoinAfterLeave = s.RejoinAfterLeave
+	return nil
+}

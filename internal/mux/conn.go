@@ -1,0 +1,176 @@
+package mux
+
+import (
+	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// trackedConn is an accepted connection. It counts against its client's budget
+// until it is closed, by whomever.
+type trackedConn struct {
+	net.Conn
+	mux  *Mux
+	host string
+	once sync.Once
+	err  error
+
+	// These belong to limiter.mu.
+	class           class
+	inClient, inAll *list.Element
+}
+
+// Close closes the connection and gives its budget back.
+func (c *trackedConn) Close() error {
+	c.once.Do(func() {
+		c.err = c.Conn.Close()
+		c.mux.limits.remove(c)
+		c.mux.counters.openConns.Add(-1)
+	})
+	return c.err
+}
+
+// CloseWrite ends the outgoing half where the transport can.
+func (c *trackedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// hostOf returns what the connections of one client have in common.
+func hostOf(addr net.Addr) string {
+	if addr == nil {
+		return ""
+	}
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap().WithZone("").String()
+	}
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	return host
+}
+
+// admit starts to serve conn.
+func (m *Mux) admit(ctx context.Context, conn net.Conn) {
+	remote := conn.RemoteAddr()
+	c := &trackedConn{Conn: conn, mux: m, host: hostOf(remote)}
+	m.counters.accepted.Add(1)
+	m.counters.openConns.Add(1)
+	if evicted, why := m.limits.add(c); evicted != nil {
+		m.refused(why, Info{Remote: evicted.RemoteAddr()}, nil)
+		evicted.Close()
+	}
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		m.serveConn(ctx, c, Info{Remote: remote})
+	}()
+}
+
+// readProtocol reads exactly one byte, so that nothing behind it is lost.
+func readProtocol(conn net.Conn) (Protocol, error) {
+	var b [1]byte
+	_, err := io.ReadFull(conn, b[:])
+	return Protocol(b[0]), err
+}
+
+// serveConn reads the first byte, shakes hands where that asks for TLS, and
+// passes conn on.
+func (m *Mux) serveConn(ctx context.Context, c *trackedConn, info Info) {
+	conn := net.Conn(c)
+	proto, err := m.firstByte(conn)
+	if err != nil {
+		m.refusePending(ctx, c, RefusedSilent, info, err)
+		return
+	}
+	if proto == ProtoTLS {
+		if m.cfg.TLS == nil {
+			m.refuse(conn, RefusedTLS, info, errors.New("tls is not configured"))
+			return
+		}
+		conn, proto, err = m.handshake(ctx, c, &info)
+		if err != nil {
+			m.refusePending(ctx, c, RefusedTLS, info, err)
+			return
+		}
+	}
+	info.Protocol = proto
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		conn.Close()
+		return
+	}
+	m.dispatch(ctx, c, conn, info)
+}
+
+func (m *Mux) firstByte(conn net.Conn) (Protocol, error) {
+	if err := conn.SetDeadline(time.Now().Add(m.cfg.HandshakeTimeout)); err != nil {
+		return 0, err
+	}
+	return readProtocol(conn)
+}
+
+// handshake serves TLS on c, fills info.TLS and returns the byte within.
+func (m *Mux) handshake(ctx context.Context, c *trackedConn, info *Info) (net.Conn, Protocol, error) {
+	if err := c.SetDeadline(time.Now().Add(m.cfg.HandshakeTimeout)); err != nil {
+		return nil, 0, err
+	}
+	secure := tls.Server(c, m.cfg.TLS)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, 0, err
+	}
+	state := secure.ConnectionState()
+	info.TLS = &state
+	proto, err := readProtocol(secure)
+	if err == nil && proto == ProtoTLS {
+		err = errors.New("tls within tls")
+	}
+	return secure, proto, err
+}
+
+// dispatch hands conn, whose raw connection is c, to the handler of its protocol.
+func (m *Mux) dispatch(ctx context.Context, c *trackedConn, conn net.Conn, info Info) {
+	budget, h := classRPC, m.handlers[info.Protocol]
+	switch info.Protocol {
+	case ProtoRaft:
+		budget = classRaft
+	case ProtoStreaming:
+		budget = classStream
+	case ProtoMultiplex, ProtoMultiplexV2:
+		h = m.serveSession
+	}
+	switch {
+	case h == nil:
+		m.refuse(conn, RefusedUnknown, info, nil)
+		return
+	case m.cfg.RequireTLS && info.TLS == nil:
+		m.refuse(conn, RefusedPlain, info, nil)
+		return
+	}
+	if why, ok := m.limits.classify(c, budget); !ok {
+		m.refuse(conn, why, info, nil)
+		return
+	}
+	h(ctx, conn, info)
+}
+
+// refusePending is refuse for a connection without a class yet, unless it failed
+// because we closed it.
+func (m *Mux) refusePending(ctx context.Context, c *trackedConn, why Reason, info Info, err error) {
+	if ctx.Err() == nil && m.limits.holds(c) {
+		m.refused(why, info, err)
+	}
+	c.Close()
+}
+
+func (m *Mux) refuse(conn net.Conn, why Reason, info Info, err error) {
+	m.refused(why, info, err)
+	conn.Close()
+}

@@ -1,0 +1,113 @@
+package mux
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// serveSession is the handler of the two multiplex protocols.
+func (m *Mux) serveSession(ctx context.Context, conn net.Conn, info Info) {
+	sess, err := newSession(yamux.Server, conn, m.cfg.Session)
+	if err != nil {
+		m.log.Error("session not started", "remote", info.Remote, "error", err)
+		conn.Close()
+		return
+	}
+	m.ServeSession(ctx, sess, info)
+}
+
+// ServeSession serves the streams that the peer opens on s until s or ctx ends,
+// and closes s. It is for the side that dialed, where the server opens streams
+// back; info.Protocol says whether streams begin with a byte. The handlers that
+// it started may still run when it returns.
+func (m *Mux) ServeSession(ctx context.Context, s Session, info Info) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	info.Session, info.Multiplexed = s, true
+	if m.cfg.OnSession != nil {
+		m.wg.Add(1)
+		go func() {
+			defer m.wg.Done()
+			m.cfg.OnSession(ctx, s, info)
+		}()
+	}
+	for {
+		st, err := s.Accept()
+		if err == nil {
+			m.admitStream(ctx, s, st, info)
+			continue
+		}
+		select {
+		case <-s.Done():
+			s.Close() // waits for the session's own goroutines
+			return
+		default: // only that stream failed
+		}
+	}
+}
+
+// admitStream starts to serve st without reading from it, so that a silent
+// stream delays no other. Streams that were closed on one side only still
+// count; a peer that piles them up beyond twice the bound loses the session.
+func (m *Mux) admitStream(ctx context.Context, s Session, st net.Conn, info Info) {
+	if own, ok := s.(*session); ok && own.y.NumStreams() > m.cfg.MaxStreams {
+		m.refuse(st, RefusedStreams, info, nil)
+		if own.y.NumStreams() > 2*m.cfg.MaxStreams {
+			own.Close()
+		}
+		return
+	}
+	if all := m.counters.openStreams.Add(1); m.cfg.MaxStreamsTotal > 0 && all > int64(m.cfg.MaxStreamsTotal) {
+		m.counters.openStreams.Add(-1)
+		m.refuse(st, RefusedStreams, info, nil)
+		return
+	}
+	counted := &countedStream{Conn: st, mux: m}
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		m.serveStream(ctx, counted, info)
+	}()
+}
+
+func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
+	proto := ProtoRPC
+	if info.Protocol == ProtoMultiplexV2 {
+		var err error
+		if proto, err = m.firstByte(st); err != nil {
+			if ctx.Err() == nil {
+				m.refused(RefusedSilent, info, err)
+			}
+			st.Close()
+			return
+		}
+		if err := st.SetDeadline(time.Time{}); err != nil {
+			st.Close()
+			return
+		}
+	}
+	h := m.handlers[proto]
+	if h == nil || (proto != ProtoRPC && proto != ProtoStreaming) {
+		m.refuse(st, RefusedUnknown, info, nil)
+		return
+	}
+	h(ctx, st, info)
+}
+
+// countedStream counts as open until it is closed.
+type countedStream struct {
+	net.Conn
+	mux  *Mux
+	once sync.Once
+}
+
+func (c *countedStream) Close() error {
+	c.once.Do(func() { c.mux.counters.openStreams.Add(-1) })
+	return c.Conn.Close()
+}

@@ -1,0 +1,89 @@
+package nomad
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// jitterFraction spreads the ends of blocking queries over a sixteenth of their wait.
+const jitterFraction = 16
+
+// blockingQuery runs a read, again and again while the index it gives is not
+// above the one asked for, and wakes only when a row that the read touched
+// changes. run returns the index of a single object, 0 for that of the tables.
+// When the wait is over the current result stands.
+func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *structs.QueryOptions, run func(*view) (uint64, error), meta *structs.QueryMeta) error {
+	var waitCtx context.Context
+	for {
+		if err := s.confirmUnlessStale(ctx, opts); err != nil {
+			return err
+		}
+		abandoned := s.state.AbandonCh()
+		v := &view{Snapshot: s.state.Snapshot(), srv: s}
+		if opts.MinQueryIndex > 0 {
+			v.ws = memdb.NewWatchSet()
+			v.ws.Add(abandoned)
+			s.watchTerm(v.ws, opts)
+		}
+		index, err := run(v)
+		if err != nil {
+			return err
+		}
+		if index == 0 {
+			index = v.TableIndex(tables...)
+		}
+		meta.Index = max(index, 1)
+		s.fillMeta(meta)
+		if meta.Index > opts.MinQueryIndex || waitCtx != nil && waitCtx.Err() != nil {
+			return nil
+		}
+		if waitCtx == nil {
+			var cancel context.CancelFunc
+			waitCtx, cancel = context.WithTimeout(ctx, blockingWait(opts.MaxQueryTime))
+			defer cancel()
+		}
+		s.metrics.blocked(1)
+		_ = v.ws.WatchCtx(waitCtx)
+		s.metrics.blocked(-1)
+		if err := ctx.Err(); err != nil {
+			return errs.Wrap(errs.Deadline, "the caller went away", err)
+		}
+	}
+}
+
+// blockingWait returns how long to block, with jitter.
+func blockingWait(asked time.Duration) time.Duration {
+	if asked <= 0 || asked > structs.MaxBlockingWait {
+		asked = structs.MaxBlockingWait
+	}
+	return asked + rand.N(asked/jitterFraction+1)
+}
+
+// watchTerm wakes a default read when this server stops leading, so that it
+// goes on at the new leader.
+func (s *Server) watchTerm(ws memdb.WatchSet, opts *structs.QueryOptions) {
+	if opts.AllowStale {
+		return
+	}
+	if term := s.leadership.Load(); term != nil {
+		ws.Add(term.ctx.Done())
+	}
+}
+
+// fillMeta says how fresh the answer of this server can be.
+func (s *Server) fillMeta(meta *structs.QueryMeta) {
+	if s.leadership.Load() != nil {
+		meta.LastContact, meta.KnownLeader = 0, true
+		return
+	}
+	meta.KnownLeader = s.leaders.current().addr != ""
+	if last := s.raft.LastContact(); !last.IsZero() {
+		meta.LastContact = time.Since(last)
+	}
+}

@@ -1,0 +1,183 @@
+package nomad
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/wire"
+)
+
+// maxHops bounds how often a call is passed on: to its region, then to the leader.
+const maxHops = 2
+
+// The texts that clients of the public API match on.
+var (
+	errNoLeader = errs.New(errs.NoLeader, "No cluster leader")
+	errNotReady = errs.New(errs.Unavailable, "Not ready to serve consistent reads")
+	errNoPath   = errs.New(errs.NoPath, "No path to region")
+)
+
+// errElection ends the wait for a leader that lost its term.
+var errElection = errors.New("the leader lost its term")
+
+// errNotLeader says that this server refused before it did anything.
+var errNotLeader = &errs.Error{Code: errs.NoLeader, Msg: errNoLeader.Msg, Executed: errs.ExecutedNo}
+
+// routing is the part of a request that decides where it is answered.
+type routing struct {
+	region    string
+	stale     bool
+	forwarded bool // a peer without hop counts has passed it on already
+}
+
+// hops returns how often the call has been passed on.
+func (r routing) hops(ctx context.Context) int {
+	n := 0
+	if c, ok := wire.CallFrom(ctx); ok {
+		n = c.Hops
+	}
+	if r.forwarded && n == 0 {
+		n = 1
+	}
+	return n
+}
+
+// route runs the call here with run, or passes args on to where it belongs:
+// first to its region, then to the leader. args may be a typed request or
+// wire.Raw, reply likewise. Calls that provably did nothing are tried again
+// until the hold time-out, so that an election is a pause and not an error.
+func (s *Server) route(ctx context.Context, m *methodInfo, r routing, args, reply any, run func(context.Context) error) error {
+	hops := r.hops(ctx)
+	if r.region != "" && r.region != s.config.Region {
+		return s.forwardRegion(ctx, m, r.region, args, reply, hops)
+	}
+	if m.kind == localKind {
+		return run(ctx)
+	}
+	var pace *hold
+	for {
+		changed, start := s.leaders.changed(), time.Now()
+		err := s.routeOnce(ctx, m, r, args, reply, run, hops)
+		if err == nil || !mayRetry(m, err) {
+			return err
+		}
+		if pace == nil || time.Since(start) > s.config.RPCHoldTimeout {
+			pace = newHold(s.config.RPCHoldTimeout)
+		}
+		if !pace.wait(ctx, changed) {
+			return err
+		}
+	}
+}
+
+// routeOnce tries the call once, here or on the leader.
+func (s *Server) routeOnce(ctx context.Context, m *methodInfo, r routing, args, reply any, run func(context.Context) error, hops int) error {
+	if m.kind == readKind && r.stale {
+		if len(m.tables) > 0 {
+			if err := s.catchUp.wait(ctx, s.config.RPCHoldTimeout); err != nil {
+				return err
+			}
+		}
+		return run(ctx)
+	}
+	if term := s.leadership.Load(); term != nil {
+		if !term.established() {
+			return &errs.Error{Code: errNotReady.Code, Msg: errNotReady.Msg, Executed: errs.ExecutedNo}
+		}
+		return run(ctx)
+	}
+	leader := s.leaders.current()
+	if leader.addr == "" || leader.id == s.nodeID || hops >= maxHops {
+		return errNotLeader
+	}
+	return s.forwardLeader(ctx, m, leader, args, reply, hops)
+}
+
+// mayRetry reports whether the call can be tried again without running twice.
+func mayRetry(m *methodInfo, err error) bool {
+	if errs.NotSent(err) {
+		return true
+	}
+	return m.kind == readKind && (errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader))
+}
+
+// forwardLeader passes the call to the leader and stops waiting when it loses its term.
+func (s *Server) forwardLeader(ctx context.Context, m *methodInfo, leader *leaderInfo, args, reply any, hops int) error {
+	bound, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(leader.ctx, func() { cancel(errElection) })()
+	err := s.pool.Call(bound, leader.addr, m.name, args, reply, s.forwardOptions(ctx, hops))
+	if err != nil && ctx.Err() == nil && context.Cause(bound) == errElection {
+		return s.endedByElection(leader, err)
+	}
+	return err
+}
+
+// endedByElection explains a call that an election cut off.
+func (s *Server) endedByElection(leader *leaderInfo, err error) error {
+	s.pool.Drop(leader.addr)
+	if errs.NotSent(err) {
+		return err
+	}
+	return errs.Lost(errs.ExecutedUnknown, "leader lost its term before it answered; the call may have been applied, read before trying again", errElection)
+}
+
+// forwardRegion passes the call to a live server of another region.
+func (s *Server) forwardRegion(ctx context.Context, m *methodInfo, region string, args, reply any, hops int) error {
+	if hops >= maxHops {
+		return errs.Newf(errs.NoPath, "call for region %q was passed on %d times, check the region names of the servers", region, hops)
+	}
+	var err error = errs.Newf(errNoPath.Code, "%s %q", errNoPath.Msg, region)
+	for range len(s.router.InRegion(region)) {
+		server, ok := s.router.Pick(region)
+		if !ok {
+			break
+		}
+		if err = s.pool.Call(ctx, server.Addr, m.name, args, reply, s.forwardOptions(ctx, hops)); !errs.NotSent(err) {
+			return err
+		}
+		s.router.MarkFailed(server.Addr)
+	}
+	return err
+}
+
+func (s *Server) forwardOptions(ctx context.Context, hops int) wire.CallOptions {
+	opts := wire.CallOptions{Hops: hops + 1}
+	if c, ok := wire.CallFrom(ctx); ok {
+		opts.RequestID = c.RequestID
+	}
+	return opts
+}
+
+// hold paces the tries of a call while there is no leader to take it.
+type hold struct {
+	deadline time.Time
+	step     time.Duration
+}
+
+func newHold(limit time.Duration) *hold {
+	return &hold{deadline: time.Now().Add(limit), step: 5 * time.Millisecond}
+}
+
+// wait sleeps until something changed or a growing, jittered pause is over.
+// It reports whether another try is worth while.
+func (h *hold) wait(ctx context.Context, changed <-chan struct{}) bool {
+	left := time.Until(h.deadline)
+	if left <= 0 {
+		return false
+	}
+	pause := h.step/2 + rand.N(h.step)
+	h.step = min(2*h.step, 320*time.Millisecond)
+	t := time.NewTimer(min(pause, left))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-changed:
+	case <-t.C:
+	}
+	return true
+}

@@ -1,0 +1,255 @@
+package nomad
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/keyring"
+	"github.com/cairn-project/cairn/nomad/state"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// nomadFSM applies the log to the store. Raft calls it from one goroutine.
+type nomadFSM struct {
+	logger  hclog.Logger
+	state   *state.StateStore
+	keyring *keyring.Keyring
+
+	// seen is the last entry that reached the store: it is the same number on
+	// every server that has applied as much.
+	seen atomic.Uint64
+	// known is the last entry after which the store is known to be complete; a
+	// barrier moves it past entries that never reach the store.
+	known atomic.Uint64
+
+	mu      sync.Mutex
+	waiters map[chan struct{}]uint64 // guarded by mu, closed once known is as far
+	waiting atomic.Int64
+
+	// halted is closed when the log holds what this version must not skip.
+	halted   chan struct{}
+	haltOnce sync.Once
+	haltErr  error // written before halted is closed
+	stopped  <-chan struct{}
+}
+
+func newFSM(logger hclog.Logger, store *state.StateStore, keys *keyring.Keyring, stopped <-chan struct{}) *nomadFSM {
+	return &nomadFSM{
+		logger: logger, state: store, keyring: keys, stopped: stopped,
+		waiters: map[chan struct{}]uint64{}, halted: make(chan struct{}),
+	}
+}
+
+// op is one decoded write, ready to run in the transaction of its batch.
+type op func(b *state.StateStore, index uint64) (any, error)
+
+// decodeOp returns the write for one entry of type t, nil for a type that this
+// version does not know.
+func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) op {
+	switch t {
+	case structs.VarApplyStateRequestType:
+		return applyReply(body, (*state.StateStore).ApplyVariable)
+	case structs.WrappedRootKeysUpsertRequestType:
+		return apply(body, n.upsertRootKey)
+	case structs.WrappedRootKeysDeleteRequestType:
+		return apply(body, n.deleteRootKey)
+	case structs.NamespaceUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertNamespaces)
+	case structs.NamespaceDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteNamespaces)
+	case structs.ClusterMetadataRequestType:
+		return apply(body, (*state.StateStore).SetClusterMetadata)
+	}
+	return nil
+}
+
+// apply decodes a request whose state method answers nothing.
+func apply[R any](body []byte, method func(*state.StateStore, uint64, *R) error) op {
+	req := new(R)
+	err := structs.Decode(body, req)
+	return func(b *state.StateStore, index uint64) (any, error) {
+		if err != nil {
+			return nil, errs.Wrap(errs.Invalid, "the write could not be decoded", err)
+		}
+		return nil, method(b, index, req)
+	}
+}
+
+// applyReply decodes a request whose state method answers something.
+func applyReply[R, V any](body []byte, method func(*state.StateStore, uint64, *R) (V, error)) op {
+	req := new(R)
+	err := structs.Decode(body, req)
+	return func(b *state.StateStore, index uint64) (any, error) {
+		if err != nil {
+			return nil, errs.Wrap(errs.Invalid, "the write could not be decoded", err)
+		}
+		return method(b, index, req)
+	}
+}
+
+// Apply runs one entry; Raft uses ApplyBatch.
+func (n *nomadFSM) Apply(log *raft.Log) any { return n.ApplyBatch([]*raft.Log{log})[0] }
+
+// ApplyBatch runs committed entries in order, in as few transactions as the
+// bound on their size allows. The answer for each command is a []opResult.
+func (n *nomadFSM) ApplyBatch(logs []*raft.Log) []any {
+	out := make([]any, len(logs))
+	plans := make([][]op, len(logs))
+	for i, log := range logs {
+		if log.Type != raft.LogCommand {
+			continue
+		}
+		ops, err := n.plan(log.Data)
+		if err != nil {
+			n.halt(log.Index, err)
+			return out
+		}
+		plans[i] = ops
+	}
+	for start := 0; start < len(logs); {
+		start = n.applySome(logs, plans, out, start)
+	}
+	return out
+}
+
+// plan decodes the writes of one entry. It fails when the entry holds a type
+// that must not be skipped; nothing of the batch has been applied then.
+func (n *nomadFSM) plan(data []byte) ([]op, error) {
+	if len(data) == 0 {
+		return nil, errs.New(errs.Internal, "empty entry")
+	}
+	if structs.MessageType(data[0]) != structs.BatchRequestType {
+		o, err := n.planOne(data)
+		return []op{o}, err
+	}
+	entries, err := structs.SplitBatch(data[1:])
+	if err != nil {
+		return nil, err
+	}
+	ops := make([]op, len(entries))
+	for i, e := range entries {
+		if ops[i], err = n.planOne(e); err != nil {
+			return nil, err
+		}
+	}
+	return ops, nil
+}
+
+func (n *nomadFSM) planOne(entry []byte) (op, error) {
+	t := structs.MessageType(entry[0])
+	skip := t&structs.IgnoreUnknownTypeFlag != 0
+	if o := n.decodeOp(t&^structs.IgnoreUnknownTypeFlag, entry[1:]); o != nil {
+		return o, nil
+	}
+	if !skip {
+		return nil, errs.Newf(errs.Unsupported, "the log holds a request of type %d that this version does not know; run the version that wrote it, or a newer one", t)
+	}
+	n.logger.Warn("skipped a request of an unknown type that may be skipped", "type", t)
+	return nil, nil
+}
+
+// applySome runs entries from start on in one transaction and returns where
+// the next transaction begins.
+func (n *nomadFSM) applySome(logs []*raft.Log, plans [][]op, out []any, start int) int {
+	end, size := start, 0
+	for end < len(logs) && (end == start || size+len(plans[end]) <= structs.MaxBatchOps) {
+		size += len(plans[end])
+		end++
+	}
+	n.state.Batch(func(b *state.StateStore) {
+		for i := start; i < end; i++ {
+			if plans[i] != nil {
+				out[i] = n.runOps(b, plans[i])
+			}
+		}
+	})
+	last := logs[end-1].Index
+	n.seen.Store(last)
+	n.advance(last)
+	return end
+}
+
+func (n *nomadFSM) runOps(b *state.StateStore, ops []op) []opResult {
+	results := make([]opResult, len(ops))
+	for i, o := range ops {
+		if o == nil {
+			continue
+		}
+		index := b.NextIndex()
+		value, err := o(b, index)
+		results[i] = opResult{applied{index, value}, err}
+	}
+	return results
+}
+
+// halt stops applying for good: the server must not serve a store that lacks a
+// write. It blocks the apply goroutine until the server stops.
+func (n *nomadFSM) halt(index uint64, err error) {
+	n.haltOnce.Do(func() {
+		n.haltErr = err
+		n.logger.Error("cannot apply the log, stopping", "raft_index", index, "error", err)
+		close(n.halted)
+	})
+	<-n.stopped
+}
+
+// advance notes that the store is complete up to index and wakes who waits for it.
+func (n *nomadFSM) advance(index uint64) {
+	for {
+		old := n.known.Load()
+		if old >= index || n.known.CompareAndSwap(old, index) {
+			break
+		}
+	}
+	if n.waiting.Load() == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for ch, want := range n.waiters {
+		if want <= index {
+			close(ch)
+			delete(n.waiters, ch)
+			n.waiting.Add(-1)
+		}
+	}
+}
+
+// reached returns nil if the store is complete up to index, else a channel that
+// is closed once it is.
+func (n *nomadFSM) reached(index uint64) <-chan struct{} {
+	if n.known.Load() >= index {
+		return nil
+	}
+	ch := make(chan struct{})
+	n.mu.Lock()
+	n.waiters[ch] = index
+	n.waiting.Add(1)
+	n.mu.Unlock()
+	if n.known.Load() >= index {
+		n.advance(n.known.Load())
+	}
+	return ch
+}
+
+func (n *nomadFSM) upsertRootKey(b *state.StateStore, index uint64, r *structs.WrappedRootKeysUpsertRequest) error {
+	if err := b.UpsertRootKey(index, r); err != nil {
+		return err
+	}
+	if err := n.keyring.Add(r.WrappedRootKeys); err != nil {
+		n.logger.Error("cannot unwrap a root key, variables under it are unreadable here", "key_id", r.WrappedRootKeys.KeyID, "error", err)
+	}
+	return nil
+}
+
+func (n *nomadFSM) deleteRootKey(b *state.StateStore, index uint64, r *structs.WrappedRootKeysDeleteRequest) error {
+	if err := b.DeleteRootKey(index, r); err != nil {
+		return err
+	}
+	n.keyring.Remove(r.KeyID)
+	return nil
+}

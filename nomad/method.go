@@ -1,0 +1,231 @@
+package nomad
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/state"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// errPermissionDenied is worded as clients of the public API match on it.
+var errPermissionDenied = errs.New(errs.PermissionDenied, "Permission denied")
+
+// methodKind says who may answer a call.
+type methodKind int
+
+const (
+	// readKind is answered by the leader, or by any server when stale.
+	readKind methodKind = iota
+	// writeKind is answered by the leader only.
+	writeKind
+	// localKind is answered by the server that receives it.
+	localKind
+)
+
+// methodInfo is what routing needs to know of a method before its body is decoded.
+type methodInfo struct {
+	name string
+	kind methodKind
+	// tables are the ones a read touches; its index is the newest of theirs.
+	// A read of none looks at the server itself and needs no caught-up store.
+	tables []string
+	// raftType is the request type of a write that is one log entry, 0 otherwise.
+	raftType structs.MessageType
+}
+
+// methods holds every method, by name, as the constructors declared them.
+// It is filled while the package is initialised and never changes afterwards.
+var methods = map[string]*methodInfo{}
+
+func declare(info methodInfo) *methodInfo {
+	if methods[info.name] != nil {
+		panic("method declared twice: " + info.name)
+	}
+	methods[info.name] = &info
+	return &info
+}
+
+// view is what the run function of a read works on: one snapshot of the store.
+type view struct {
+	*state.Snapshot
+	// ws collects what the read touched; nil when it will not block.
+	ws  memdb.WatchSet
+	acl *acl.ACL
+	srv *Server
+	// index is set by reads of single objects; 0 means the index of the tables.
+	index uint64
+}
+
+// readMethod is a read: authenticate, forward unless stale, allow, run.
+type readMethod[Req, Resp any] struct {
+	*methodInfo
+	allow func(*acl.ACL, *Req) bool
+	run   func(*view, *Req, *Resp) error
+	query func(*Req) *structs.QueryOptions
+	meta  func(*Resp) *structs.QueryMeta
+}
+
+// newRead declares a read of tables. run fills the reply from the view; it may
+// run several times, each with a fresh reply, while the query blocks.
+func newRead[Req, Resp any, Q interface {
+	*Req
+	structs.Query
+}](name string, tables []string, allow func(*acl.ACL, *Req) bool, run func(*view, *Req, *Resp) error) *readMethod[Req, Resp] {
+	return &readMethod[Req, Resp]{
+		methodInfo: declare(methodInfo{name: name, kind: readKind, tables: tables}),
+		allow:      allow,
+		run:        run,
+		query:      func(r *Req) *structs.QueryOptions { return Q(r).QueryOpts() },
+		meta:       queryMeta[Resp],
+	}
+}
+
+// queryMeta returns where the meta data of a reply go; replies without any get
+// a place that nobody looks at.
+func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
+	if q, ok := any(r).(structs.QueryReply); ok {
+		return q.Meta()
+	}
+	return &structs.QueryMeta{}
+}
+
+// serve answers one call on the server that received it.
+func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) (err error) {
+	opts := m.query(args)
+	defer s.observe(m.methodInfo, time.Now(), &err)
+	rights, err := s.authenticate(ctx, opts.AuthToken)
+	if err != nil {
+		return err
+	}
+	r := routing{region: opts.Region, stale: opts.AllowStale, forwarded: opts.Forwarded}
+	return s.route(ctx, m.methodInfo, r, args, reply, func(ctx context.Context) error {
+		if !m.allow(rights, args) {
+			return errPermissionDenied
+		}
+		return s.blockingQuery(ctx, m.tables, opts, func(v *view) (uint64, error) {
+			v.acl = rights
+			*reply = *new(Resp)
+			err := m.run(v, args, reply)
+			return v.index, err
+		}, m.meta(reply))
+	})
+}
+
+// writeMethod is a write: authenticate, forward to the leader, allow, run.
+type writeMethod[Req, Resp any] struct {
+	*methodInfo
+	allow func(*acl.ACL, *Req) bool
+	run   func(context.Context, *leaderCall, *Req, *Resp) error
+	opts  func(*Req) *structs.WriteRequest
+}
+
+// leaderCall is what a write has at hand while it runs on the leader.
+type leaderCall struct {
+	srv *Server
+	acl *acl.ACL
+}
+
+// newWrite declares a write whose request is one log entry. check refuses what
+// the store could not accept anyway; the store checks again in its transaction.
+func newWrite[Req, Resp any, W interface {
+	*Req
+	structs.Write
+}, R interface {
+	*Resp
+	structs.WriteReply
+}](name string, t structs.MessageType, allow func(*acl.ACL, *Req) bool, check func(*state.Snapshot, *Req) error) *writeMethod[Req, Resp] {
+	run := func(ctx context.Context, c *leaderCall, args *Req, reply *Resp) error {
+		if err := check(c.srv.state.Snapshot(), args); err != nil {
+			return err
+		}
+		entry := *args
+		w := W(&entry).WriteOpts()
+		*w = structs.WriteRequest{Namespace: w.Namespace}
+		res, err := c.srv.apply(ctx, t, W(&entry))
+		R(reply).WriteMetaData().Index = res.index
+		return err
+	}
+	m := newLeader[Req, Resp, W](name, allow, run)
+	m.raftType = t
+	return m
+}
+
+// newLeader declares a call that the leader runs and that takes more than one
+// plain log entry, or none.
+func newLeader[Req, Resp any, W interface {
+	*Req
+	structs.Write
+}](name string, allow func(*acl.ACL, *Req) bool, run func(context.Context, *leaderCall, *Req, *Resp) error) *writeMethod[Req, Resp] {
+	return &writeMethod[Req, Resp]{
+		methodInfo: declare(methodInfo{name: name, kind: writeKind}),
+		allow:      allow,
+		run:        run,
+		opts:       func(r *Req) *structs.WriteRequest { return W(r).WriteOpts() },
+	}
+}
+
+// serve answers one call on the server that received it.
+func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) (err error) {
+	opts := m.opts(args)
+	defer s.observe(m.methodInfo, time.Now(), &err)
+	rights, err := s.authenticate(ctx, opts.AuthToken)
+	if err != nil {
+		return err
+	}
+	r := routing{region: opts.Region, forwarded: opts.Forwarded}
+	return s.route(ctx, m.methodInfo, r, args, reply, func(ctx context.Context) error {
+		if !m.allow(rights, args) {
+			return errPermissionDenied
+		}
+		return m.run(ctx, &leaderCall{srv: s, acl: rights}, args, reply)
+	})
+}
+
+// localMethod is a call that any server answers from what it knows itself.
+type localMethod[Req, Resp any] struct {
+	*methodInfo
+	allow func(*acl.ACL, *Req) bool
+	run   func(context.Context, *Server, *Req, *Resp) error
+	query func(*Req) *structs.QueryOptions
+}
+
+// newLocal declares a call that never leaves the region and needs no leader.
+func newLocal[Req, Resp any, Q interface {
+	*Req
+	structs.Query
+}](name string, allow func(*acl.ACL, *Req) bool, run func(context.Context, *Server, *Req, *Resp) error) *localMethod[Req, Resp] {
+	return &localMethod[Req, Resp]{
+		methodInfo: declare(methodInfo{name: name, kind: localKind}),
+		allow:      allow,
+		run:        run,
+		query:      func(r *Req) *structs.QueryOptions { return Q(r).QueryOpts() },
+	}
+}
+
+// serve answers one call on the server that received it.
+func (m *localMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) (err error) {
+	opts := m.query(args)
+	defer s.observe(m.methodInfo, time.Now(), &err)
+	rights, err := s.authenticate(ctx, opts.AuthToken)
+	if err != nil {
+		return err
+	}
+	r := routing{region: opts.Region, forwarded: opts.Forwarded}
+	return s.route(ctx, m.methodInfo, r, args, reply, func(ctx context.Context) error {
+		if !m.allow(rights, args) {
+			return errPermissionDenied
+		}
+		return m.run(ctx, s, args, reply)
+	})
+}
+
+// anyone is the rule of methods that need no right.
+func anyone[Req any](*acl.ACL, *Req) bool { return true }
+
+// management is the rule of methods that need all rights.
+func management[Req any](a *acl.ACL, _ *Req) bool { return a.IsManagement() }

@@ -1,0 +1,80 @@
+package nomad
+
+import (
+	"context"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/nomad/state"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// Namespace answers the RPCs on namespaces.
+type Namespace struct{ srv *Server }
+
+var namespaceTables = []string{state.Namespaces.Name()}
+
+var namespaceList = newRead("Namespace.ListNamespaces", namespaceTables,
+	anyone[structs.NamespaceListRequest],
+	func(v *view, r *structs.NamespaceListRequest, reply *structs.NamespaceListResponse) error {
+		reply.Namespaces = []*structs.Namespace{}
+		for ns := range v.Namespaces(v.ws, r.Prefix) {
+			if state.Namespaces.Visible(v.acl, ns) {
+				reply.Namespaces = append(reply.Namespaces, ns)
+			}
+		}
+		return nil
+	})
+
+var namespaceGet = newRead("Namespace.GetNamespace", namespaceTables,
+	func(a *acl.ACL, r *structs.NamespaceSpecificRequest) bool { return a.AllowNamespace(r.Name) },
+	func(v *view, r *structs.NamespaceSpecificRequest, reply *structs.SingleNamespaceResponse) error {
+		if reply.Namespace = v.Namespace(v.ws, r.Name); reply.Namespace != nil {
+			v.index = reply.Namespace.ModifyIndex
+		}
+		return nil
+	})
+
+var namespaceGetSet = newRead("Namespace.GetNamespaces", namespaceTables,
+	management[structs.NamespaceSetRequest],
+	func(v *view, r *structs.NamespaceSetRequest, reply *structs.NamespaceSetResponse) error {
+		reply.Namespaces = make(map[string]*structs.Namespace, len(r.Namespaces))
+		for _, name := range r.Namespaces {
+			if ns := v.Namespace(v.ws, name); ns != nil {
+				reply.Namespaces[name] = ns
+			}
+		}
+		return nil
+	})
+
+var namespaceUpsert = newWrite[structs.NamespaceUpsertRequest, structs.GenericResponse]("Namespace.UpsertNamespaces", structs.NamespaceUpsertRequestType,
+	management[structs.NamespaceUpsertRequest],
+	func(_ *state.Snapshot, r *structs.NamespaceUpsertRequest) error { return r.Validate() })
+
+var namespaceDelete = newWrite[structs.NamespaceDeleteRequest, structs.GenericResponse]("Namespace.DeleteNamespaces", structs.NamespaceDeleteRequestType,
+	management[structs.NamespaceDeleteRequest],
+	func(_ *state.Snapshot, r *structs.NamespaceDeleteRequest) error { return r.Validate() })
+
+// ListNamespaces lists the namespaces that the caller may see.
+func (n *Namespace) ListNamespaces(ctx context.Context, args *structs.NamespaceListRequest, reply *structs.NamespaceListResponse) error {
+	return namespaceList.serve(ctx, n.srv, args, reply)
+}
+
+// GetNamespace reads one namespace.
+func (n *Namespace) GetNamespace(ctx context.Context, args *structs.NamespaceSpecificRequest, reply *structs.SingleNamespaceResponse) error {
+	return namespaceGet.serve(ctx, n.srv, args, reply)
+}
+
+// GetNamespaces reads several namespaces by name.
+func (n *Namespace) GetNamespaces(ctx context.Context, args *structs.NamespaceSetRequest, reply *structs.NamespaceSetResponse) error {
+	return namespaceGetSet.serve(ctx, n.srv, args, reply)
+}
+
+// UpsertNamespaces creates or updates namespaces, all or none.
+func (n *Namespace) UpsertNamespaces(ctx context.Context, args *structs.NamespaceUpsertRequest, reply *structs.GenericResponse) error {
+	return namespaceUpsert.serve(ctx, n.srv, args, reply)
+}
+
+// DeleteNamespaces deletes namespaces that are not in use, all or none.
+func (n *Namespace) DeleteNamespaces(ctx context.Context, args *structs.NamespaceDeleteRequest, reply *structs.GenericResponse) error {
+	return namespaceDelete.serve(ctx, n.srv, args, reply)
+}

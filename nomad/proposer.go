@@ -1,0 +1,178 @@
+package nomad
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+const (
+	// groupsInFlight is how many Raft entries are under way at once: one is
+	// written while the next one fills.
+	groupsInFlight = 2
+	// maxGroupBytes bounds an entry that holds several writes.
+	maxGroupBytes = 256 << 10
+	// enqueueTimeout bounds the wait for a place in Raft's queue.
+	enqueueTimeout = 30 * time.Second
+	// warnEntryBytes is the size from which a single write is worth a warning.
+	warnEntryBytes = 1 << 20
+	// maxEntryBytes is the size from which a single write is refused.
+	maxEntryBytes = 8 << 20
+)
+
+// applied is the outcome of one write.
+type applied struct {
+	index uint64 // logical
+	value any    // what the state method answered, nil for most
+}
+
+// opResult is what the FSM answers for one write.
+type opResult struct {
+	applied
+	err error
+}
+
+// proposal is a write that waits for its place in the log.
+type proposal struct {
+	entry []byte
+	done  chan opResult
+}
+
+// proposer turns concurrent writes into few Raft entries. A lone write goes out
+// at once; while entries are under way the next group fills.
+type proposer struct {
+	queue   chan *proposal
+	propose func(entry []byte, timeout time.Duration) raft.ApplyFuture
+	grouped func() bool     // whether every server understands groups
+	stopped <-chan struct{} // closed when nothing is proposed any more
+	wg      sync.WaitGroup
+}
+
+func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped func() bool, stopped <-chan struct{}) *proposer {
+	return &proposer{queue: make(chan *proposal, 4*structs.MaxBatchOps), propose: propose, grouped: grouped, stopped: stopped}
+}
+
+// run proposes until ctx ends; it returns when nothing is under way any more.
+func (p *proposer) run(ctx context.Context) {
+	for range groupsInFlight {
+		p.wg.Go(func() { p.work(ctx) })
+	}
+	p.wg.Wait()
+}
+
+func (p *proposer) work(ctx context.Context) {
+	group := make([]*proposal, 0, structs.MaxBatchOps)
+	entries := make([][]byte, 0, structs.MaxBatchOps)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case first := <-p.queue:
+			group = p.fill(append(group[:0], first))
+			p.send(group, entries[:0])
+			clear(group)
+		}
+	}
+}
+
+// fill adds what waits already, without waiting for more.
+func (p *proposer) fill(group []*proposal) []*proposal {
+	if !p.grouped() {
+		return group
+	}
+	size := len(group[0].entry)
+	for len(group) < structs.MaxBatchOps && size < maxGroupBytes {
+		select {
+		case next := <-p.queue:
+			group = append(group, next)
+			size += len(next.entry)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// send proposes the group as one entry and hands out the results.
+func (p *proposer) send(group []*proposal, entries [][]byte) {
+	entry := group[0].entry
+	if len(group) > 1 {
+		size := 16
+		for _, g := range group {
+			entries = append(entries, g.entry)
+			size += len(g.entry) + 4
+		}
+		entry = structs.AppendBatch(make([]byte, 0, size), entries)
+	}
+	f := p.propose(entry, enqueueTimeout)
+	if err := f.Error(); err != nil {
+		err = raftError(err)
+		for _, g := range group {
+			g.done <- opResult{err: err}
+		}
+		return
+	}
+	results, _ := f.Response().([]opResult)
+	for i, g := range group {
+		if i < len(results) {
+			g.done <- results[i]
+		} else {
+			g.done <- opResult{err: errs.New(errs.Internal, "the store gave no answer for the write")}
+		}
+	}
+}
+
+// submit waits for the outcome of one entry. When ctx ends first the write may
+// still be applied.
+func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
+	g := &proposal{entry: entry, done: make(chan opResult, 1)}
+	select {
+	case p.queue <- g:
+	case <-ctx.Done():
+		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "no room to propose the write before the caller went away", Executed: errs.ExecutedNo}
+	case <-p.stopped:
+		return applied{}, errNotLeader
+	}
+	select {
+	case r := <-g.done:
+		return r.applied, r.err
+	case <-ctx.Done():
+		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "the caller went away; the write may be applied", Executed: errs.ExecutedUnknown}
+	case <-p.stopped:
+		return applied{}, errs.Lost(errs.ExecutedUnknown, "the server is stopping; the write may be applied", nil)
+	}
+}
+
+// raftError gives a failure of raft its meaning for the caller.
+func raftError(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return errNotLeader
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return (&errs.Error{Code: errs.Busy, Msg: "the write-ahead queue is full, try again", Executed: errs.ExecutedNo}).WithRetryAfter(time.Second)
+	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrAbortedByRestore):
+		return errs.Lost(errs.ExecutedUnknown, "leadership was lost while the write was under way; it may have been applied, read before trying again", err)
+	}
+	return errs.Lost(errs.ExecutedUnknown, "the write could not be committed; it may have been applied", err)
+}
+
+// apply encodes msg, has it committed and returns what the store answered.
+func (s *Server) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
+	entry, err := structs.Encode(t, msg)
+	if err != nil {
+		return applied{}, errs.Wrap(errs.Internal, "could not encode the write", err)
+	}
+	if len(entry) > warnEntryBytes {
+		if len(entry) > maxEntryBytes {
+			return applied{}, errs.Newf(errs.TooLarge, "write of %d bytes exceeds the limit of %d", len(entry), maxEntryBytes)
+		}
+		s.logger.Warn("large write", "type", t, "bytes", len(entry))
+	}
+	return s.proposer.submit(ctx, entry)
+}

@@ -1,0 +1,271 @@
+package nomad
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"github.com/hashicorp/serf/serf"
+
+	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/pool"
+	"github.com/cairn-project/cairn/internal/raftnet"
+	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/auth"
+	"github.com/cairn-project/cairn/nomad/keyring"
+	"github.com/cairn-project/cairn/nomad/router"
+	"github.com/cairn-project/cairn/nomad/state"
+	"github.com/cairn-project/cairn/nomad/stream"
+)
+
+// Server is one member of a region: it holds a replica of the store and answers RPCs.
+type Server struct {
+	config *Config
+	logger hclog.Logger
+	nodeID string
+
+	state     *state.StateStore
+	broker    *stream.Broker
+	keyring   *keyring.Keyring
+	auth      *auth.Resolver
+	fsm       *nomadFSM
+	raft      *raft.Raft
+	transport *raftnet.Transport
+	stores    *raftStores
+	proposer  *proposer
+	locks     *lockTimers
+
+	registry *wire.Registry
+	rpc      *wire.Server
+	mux      *mux.Mux
+	pool     *pool.Pool
+	router   *router.Router
+	serf     *serf.Serf
+	serfCh   chan serf.Event
+
+	// leadership is the term in which this server leads, nil while it does not.
+	leadership atomic.Pointer[term]
+	leaders    *leaderWatch
+	catchUp    *catchUp
+	reconcile  chan struct{}
+	notify     chan bool // raft says here whether this server leads
+	metrics    *serverMetrics
+
+	ctx       context.Context
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	stopOnce  sync.Once
+	fatalOnce sync.Once
+	fatal     chan struct{} // closed when the server cannot go on
+	fatalErr  error         // written before fatal is closed
+}
+
+// endpoints binds every endpoint struct to its server. The keys are the part of
+// a method's name before the dot.
+func endpoints(s *Server) map[string]any {
+	return map[string]any{
+		"Namespace": &Namespace{s},
+		"Variables": &Variables{s},
+		"Keyring":   &Keyring{s},
+		"Status":    &Status{s},
+		"Operator":  &Operator{s},
+		"Region":    &Region{s},
+	}
+}
+
+// NewServer starts a server. It takes part in the cluster at once; Ready says
+// when it can serve reads.
+func NewServer(cfg *Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	logger := cfg.Logger
+	if logger == nil {
+		logger = hclog.NewNullLogger()
+	}
+	s := &Server{
+		config: cfg, logger: logger.Named("server"),
+		leaders: newLeaderWatch(), catchUp: newCatchUp(),
+		reconcile: make(chan struct{}, 1), notify: make(chan bool, 8),
+		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
+		router: router.New(), metrics: newServerMetrics(),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for _, step := range []func(hclog.Logger) error{
+		s.setupNodeID, s.setupStore, s.setupRPC, s.setupRaft, s.setupGossip,
+	} {
+		if err := step(logger); err != nil {
+			_ = s.Shutdown()
+			return nil, err
+		}
+	}
+	s.start()
+	return s, nil
+}
+
+func (s *Server) setupStore(logger hclog.Logger) error {
+	s.broker = stream.New(s.config.EventBufferSize)
+	s.state = state.New(logger.Named("state"), s.broker.Publish)
+	s.keyring = keyring.New(logger.Named("keyring"))
+	s.auth = auth.New(false)
+	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
+	s.locks = newLockTimers(s)
+	return nil
+}
+
+// start runs what lives as long as the server.
+func (s *Server) start() {
+	s.wg.Go(func() { s.leaders.run(s.ctx, s.raft) })
+	s.wg.Go(func() { s.runLeadership(s.ctx) })
+	s.wg.Go(func() { s.proposer.run(s.ctx) })
+	s.wg.Go(func() { s.runCatchUp(s.ctx) })
+	s.wg.Go(func() { s.runGossip(s.ctx) })
+	s.wg.Go(func() { s.runJoin(s.ctx) })
+	s.wg.Go(func() { s.watchFatal(s.ctx) })
+	s.wg.Go(func() { s.watchLeaderProcess(s.ctx) })
+}
+
+func (s *Server) watchFatal(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-s.fsm.halted:
+		s.fail(s.fsm.haltErr)
+	}
+}
+
+// fail says that the server cannot go on; whoever runs it should stop it.
+func (s *Server) fail(err error) {
+	s.fatalOnce.Do(func() {
+		s.fatalErr = err
+		close(s.fatal)
+	})
+}
+
+// Failed is closed when the server cannot go on; Err says why.
+func (s *Server) Failed() <-chan struct{} { return s.fatal }
+
+// Err returns why the server failed, nil while it has not.
+func (s *Server) Err() error {
+	select {
+	case <-s.fatal:
+		return s.fatalErr
+	default:
+		return nil
+	}
+}
+
+// IsLeader reports whether this server leads its region and may serve writes.
+func (s *Server) IsLeader() bool {
+	t := s.leadership.Load()
+	return t != nil && t.established()
+}
+
+// NodeID returns the ID of the server, a UUID.
+func (s *Server) NodeID() string { return s.nodeID }
+
+// Ready returns nil when the server has caught up and knows a leader, else why not.
+func (s *Server) Ready() error {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	if !s.catchUp.finished() {
+		return errors.New("not caught up with the cluster since the start")
+	}
+	if s.leaders.current().addr == "" {
+		return errNoLeader
+	}
+	return nil
+}
+
+// leaveTimeout bounds a graceful leave.
+const leaveTimeout = 10 * time.Second
+
+// Leave hands leadership over, takes the server out of the Raft peers where
+// enough of them remain, and tells the gossip pool. Shutdown must follow.
+func (s *Server) Leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	s.logger.Info("leaving the cluster")
+	s.transferLeadership()
+	peers := len(s.raft.GetConfiguration().Configuration().Servers)
+	if err := s.serf.Leave(); err != nil {
+		return fmt.Errorf("leave the gossip pool: %w", err)
+	}
+	if peers <= 1 {
+		return nil
+	}
+	for ctx.Err() == nil {
+		if !containsServer(s.raft.GetConfiguration().Configuration(), s.nodeID) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	s.logger.Warn("left without being removed from the raft peers")
+	return nil
+}
+
+// transferLeadership hands leadership to another voter, if there is one.
+func (s *Server) transferLeadership() {
+	if s.raft.State() != raft.Leader || len(voters(s.raft.GetConfiguration().Configuration())) < 2 {
+		return
+	}
+	if err := s.raft.LeadershipTransfer().Error(); err != nil {
+		s.logger.Warn("could not hand over leadership", "error", err)
+		return
+	}
+	s.logger.Info("handed over leadership")
+}
+
+// Shutdown stops the server: it hands over leadership, then ends everything it
+// started. It is safe to call more than once.
+func (s *Server) Shutdown() error {
+	var err error
+	s.stopOnce.Do(func() {
+		if s.raft != nil {
+			s.transferLeadership()
+		}
+		err = s.shutdown()
+	})
+	return err
+}
+
+// Abort stops the server without handing anything over, as a crash would.
+func (s *Server) Abort() error {
+	var err error
+	s.stopOnce.Do(func() { err = s.shutdown() })
+	return err
+}
+
+func (s *Server) shutdown() error {
+	var all []error
+	if s.serf != nil {
+		all = append(all, s.serf.Shutdown())
+	}
+	s.cancel()
+	if s.raft != nil {
+		all = append(all, s.raft.Shutdown().Error())
+	}
+	if s.transport != nil {
+		all = append(all, s.transport.Close())
+	}
+	if s.pool != nil {
+		all = append(all, s.pool.Close())
+	}
+	if err := s.config.RPCListener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		all = append(all, err)
+	}
+	s.wg.Wait()
+	if s.stores != nil {
+		all = append(all, s.stores.Close())
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,211 @@
+package nomad
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/raftnet"
+)
+
+// Settings of consensus that measured best; docs/architecture.md says why.
+const (
+	maxAppendEntries = 1024
+	maxRPCsInFlight  = 16
+	commitTimeout    = 5 * time.Millisecond
+)
+
+// setupNodeID finds the ID of this server: the configured one, the one kept in
+// the data directory, or a new one that is kept there.
+func (s *Server) setupNodeID(hclog.Logger) error {
+	if s.nodeID = s.config.NodeID; s.nodeID != "" {
+		return nil
+	}
+	s.nodeID = uuid.NewString()
+	if s.config.DataDir == "" {
+		return nil
+	}
+	path := filepath.Join(s.config.DataDir, "node-id")
+	if b, err := os.ReadFile(path); err == nil {
+		id := strings.TrimSpace(string(b))
+		if _, err := uuid.Parse(id); err != nil {
+			return errs.Newf(errs.Invalid, "the node ID in %s is damaged: restore it from the Raft peers of another server, or clear the data directory to join as a new server", path)
+		}
+		s.nodeID = id
+		return nil
+	}
+	if err := os.MkdirAll(s.config.DataDir, 0o700); err != nil {
+		return errs.Newf(errs.Invalid, "cannot create the data directory: %w", err)
+	}
+	if err := writeFileSync(path, []byte(s.nodeID+"\n")); err != nil {
+		return errs.Newf(errs.Invalid, "cannot keep the node ID in the data directory: %w", err)
+	}
+	return nil
+}
+
+// writeFileSync writes a file so that it is whole or absent after a crash.
+func writeFileSync(path string, data []byte) error {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if serr := f.Sync(); err == nil {
+		err = serr
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	return err
+}
+
+func (s *Server) setupRaft(logger hclog.Logger) (err error) {
+	if st := s.config.Raft.Stores; st != nil {
+		s.stores = &raftStores{Log: st.Log, Stable: st.Stable, Snapshots: st.Snapshots}
+	} else if s.stores, err = openRaftStores(s.config, logger.Named("raft")); err != nil {
+		return err
+	}
+	s.transport = raftnet.New(raftnet.Config{
+		Logger: logger.Named("raftnet"), LocalID: raft.ServerID(s.nodeID),
+		LocalAddr: raft.ServerAddress(s.config.RPCAdvertise), Dial: s.dialRaft,
+		Timeout: dialTimeout, MaxInFlight: maxRPCsInFlight,
+		Term: func() uint64 { return s.raft.CurrentTerm() },
+	})
+	s.mux.Handle(mux.ProtoRaft, func(ctx context.Context, conn net.Conn, _ mux.Info) {
+		s.transport.HandleConn(ctx, conn)
+	})
+	conf := s.raftConfig(logger)
+	if err := s.bootstrapSingle(conf); err != nil {
+		return err
+	}
+	s.raft, err = raft.NewRaft(conf, s.fsm, s.stores.Log, s.stores.Stable, s.stores.Snapshots, s.transport)
+	if err != nil {
+		return errs.Newf(errs.Internal, "cannot start raft from the data directory: %w", err)
+	}
+	propose := func(entry []byte, timeout time.Duration) raft.ApplyFuture { return s.raft.Apply(entry, timeout) }
+	s.proposer = newProposer(propose, s.grouped, s.ctx.Done())
+	s.wg.Go(func() {
+		if err := s.mux.Serve(s.ctx, s.config.RPCListener); err != nil && s.ctx.Err() == nil {
+			s.fail(fmt.Errorf("the server port cannot be served: %w", err))
+		}
+	})
+	return nil
+}
+
+// dialRaft opens a connection for consensus to another server.
+func (s *Server) dialRaft(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := s.dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetWriteDeadline(time.Now().Add(dialTimeout))
+	if _, err := conn.Write([]byte{byte(mux.ProtoRaft)}); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	_ = conn.SetWriteDeadline(time.Time{})
+	return conn, nil
+}
+
+func (s *Server) raftConfig(logger hclog.Logger) *raft.Config {
+	c, m := s.config.Raft, time.Duration(s.config.Raft.Multiplier)
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(s.nodeID)
+	conf.Logger = logger.Named("raft")
+	conf.HeartbeatTimeout = c.HeartbeatTimeout * m
+	conf.ElectionTimeout = c.ElectionTimeout * m
+	conf.LeaderLeaseTimeout = c.LeaderLease * m
+	conf.CommitTimeout = commitTimeout
+	conf.MaxAppendEntries = maxAppendEntries
+	conf.BatchApplyCh = true
+	conf.SnapshotThreshold = c.SnapshotThreshold
+	conf.SnapshotInterval = c.SnapshotInterval
+	conf.TrailingLogs = c.TrailingLogs
+	conf.NotifyCh = s.notify
+	conf.ShutdownOnRemove = false
+	return conf
+}
+
+// bootstrapSingle makes a fresh server with bootstrap_expect 1 a cluster of its own.
+func (s *Server) bootstrapSingle(conf *raft.Config) error {
+	if s.config.BootstrapExpect != 1 {
+		return nil
+	}
+	exists, err := raft.HasExistingState(s.stores.Log, s.stores.Stable, s.stores.Snapshots)
+	if err != nil || exists {
+		return err
+	}
+	self := raft.Server{ID: conf.LocalID, Address: s.transport.LocalAddr(), Suffrage: raft.Voter}
+	return raft.BootstrapCluster(conf, s.stores.Log, s.stores.Stable, s.stores.Snapshots, s.transport,
+		raft.Configuration{Servers: []raft.Server{self}})
+}
+
+// containsServer reports whether id is one of the Raft peers.
+func containsServer(c raft.Configuration, id string) bool {
+	for _, srv := range c.Servers {
+		if string(srv.ID) == id {
+			return true
+		}
+	}
+	return false
+}
+
+// electionStagger spreads the servers that stand for election when the leader's
+// process is gone, so that they do not split the vote.
+const electionStagger = 40 * time.Millisecond
+
+// watchLeaderProcess notices within milliseconds when the leader's process dies.
+func (s *Server) watchLeaderProcess(ctx context.Context) {
+	changed := make(chan struct{}, 1)
+	s.wg.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-s.leaders.changed():
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			}
+		}
+	})
+	s.transport.WatchLeader(ctx, raftnet.Watch{
+		Leader:  s.raft.LeaderWithID,
+		Changed: changed,
+		Stagger: func() time.Duration { return s.stagger(electionStagger) },
+		Eligible: func() bool {
+			for _, v := range voters(s.raft.GetConfiguration().Configuration()) {
+				if string(v.ID) == s.nodeID {
+					return true
+				}
+			}
+			return false
+		},
+	})
+}
+
+// stagger returns the place of this server among the voters times step.
+func (s *Server) stagger(step time.Duration) time.Duration {
+	leader, _ := s.raft.LeaderWithID()
+	place := time.Duration(0)
+	for _, v := range voters(s.raft.GetConfiguration().Configuration()) {
+		if v.Address != leader && string(v.ID) < s.nodeID {
+			place++
+		}
+	}
+	return place * step
+}

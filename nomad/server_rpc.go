@@ -1,0 +1,144 @@
+package nomad
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/msgp"
+	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/pool"
+	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/auth"
+)
+
+// dialTimeout bounds opening a connection to another server.
+const dialTimeout = 10 * time.Second
+
+func (s *Server) setupRPC(logger hclog.Logger) error {
+	s.registry = wire.NewRegistry()
+	for name, endpoint := range endpoints(s) {
+		if err := s.registry.Register(name, endpoint); err != nil {
+			return err
+		}
+	}
+	limits := wire.DefaultLimits()
+	s.rpc = wire.NewServer(s.handleRPC, limits, logger.Named("rpc"))
+	s.pool = pool.New(pool.Config{Dial: s.dial, DialTimeout: dialTimeout, Limits: limits, Logger: logger.Named("pool")})
+	s.mux = mux.New(mux.Config{
+		Logger: logger.Named("mux"), HandshakeTimeout: s.config.RPCHandshakeTimeout,
+		MaxConnsPerClient: s.config.RPCMaxConnsPerClient,
+	})
+	streams := wire.NewStreamRegistry(limits, logger.Named("streams"))
+	s.mux.Handle(mux.ProtoRPC, func(ctx context.Context, conn net.Conn, info mux.Info) {
+		s.rpc.ServeConn(ctx, conn, &wire.Identity{Remote: info.Remote, Protocol: info.Protocol.String()})
+	})
+	s.mux.Handle(mux.ProtoStreaming, func(ctx context.Context, conn net.Conn, info mux.Info) {
+		streams.ServeConn(ctx, conn, &wire.Identity{Remote: info.Remote, Protocol: info.Protocol.String()})
+	})
+	return nil
+}
+
+// dial opens a connection to a server port, without a protocol byte.
+func (s *Server) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if s.config.Dial != nil {
+		return s.config.Dial(ctx, addr)
+	}
+	d := net.Dialer{Timeout: dialTimeout}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// RPC calls a method in this process. args and reply are pointers to the
+// method's own types; args must not be changed while the call runs.
+func (s *Server) RPC(ctx context.Context, method string, args, reply any) error {
+	m, ok := s.registry.Lookup(method)
+	if !ok {
+		return unknownMethod(method)
+	}
+	return m.Invoke(ctx, args, reply)
+}
+
+func unknownMethod(name string) error {
+	return errs.Newf(errs.Unsupported, "rpc: this server has no method %q", name)
+}
+
+// handleRPC answers a call that came in over the wire. A call for elsewhere is
+// passed on as the bytes it came in.
+func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
+	m, ok := s.registry.Lookup(c.Method)
+	info := methods[c.Method]
+	if !ok || info == nil {
+		return nil, unknownMethod(c.Method)
+	}
+	ctx = wire.WithCall(ctx, c)
+	r, token, err := scanRouting(c.Body)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.authenticate(ctx, token); err != nil {
+		return nil, err
+	}
+	var answer any
+	var raw wire.Raw
+	err = s.route(ctx, info, r, c.Body, &raw, func(ctx context.Context) error {
+		args, reply := m.NewArgs(), m.NewReply()
+		if err := c.Decode(args); err != nil {
+			return err
+		}
+		answer = reply
+		return m.Invoke(ctx, args, reply)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if answer != nil {
+		return answer, nil
+	}
+	return raw, nil
+}
+
+// scanRouting reads the fields of a request that decide where it is answered,
+// without decoding the rest.
+func scanRouting(body wire.Raw) (r routing, token string, err error) {
+	rd := msgp.NewReader(body)
+	for range rd.MapHeader() {
+		switch string(rd.StringKey()) {
+		case "Region":
+			r.region = rd.String()
+		case "AllowStale":
+			r.stale = rd.Bool()
+		case "Forwarded":
+			r.forwarded = rd.Bool()
+		case "AuthToken":
+			token = rd.String()
+		default:
+			rd.Skip()
+		}
+		if rd.Err() != nil {
+			break
+		}
+	}
+	if err := rd.Err(); err != nil {
+		return r, "", errs.Wrap(errs.Invalid, "rpc: the request cannot be decoded", err)
+	}
+	return r, token, nil
+}
+
+// authenticate finds out who calls. The peer is known for calls over the wire.
+func (s *Server) authenticate(ctx context.Context, secret string) (*acl.ACL, error) {
+	var peer *auth.Peer
+	if c, ok := wire.CallFrom(ctx); ok && c.Identity != nil {
+		peer = &auth.Peer{Remote: c.Identity.Remote, Server: c.Identity.Server, TLSNames: c.Identity.TLSNames}
+	}
+	return s.auth.Resolve(ctx, secret, peer)
+}
+
+// Authorize returns the rights of the holder of secret, for what an agent
+// answers itself.
+func (s *Server) Authorize(ctx context.Context, secret string) (*acl.ACL, error) {
+	return s.authenticate(ctx, secret)
+}

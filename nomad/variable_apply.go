@@ -1,0 +1,185 @@
+package nomad
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/keyring"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// applyVariable runs one operation on one variable on the leader: check, seal,
+// commit, and open again what the caller may see.
+func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesApplyRequest, reply *structs.VariablesApplyResponse) error {
+	s := c.srv
+	req := *r
+	req.Var = r.Var.Copy()
+	req.Var.Namespace = r.RequestNamespace()
+	if err := s.checkVariable(&req); err != nil {
+		return err
+	}
+	reply.Op = req.Op
+	var plain []byte
+	if len(req.Var.Items) > 0 {
+		plain = structs.AppendItems(make([]byte, 0, 2*req.Var.Items.Size()+64), req.Var.Items)
+	}
+	if c.unchanged(&req, plain, reply) {
+		return nil
+	}
+	entry, err := s.sealVariable(ctx, &req, plain)
+	if err != nil {
+		return err
+	}
+	res, err := s.apply(ctx, structs.VarApplyStateRequestType, entry)
+	reply.Index = res.index
+	if err != nil {
+		return err
+	}
+	stored := res.value.(*structs.VarApplyStateResponse)
+	if reply.Result = stored.Result; stored.Error != nil {
+		return stored.Error
+	}
+	if stored.Result != structs.VarOpResultOk {
+		return c.fillConflict(&req, stored.Conflict, reply)
+	}
+	s.locks.applied(&req, stored.Written)
+	return c.fillOutput(&req, stored.Written, reply)
+}
+
+// checkVariable sets what the request leaves open and refuses what can never be applied.
+func (s *Server) checkVariable(r *structs.VariablesApplyRequest) error {
+	if l := r.Var.Lock; l != nil && r.Op == structs.VarOpLockAcquire {
+		if l.TTL == 0 {
+			l.TTL = structs.DefaultVariableLockTTL
+		}
+		if l.LockDelay == 0 {
+			l.LockDelay = structs.DefaultVariableLockDelay
+		}
+		if l.ID == "" {
+			l.ID = uuid.NewString()
+		}
+	}
+	if err := r.Validate(s.config.MaxVariableSize); err != nil {
+		return err
+	}
+	if r.Op == structs.VarOpSet || r.Op == structs.VarOpCAS {
+		row := s.state.Snapshot().Variable(nil, r.Var.Namespace, r.Var.Path)
+		if r.Var.Lock != nil && (row == nil || row.Lock == nil) {
+			return errs.New(errs.Invalid, "the variable is not locked, so the write must not carry a lock: acquire it first or leave the lock out")
+		}
+	}
+	return nil
+}
+
+// unchanged answers a write that would store what is stored already, without a
+// new index. A stored variable that cannot be read is as good as a different one.
+func (c *leaderCall) unchanged(r *structs.VariablesApplyRequest, plain []byte, reply *structs.VariablesApplyResponse) bool {
+	if r.Op != structs.VarOpSet && r.Op != structs.VarOpCAS {
+		return false
+	}
+	row := c.srv.state.Snapshot().Variable(nil, r.Var.Namespace, r.Var.Path)
+	switch {
+	case row == nil, row.LockID() != r.Var.LockID(), len(row.Data) != len(plain)+keyring.Overhead:
+		return false
+	case r.Op == structs.VarOpCAS && r.Var.ModifyIndex != row.ModifyIndex:
+		return false
+	}
+	stored, err := c.srv.keyring.Open(nil, row.Data, row.KeyID)
+	if err != nil || !bytes.Equal(stored, plain) {
+		return false
+	}
+	reply.Result = structs.VarOpResultOk
+	reply.Index = row.ModifyIndex
+	reply.Output = &structs.VariableDecrypted{VariableMetadata: *shownMetadata(c.acl, &row.VariableMetadata, r.Var.LockID()), Items: r.Var.Items}
+	return true
+}
+
+// keyringTimeout bounds the wait of a write for the first root key of a new cluster.
+const keyringTimeout = 10 * time.Second
+
+// sealVariable returns the entry for the log, with the items encrypted.
+func (s *Server) sealVariable(ctx context.Context, r *structs.VariablesApplyRequest, plain []byte) (*structs.VarApplyStateRequest, error) {
+	entry := &structs.VarApplyStateRequest{Op: r.Op, Var: &structs.VariableEncrypted{VariableMetadata: r.Var.VariableMetadata}}
+	entry.Var.ModifyTime = time.Now().UnixNano()
+	if plain == nil {
+		return entry, nil
+	}
+	if err := s.waitKeyring(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	entry.Var.Data, entry.Var.KeyID, err = s.keyring.Seal(nil, plain)
+	return entry, err
+}
+
+func (s *Server) waitKeyring(ctx context.Context) error {
+	select {
+	case <-s.keyring.Ready():
+		return nil
+	default:
+	}
+	t := time.NewTimer(keyringTimeout)
+	defer t.Stop()
+	select {
+	case <-s.keyring.Ready():
+		return nil
+	case <-ctx.Done():
+		return errs.Wrap(errs.Deadline, "the caller went away", ctx.Err())
+	case <-t.C:
+		return errs.New(errs.Busy, "the cluster has no root key yet; try again shortly").WithRetryAfter(time.Second)
+	}
+}
+
+// openItems decrypts the items of a stored variable.
+func (s *Server) openItems(row *structs.VariableEncrypted) (structs.VariableItems, error) {
+	if len(row.Data) == 0 {
+		return structs.VariableItems{}, nil
+	}
+	plain, err := s.keyring.Open(nil, row.Data, row.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	return structs.ParseItems(plain)
+}
+
+// fillConflict shows the caller what stood in the way, as far as it may read it.
+func (c *leaderCall) fillConflict(r *structs.VariablesApplyRequest, row *structs.VariableEncrypted, reply *structs.VariablesApplyResponse) error {
+	bare := &structs.VariableDecrypted{VariableMetadata: structs.VariableMetadata{Namespace: r.Var.Namespace, Path: r.Var.Path}}
+	if row == nil {
+		reply.Conflict = bare
+		return nil
+	}
+	if !c.acl.AllowVariable(r.Var.Namespace, r.Var.Path, acl.VariablesRead) {
+		reply.Result = structs.VarOpResultRedacted
+		bare.VariableMetadata = *shownMetadata(c.acl, &row.VariableMetadata, r.Var.LockID())
+		reply.Conflict = bare
+		return nil
+	}
+	var err error
+	reply.Conflict, err = c.srv.openVariable(c.acl, row, r.Var.LockID())
+	return err
+}
+
+// fillOutput shows the caller what was written.
+func (c *leaderCall) fillOutput(r *structs.VariablesApplyRequest, written *structs.VariableMetadata, reply *structs.VariablesApplyResponse) error {
+	if written == nil {
+		return nil
+	}
+	out := &structs.VariableDecrypted{VariableMetadata: *shownMetadata(c.acl, written, r.Var.LockID()), Items: r.Var.Items}
+	reply.Output = out
+	if len(out.Items) > 0 {
+		return nil
+	}
+	row := c.srv.state.Snapshot().Variable(nil, written.Namespace, written.Path)
+	if row == nil || row.ModifyIndex != written.ModifyIndex {
+		return nil // changed again meanwhile: the meta data are what this write did
+	}
+	var err error
+	out.Items, err = c.srv.openItems(row)
+	return err
+}
