@@ -71,7 +71,7 @@ func (t *Table[T]) fillRows(tx *Txn, n *int) {
 
 func (t *Table[T]) rowsOf(sn *Snapshot) []any {
 	var out []any
-	for row := range t.scan(sn, Key{}, false) {
+	for row := range t.scan(sn, everything, Key{}, false) {
 		out = append(out, row)
 	}
 	return out
@@ -102,7 +102,7 @@ func TestSnapshotIsAFixedPoint(t *testing.T) {
 	for _, table := range persisted() {
 		name := table.describe().Name
 		want, got := table.(filler).rowsOf(s.Snapshot()), table.(filler).rowsOf(back.Snapshot())
-		if len(want) < 40 {
+		if len(want) < 40 && name != Cluster.Name() || len(want) == 0 {
 			t.Errorf("table %s has %d rows", name, len(want))
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
