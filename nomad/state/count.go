@@ -34,7 +34,7 @@ func newCounter(name string) counter {
 }
 
 func (c counter) value(sn *Snapshot, id string) int {
-	if row := c.in(sn).all.get(Key{ID: id}); row != nil {
+	if row := c.get(sn, nil, Key{ID: id}); row != nil {
 		return row.N
 	}
 	return 0

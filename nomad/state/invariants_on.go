@@ -5,7 +5,6 @@ package state
 import (
 	"fmt"
 	"hash/maphash"
-	"iter"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -40,14 +39,5 @@ func verify[T any](row *T) {
 	}
 	if sum, known := seals.Load(uintptr(unsafe.Pointer(row))); known && sum != checksum(row) {
 		panic(fmt.Sprintf("state: a %T was changed in place: copy rows before you change them", row))
-	}
-}
-
-func verified[T any](seq iter.Seq[*T]) iter.Seq[*T] {
-	return func(yield func(*T) bool) {
-		seq(func(row *T) bool {
-			verify(row)
-			return yield(row)
-		})
 	}
 }

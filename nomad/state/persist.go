@@ -136,7 +136,7 @@ func (sn *Snapshot) Persist(w io.Writer) error {
 }
 
 func (t *Table[T]) persist(sn *Snapshot, e *encoder) error {
-	for row := range t.scan(sn, Key{}, false) {
+	for row := range t.scan(sn, everything, Key{}, false) {
 		if err := e.record(t.info.SnapshotType, row); err != nil {
 			return err
 		}

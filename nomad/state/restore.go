@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
+
+	"github.com/hashicorp/go-memdb"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/msgp"
@@ -16,62 +17,50 @@ import (
 // maxRowSize bounds one encoded row of a snapshot.
 const maxRowSize = 64 << 20
 
-// loader collects the rows of one table. Its table's rows may come in any order.
+// loader stores the rows of one table, which may come in any order.
 type loader interface {
-	// row decodes and keeps one row; the bytes are the caller's again afterwards.
-	row(b []byte) error
-	// finish sorts and checks the rows and hands the table over.
-	finish(sn *Snapshot) error
+	// row decodes and stores one row; the bytes are the caller's again afterwards.
+	row(w *memdb.Txn, b []byte) error
 }
 
 type rowLoader[T any] struct {
-	table  *Table[T]
-	rows   []*T
+	table *Table[T]
+	// last is the greatest key so far: only a row that is not above it can repeat one.
 	last   Key
-	sorted bool
+	some   bool
 	intern interner
 }
 
-func (t *Table[T]) loader() loader { return &rowLoader[T]{table: t, sorted: true} }
+func (t *Table[T]) loader() loader { return &rowLoader[T]{table: t} }
 
-func (l *rowLoader[T]) row(b []byte) error {
+func (l *rowLoader[T]) row(w *memdb.Txn, b []byte) error {
 	row := new(T)
 	if err := msgp.Unmarshal(b, row); err != nil {
 		return err
 	}
 	l.intern.row(row)
-	k := l.table.key(row)
-	if len(l.rows) > 0 && l.last.compare(k) >= 0 {
-		l.sorted = false
+	k, name := l.table.key(row), l.table.info.Name
+	if strings.Contains(k.Namespace, "\x00") {
+		return fmt.Errorf("table %q has a row of the namespace %q, which has a zero byte", name, k.Namespace)
 	}
-	l.last = k
-	l.rows = append(l.rows, row)
+	if l.some && k.compare(l.last) <= 0 {
+		if l.known(w, k) {
+			return fmt.Errorf("table %q has two rows of the key %q", name, k)
+		}
+	} else {
+		l.last, l.some = k, true
+	}
+	seal(row)
+	impossible(w.Insert(name, row))
 	return nil
 }
 
-func (l *rowLoader[T]) finish(sn *Snapshot) error {
-	key := l.table.key
-	if !l.sorted {
-		slices.SortFunc(l.rows, func(a, b *T) int { return key(a).compare(key(b)) })
-		for i := 1; i < len(l.rows); i++ {
-			if k := key(l.rows[i]); k == key(l.rows[i-1]) {
-				return fmt.Errorf("table %q has two rows of the key %q", l.table.info.Name, k)
-			}
-		}
-	}
-	content := l.table.empty().(*rows[T])
-	var partial []*T
-	for _, row := range l.rows {
-		seal(row)
-		if l.table.where != nil && l.table.where(row) {
-			partial = append(partial, row)
-		}
-	}
-	content.all.load(l.rows)
-	content.partial.load(partial)
-	sn.tables[l.table.at] = content
-	l.rows = nil
-	return nil
+func (l *rowLoader[T]) known(w *memdb.Txn, k Key) bool {
+	arg := lookFor(k)
+	defer arg.done()
+	raw, err := w.First(l.table.info.Name, byKey, arg.args...)
+	impossible(err)
+	return raw != nil
 }
 
 // interner makes rows that follow each other share the text they have in common.
@@ -93,14 +82,31 @@ func (n *interner) row(row any) {
 	v.Namespace, v.KeyID = n.namespace, n.keyID
 }
 
-// restorer reads a snapshot into one view.
+// restorer reads a snapshot into a database.
 type restorer struct {
 	br      *bufio.Reader
 	buf     []byte
-	sn      *Snapshot
+	db      *memdb.MemDB
+	w       *memdb.Txn
+	index   uint64
+	last    []uint64
 	byName  map[string]anyTable
 	loaders map[structs.SnapshotType]loader
 	rows    uint64
+}
+
+func newRestorer(r io.Reader) *restorer {
+	re := &restorer{
+		br: bufio.NewReaderSize(r, 256<<10), db: newDB(), last: make([]uint64, len(registry)),
+		byName: make(map[string]anyTable), loaders: make(map[structs.SnapshotType]loader),
+	}
+	for _, t := range persisted() {
+		re.byName[t.describe().Name] = t
+		re.loaders[t.describe().SnapshotType] = t.loader()
+	}
+	// One transaction for all: while nothing is committed go-memdb has nobody to wake.
+	re.w = re.db.Txn(true)
+	return re
 }
 
 // Restore replaces the content by that of a snapshot, which is read to its end
@@ -110,34 +116,19 @@ func (s *StateStore) Restore(r io.Reader) error {
 	if s.txn != nil {
 		panic("state: Restore within Batch")
 	}
-	re := &restorer{
-		br: bufio.NewReaderSize(r, 256<<10), sn: emptySnapshot(s.core),
-		byName: make(map[string]anyTable), loaders: make(map[structs.SnapshotType]loader),
-	}
-	for _, t := range persisted() {
-		re.byName[t.describe().Name] = t
-		re.loaders[t.describe().SnapshotType] = t.loader()
-	}
+	re := newRestorer(r)
 	if err := re.run(); err != nil {
 		return errs.Wrap(errs.Invalid, "the snapshot cannot be restored: "+err.Error(), err)
 	}
-	s.core.current.Store(re.sn)
-	ch := make(chan struct{})
-	close(*s.core.abandon.Swap(&ch))
-	s.core.hub.all()
-	s.core.log.Info("restored a snapshot", "index", re.sn.index, "rows", re.rows)
+	close(s.core.replace(re.db, re.index, re.last).abandon)
+	s.core.log.Info("restored a snapshot", "index", re.index, "rows", re.rows)
 	return nil
 }
 
 func (re *restorer) run() error {
-	var header snapshotHeader
-	if err := re.value(&header); err != nil {
-		return fmt.Errorf("header: %w", err)
+	if err := re.header(); err != nil {
+		return err
 	}
-	if header.Version != snapshotVersion {
-		return fmt.Errorf("its format has version %d, this server reads version %d", header.Version, snapshotVersion)
-	}
-	re.sn.index = header.Index
 	for {
 		done, err := re.record()
 		if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -151,12 +142,23 @@ func (re *restorer) run() error {
 		}
 		re.rows++
 	}
-	for _, t := range persisted() {
-		if err := re.loaders[t.describe().SnapshotType].finish(re.sn); err != nil {
-			return err
-		}
+	if err := re.derive(); err != nil {
+		return err
 	}
-	return re.derive()
+	re.w.Commit()
+	return nil
+}
+
+func (re *restorer) header() error {
+	var header snapshotHeader
+	if err := re.value(&header); err != nil {
+		return fmt.Errorf("header: %w", err)
+	}
+	if header.Version != snapshotVersion {
+		return fmt.Errorf("its format has version %d, this server reads version %d", header.Version, snapshotVersion)
+	}
+	re.index = header.Index
+	return nil
 }
 
 // next reads one value into re.buf.
@@ -198,7 +200,7 @@ func (re *restorer) record() (done bool, err error) {
 		return false, err
 	}
 	if l := re.loaders[st]; l != nil {
-		return false, l.row(re.buf)
+		return false, l.row(re.w, re.buf)
 	}
 	if st&skippable != 0 {
 		return false, nil
@@ -212,7 +214,7 @@ func (re *restorer) indexRow() error {
 		return err
 	}
 	if t := re.byName[row.Key]; t != nil {
-		re.sn.last[t.describe().at] = row.Value
+		re.last[t.describe().at] = row.Value
 	}
 	return nil
 }
@@ -233,21 +235,23 @@ func (re *restorer) end() error {
 	return nil
 }
 
-// derive rebuilds what is not in the snapshot.
+// derive stores what is not in the snapshot.
 func (re *restorer) derive() error {
+	sn := &Snapshot{txn: re.w.Snapshot()}
+	if Namespaces.get(sn, nil, Key{ID: structs.DefaultNamespace}) == nil {
+		return fmt.Errorf("the namespace %q is missing", structs.DefaultNamespace)
+	}
 	numbers := map[countKey]int{}
-	for v := range Variables.in(re.sn).all.ascend(Key{}) {
+	for v := range Variables.scan(sn, everything, Key{}, false) {
 		numbers[countKey{namespaceVariables, v.Namespace}]++
 		if v.KeyID != "" {
 			numbers[countKey{keyVariables, strings.ToLower(v.KeyID)}]++
 		}
 	}
-	if Namespaces.in(re.sn).all.get(Key{ID: structs.DefaultNamespace}) == nil {
-		return fmt.Errorf("the namespace %q is missing", structs.DefaultNamespace)
-	}
-	tx := &Txn{tables: re.sn.tables, dirty: make([]bool, len(re.sn.tables)), owner: 0}
 	for k, n := range numbers {
-		k.table.set(tx, &count{ID: k.id, N: n})
+		row := &count{ID: k.id, N: n}
+		seal(row)
+		impossible(re.w.Insert(k.table.info.Name, row))
 	}
 	return nil
 }

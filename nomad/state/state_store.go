@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-memdb"
 
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -24,12 +25,11 @@ type core struct {
 	log     hclog.Logger
 	publish Publisher
 	current atomic.Pointer[Snapshot]
-	abandon atomic.Pointer[chan struct{}]
-	hub     watchHub
-	// owner is the number of the last transaction, changes the memory of its
-	// change list for the next one; both are the writer's.
-	owner   uint64
+	// db holds what current shows; Restore replaces it. changes and edits are
+	// memory for the next transaction. All three are the writer's.
+	db      *memdb.MemDB
 	changes []change
+	edits   []editor
 }
 
 // New returns a store that holds the built-in namespace and nothing else. A nil
@@ -39,9 +39,7 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 		logger = hclog.NewNullLogger()
 	}
 	s := &StateStore{core: &core{log: logger.Named("state")}}
-	s.core.current.Store(emptySnapshot(s.core))
-	ch := make(chan struct{})
-	s.core.abandon.Store(&ch)
+	s.core.replace(newDB(), 0, make([]uint64, len(registry)))
 	s.Batch(func(b *StateStore) {
 		_ = b.txn.op(b.NextIndex(), "", putDefaultNamespace)
 	})
@@ -49,12 +47,11 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 	return s
 }
 
-func emptySnapshot(c *core) *Snapshot {
-	sn := &Snapshot{store: c, tables: make([]any, len(registry)), last: make([]uint64, len(registry))}
-	for i, t := range registry {
-		sn.tables[i] = t.describe().empty()
-	}
-	return sn
+// replace makes db the content and returns the view that it takes the place of,
+// nil if there was none.
+func (c *core) replace(db *memdb.MemDB, index uint64, last []uint64) *Snapshot {
+	c.db = db
+	return c.current.Swap(&Snapshot{index: index, txn: db.Txn(false), last: last, abandon: make(chan struct{})})
 }
 
 // Batch runs fn, whose writes on b share one transaction: readers see all of
@@ -64,7 +61,7 @@ func (s *StateStore) Batch(fn func(b *StateStore)) {
 	if s.txn != nil {
 		panic("state: Batch within Batch")
 	}
-	tx := newTxn(s)
+	tx := newTxn(s.core)
 	fn(&StateStore{core: s.core, txn: tx})
 	tx.commit()
 }
@@ -104,16 +101,16 @@ func (s *StateStore) Snapshot() *Snapshot { return s.core.current.Load() }
 
 // AbandonCh returns a channel that closes when Restore replaces the content.
 // Take it before the Snapshot that it guards. Restore also wakes every watcher.
-func (s *StateStore) AbandonCh() <-chan struct{} { return *s.core.abandon.Load() }
+func (s *StateStore) AbandonCh() <-chan struct{} { return s.Snapshot().abandon }
 
 // Snapshot is an immutable view of the store. Rows that it returns are shared:
 // callers must not change them. A nil WatchSet watches nothing; otherwise what
 // is added to it closes once the rows read change.
 type Snapshot struct {
-	store  *core
-	index  uint64
-	tables []any // by table: *rows[T]
-	last   []uint64
+	index   uint64
+	txn     *memdb.Txn // read only, so any number of goroutines may use it
+	last    []uint64   // by table: logical index of the last change
+	abandon chan struct{}
 }
 
 // Index returns the logical index of the view.

@@ -42,7 +42,7 @@ func upsertRootKey(tx *Txn, k *structs.RootKey) error {
 		RootKeys.put(tx, row)
 		return nil
 	}
-	for other := range RootKeys.edit(tx).all.ascend(Key{}) {
+	for _, other := range RootKeys.all(tx) {
 		if other.State == structs.RootKeyStateActive && other.KeyID != row.KeyID {
 			demoteRootKey(tx, other)
 			break
@@ -86,13 +86,13 @@ func (sn *Snapshot) RootKey(ws memdb.WatchSet, id string) *structs.RootKey {
 
 // RootKeys yields the root keys in order of ID.
 func (sn *Snapshot) RootKeys(ws memdb.WatchSet) iter.Seq[*structs.RootKey] {
-	RootKeys.watch(sn, ws, tableHash(RootKeys.at))
-	return RootKeys.scan(sn, Key{}, false)
+	RootKeys.watch(sn, ws, everything)
+	return RootKeys.scan(sn, everything, Key{}, false)
 }
 
 // ActiveRootKey returns the key that encrypts new data, nil before the first.
 func (sn *Snapshot) ActiveRootKey() *structs.RootKey {
-	for k := range RootKeys.scan(sn, Key{}, false) {
+	for k := range RootKeys.scan(sn, everything, Key{}, false) {
 		if k.State == structs.RootKeyStateActive {
 			return k
 		}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"iter"
+	"strings"
 
 	"github.com/hashicorp/go-memdb"
 
@@ -29,6 +30,9 @@ func (s *StateStore) UpsertNamespaces(index uint64, r *structs.NamespaceUpsertRe
 		for _, n := range r.Namespaces {
 			if n == nil || n.Name == "" {
 				return errs.New(errs.Invalid, "a namespace without a name cannot be stored")
+			}
+			if strings.Contains(n.Name, "\x00") {
+				return errs.Newf(errs.Invalid, "the namespace %q cannot be stored: its name has a zero byte", n.Name)
 			}
 			upsertNamespace(tx, n)
 		}
@@ -85,6 +89,7 @@ func (sn *Snapshot) Namespace(ws memdb.WatchSet, name string) *structs.Namespace
 
 // Namespaces yields the namespaces whose name has the prefix, in order of name.
 func (sn *Snapshot) Namespaces(ws memdb.WatchSet, prefix string) iter.Seq[*structs.Namespace] {
-	Namespaces.watch(sn, ws, tableHash(Namespaces.at))
-	return Namespaces.prefixed(sn, "", prefix, Key{}, false)
+	in := within("", prefix)
+	Namespaces.watch(sn, ws, in)
+	return Namespaces.scan(sn, in, Key{}, false)
 }

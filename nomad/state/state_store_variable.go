@@ -61,31 +61,22 @@ func (sn *Snapshot) Variable(ws memdb.WatchSet, namespace, path string) *structs
 // costs what it holds.
 func (sn *Snapshot) Variables(ws memdb.WatchSet, q VariableQuery) iter.Seq[*structs.VariableEncrypted] {
 	if q.Namespace != structs.AllNamespacesSentinel {
-		Variables.watch(sn, ws, rangeHash(Variables.at, q.Namespace, q.Prefix))
-		return Variables.prefixed(sn, q.Namespace, q.Prefix, q.From, q.Reverse)
+		in := within(q.Namespace, q.Prefix)
+		Variables.watch(sn, ws, in)
+		return Variables.scan(sn, in, q.From, q.Reverse)
 	}
-	Variables.watch(sn, ws, tableHash(Variables.at))
+	Variables.watch(sn, ws, everything)
 	if q.Prefix == "" {
-		from := q.From
-		if q.Reverse && from == (Key{}) {
-			from = endOfKeys
-		}
-		return Variables.scan(sn, from, q.Reverse)
+		return Variables.scan(sn, everything, q.From, q.Reverse)
 	}
 	return sn.variablesEverywhere(q)
 }
 
-// endOfKeys is above every key: names are text, in which 0xff does not occur.
-var endOfKeys = Key{Namespace: "\xff"}
-
+// variablesEverywhere yields the variables with a prefix namespace by namespace.
 func (sn *Snapshot) variablesEverywhere(q VariableQuery) iter.Seq[*structs.VariableEncrypted] {
 	return func(yield func(*structs.VariableEncrypted) bool) {
-		start := Key{ID: q.From.Namespace}
-		if q.Reverse && q.From == (Key{}) {
-			start = Key{ID: endOfKeys.Namespace}
-		}
-		for n := range Namespaces.scan(sn, start, q.Reverse) {
-			for v := range Variables.prefixed(sn, n.Name, q.Prefix, q.From, q.Reverse) {
+		for n := range Namespaces.scan(sn, everything, Key{ID: q.From.Namespace}, q.Reverse) {
+			for v := range Variables.scan(sn, within(n.Name, q.Prefix), q.From, q.Reverse) {
 				if !yield(v) {
 					return
 				}
@@ -97,7 +88,7 @@ func (sn *Snapshot) variablesEverywhere(q VariableQuery) iter.Seq[*structs.Varia
 // LockedVariables yields the variables that somebody holds a lock on, in order of
 // namespace and path.
 func (sn *Snapshot) LockedVariables() iter.Seq[*structs.VariableEncrypted] {
-	return verified(Variables.in(sn).partial.ascend(Key{}))
+	return Variables.partial(sn)
 }
 
 // ApplyVariable runs one operation on one variable. That somebody else's state

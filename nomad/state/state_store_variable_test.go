@@ -264,6 +264,7 @@ func TestVariableWatches(t *testing.T) {
 	s.namespaces("prod")
 	s.set("default", "app/db", "1")
 	s.set("default", "web/db", "1")
+	s.set("prod", "web/db", "1")
 	watch := func(read func(sn *Snapshot, ws memdb.WatchSet)) func() bool {
 		ws := memdb.NewWatchSet()
 		read(s.Snapshot(), ws)
@@ -286,7 +287,8 @@ func TestVariableWatches(t *testing.T) {
 	check := func(when string, want ...string) {
 		t.Helper()
 		for name, fired := range w {
-			if fired() != slices.Contains(want, name) {
+			early := name == "absent" // an absent row may wake with its neighbours
+			if due := slices.Contains(want, name); fired() != due && (due || !early) {
 				t.Errorf("%s: %s is %v", when, name, fired())
 			}
 		}

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"iter"
 	"slices"
 	"strings"
 
@@ -24,8 +23,8 @@ type TableInfo struct {
 	// false for an event of another topic.
 	EventVisible func(*acl.ACL, *structs.Event) bool
 
-	at    int        // position in registry and in every Snapshot
-	empty func() any // makes a *rows[T] without rows
+	at     int // position in registry
+	schema func() *memdb.TableSchema
 }
 
 // Table is one table: its place in a snapshot, its events and the one rule for
@@ -60,7 +59,7 @@ func newTable[T any](name string, st structs.SnapshotType, key func(*T) Key,
 	visible func(*acl.ACL, *T) bool, ev events[T]) *Table[T] {
 	t := &Table[T]{at: len(registry), key: key, visible: visible, events: ev}
 	t.info = TableInfo{Name: name, SnapshotType: st, Topic: ev.topic, EventVisible: t.eventVisible,
-		at: t.at, empty: t.empty}
+		at: t.at, schema: t.schema}
 	registry = append(registry, t)
 	return t
 }
@@ -115,79 +114,6 @@ func (t *Table[T]) eventVisible(a *acl.ACL, e *structs.Event) bool {
 }
 
 func (t *Table[T]) describe() *TableInfo { return &t.info }
-
-// rows is the content of a table in one snapshot or transaction.
-type rows[T any] struct {
-	all     tree[T]
-	partial tree[T]
-}
-
-func (t *Table[T]) empty() any {
-	return &rows[T]{all: tree[T]{key: t.key}, partial: tree[T]{key: t.key}}
-}
-
-func (t *Table[T]) in(sn *Snapshot) *rows[T] { return sn.tables[t.at].(*rows[T]) }
-
-// get returns the row of k, nil if there is none, and watches it.
-func (t *Table[T]) get(sn *Snapshot, ws memdb.WatchSet, k Key) *T {
-	row := t.in(sn).all.get(k)
-	if ws != nil {
-		sn.store.hub.add(ws, keyHash(t.at, k), func() bool {
-			now := sn.store.current.Load()
-			return now != sn && t.in(now).all.get(k) != row
-		})
-	}
-	verify(row)
-	return row
-}
-
-// watch watches a range, by one of the range hashes.
-func (t *Table[T]) watch(sn *Snapshot, ws memdb.WatchSet, h hash) {
-	if ws == nil {
-		return
-	}
-	sn.store.hub.add(ws, h, func() bool {
-		return sn.store.current.Load().tables[t.at] != sn.tables[t.at]
-	})
-}
-
-// scan yields the rows from k on, ascending or descending.
-func (t *Table[T]) scan(sn *Snapshot, k Key, reverse bool) iter.Seq[*T] {
-	seq := t.in(sn).all.ascend(k)
-	if reverse {
-		seq = t.in(sn).all.descend(k)
-	}
-	return verified(seq)
-}
-
-// prefixed yields the rows of a namespace whose ID has the prefix, from the key
-// on, which is zero for the whole range.
-func (t *Table[T]) prefixed(sn *Snapshot, namespace, prefix string, from Key, reverse bool) iter.Seq[*T] {
-	start, inside := Key{namespace, prefix}, 1
-	if reverse {
-		start, inside = beyond(namespace, prefix), -1
-	}
-	if from != (Key{}) && from.compare(start) == inside {
-		start = from
-	}
-	return func(yield func(*T) bool) {
-		begun := false
-		for row := range t.scan(sn, start, reverse) {
-			k := t.key(row)
-			if k.Namespace != namespace || !strings.HasPrefix(k.ID, prefix) {
-				if reverse && !begun {
-					begun = true // the one row that may equal beyond
-					continue
-				}
-				return
-			}
-			begun = true
-			if !yield(row) {
-				return
-			}
-		}
-	}
-}
 
 // EventVisible reports whether a caller with the rights a may see the event, by
 // the rule of the table that the event's topic belongs to. Events of unknown

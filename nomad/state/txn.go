@@ -30,16 +30,14 @@ type change struct {
 }
 
 // Txn is a write transaction of one or more operations. It belongs to the
-// FSM's goroutine. Its reads see its own writes.
+// FSM's goroutine. Its reads see its own writes, which it keeps to itself until
+// the commit.
 type Txn struct {
-	store *StateStore
+	core  *core
 	base  *Snapshot
-	// owner marks the nodes of trees that this transaction made.
-	owner  uint64
-	tables []any
-	dirty  []bool
-	last   []uint64 // by table: logical index of the last change
-	index  uint64   // of the store
+	edits []editor // by table, nil for one not touched
+	last  []uint64 // by table: logical index of the last change
+	index uint64   // of the store
 	// opIndex and opType belong to the operation that runs.
 	opIndex uint64
 	opType  string
@@ -48,29 +46,33 @@ type Txn struct {
 	counts  map[countKey]int
 }
 
-func newTxn(s *StateStore) *Txn {
-	base := s.core.current.Load()
-	s.core.owner++
-	return &Txn{
-		store: s, base: base, owner: s.core.owner, index: base.index,
-		tables:  slices.Clone(base.tables),
-		dirty:   make([]bool, len(base.tables)),
-		last:    slices.Clone(base.last),
-		changes: s.core.changes[:0],
+func newTxn(c *core) *Txn {
+	base := c.current.Load()
+	tx := &Txn{core: c, base: base, index: base.index, last: slices.Clone(base.last),
+		changes: c.changes[:0], edits: c.edits}
+	if tx.edits == nil {
+		tx.edits = make([]editor, len(registry))
 	}
+	c.changes, c.edits = nil, nil
+	return tx
 }
 
-// release gives the memory of the change list back for the next transaction.
+// release gives memory back for the next transaction.
 func (tx *Txn) release() {
 	clear(tx.changes)
-	if cap(tx.changes) > maxSpareChanges {
-		tx.changes = nil
+	if cap(tx.changes) <= maxSpare {
+		tx.core.changes = tx.changes
 	}
-	tx.store.core.changes = tx.changes
+	for i, e := range tx.edits {
+		if e != nil && !e.reset() {
+			tx.edits[i] = nil
+		}
+	}
+	tx.core.edits = tx.edits
 }
 
-// maxSpareChanges bounds the change list kept for the next transaction.
-const maxSpareChanges = 1024
+// maxSpare bounds the changes and rows for which memory is kept for the next transaction.
+const maxSpare = 1024
 
 // op runs one operation: on error its changes are reverted.
 func (tx *Txn) op(index uint64, eventType string, fn func(*Txn) error) error {
@@ -96,14 +98,25 @@ func (tx *Txn) op(index uint64, eventType string, fn func(*Txn) error) error {
 func (tx *Txn) commit() {
 	defer tx.release()
 	tx.flush()
-	c := tx.store.core
+	c := tx.core
 	if tx.index == tx.base.index && len(tx.changes) == 0 {
 		return
 	}
-	c.current.Store(&Snapshot{store: c, index: tx.index, tables: tx.tables, last: tx.last})
-	for i := range tx.changes {
-		c.hub.changed(tx.changes[i].at, tx.changes[i].key)
+	next := &Snapshot{index: tx.index, txn: tx.base.txn, last: tx.last, abandon: tx.base.abandon}
+	if len(tx.changes) == 0 {
+		c.current.Store(next)
+		return
 	}
+	w := c.db.Txn(true)
+	defer w.Abort()
+	for _, e := range tx.edits {
+		if e != nil {
+			e.apply(w)
+		}
+	}
+	next.txn = w.Snapshot()
+	c.current.Store(next)
+	w.Commit()
 	if c.publish == nil {
 		return
 	}
@@ -126,24 +139,6 @@ func (tx *Txn) events() []structs.Event {
 	return out
 }
 
-// edit returns the table's rows for change.
-func (t *Table[T]) edit(tx *Txn) *rows[T] {
-	r := tx.tables[t.at].(*rows[T])
-	if !tx.dirty[t.at] {
-		c := *r
-		r = &c
-		tx.tables[t.at], tx.dirty[t.at] = r, true
-	}
-	return r
-}
-
-// read returns the row of k as the transaction sees it, nil if there is none.
-func (t *Table[T]) read(tx *Txn, k Key) *T {
-	row := tx.tables[t.at].(*rows[T]).all.get(k)
-	verify(row)
-	return row
-}
-
 // put stores a row, which belongs to the store from then on.
 func (t *Table[T]) put(tx *Txn, row *T) {
 	before := t.set(tx, row)
@@ -159,32 +154,6 @@ func (t *Table[T]) drop(tx *Txn, k Key) {
 	}
 	tx.changes = append(tx.changes, change{table: t, at: t.at, key: t.key(before), before: before, after: (*T)(nil),
 		deleted: true, index: tx.opIndex, eventType: tx.opType})
-}
-
-// set stores a row without a trace in the change list.
-func (t *Table[T]) set(tx *Txn, row *T) *T {
-	seal(row)
-	r := t.edit(tx)
-	before := r.all.put(tx.owner, row)
-	if t.where == nil {
-		return before
-	}
-	if t.where(row) {
-		r.partial.put(tx.owner, row)
-	} else if before != nil && t.where(before) {
-		r.partial.remove(tx.owner, t.key(row))
-	}
-	return before
-}
-
-// unset deletes a row without a trace in the change list.
-func (t *Table[T]) unset(tx *Txn, k Key) *T {
-	r := t.edit(tx)
-	before := r.all.remove(tx.owner, k)
-	if t.where != nil && before != nil && t.where(before) {
-		r.partial.remove(tx.owner, k)
-	}
-	return before
 }
 
 func (t *Table[T]) revert(tx *Txn, c change) {
