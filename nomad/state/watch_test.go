@@ -89,21 +89,33 @@ func TestWatchesOfAHugeBatch(t *testing.T) {
 	}
 }
 
-// TestWokenReaderSeesTheChange checks that nobody wakes before the view is there.
+// TestWokenReaderSeesTheChange checks that nobody wakes before the view is
+// there. Closing the channels of so many rows takes long enough to notice.
 func TestWokenReaderSeesTheChange(t *testing.T) {
 	s := newStore(t)
-	s.set("default", "a", "x")
-	for i := range 500 {
-		sn, ws := s.Snapshot(), memdb.NewWatchSet()
-		sn.Variable(ws, "default", "a")
-		seen := make(chan uint64)
-		go func() {
-			_ = ws.WatchCtx(t.Context())
-			seen <- s.Snapshot().Index()
-		}()
-		s.set("default", "a", fmt.Sprint(i))
-		if got := <-seen; got <= sn.Index() {
-			t.Fatalf("woken at index %d, read index %d", sn.Index(), got)
+	write := func(data string) {
+		s.Batch(func(b *StateStore) {
+			for i := range 2000 {
+				_, err := b.ApplyVariable(b.NextIndex(), variable(structs.VarOpSet, "default", fmt.Sprintf("p/%04d", i), data))
+				must(t, err)
+			}
+		})
+	}
+	write("first")
+	for round := range 20 {
+		before, seen := s.LatestIndex(), make(chan uint64, 8)
+		for i := range cap(seen) {
+			ws := s.rowWatch(fmt.Sprintf("p/%04d", i*200))
+			go func() {
+				_ = ws.WatchCtx(t.Context())
+				seen <- s.Snapshot().Index()
+			}()
+		}
+		write(fmt.Sprint(round))
+		for range cap(seen) {
+			if got := <-seen; got <= before {
+				t.Fatalf("woken at index %d, read index %d", before, got)
+			}
 		}
 	}
 }
