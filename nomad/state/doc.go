@@ -1,4 +1,4 @@
-// Package state is the replicated store: typed tables in persistent trees,
+// Package state is the replicated store: typed tables in go-memdb,
 // transactions on them, snapshots, and the way from a change to its events.
 //
 // One goroutine writes, the FSM's. Readers take a Snapshot, which is immutable

@@ -178,6 +178,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	start := func() []byte { return header(snapshotHeader{Version: 1, Index: 5}) }
 	def := &structs.Namespace{Name: "default"}
+	zero := &structs.VariableEncrypted{VariableMetadata: structs.VariableMetadata{Namespace: "a\x00b", Path: "c"}}
 	end := func(b []byte, rows uint64) []byte { return record(b, snapshotEnd, &snapshotTrailer{rows}) }
 	for name, tc := range map[string]struct {
 		in    []byte
@@ -191,6 +192,8 @@ func TestRestoreRefuses(t *testing.T) {
 		"a lost row":            {end(record(start(), structs.NamespaceSnapshot, def), 2), "1 records of 2"},
 		"an unknown type":       {end(record(start(), 90, def), 1), "type 90"},
 		"two rows of one key":   {end(record(record(start(), structs.NamespaceSnapshot, def), structs.NamespaceSnapshot, def), 2), "two rows"},
+		"a row repeated later":  {end(record(record(record(start(), structs.NamespaceSnapshot, def), structs.NamespaceSnapshot, &structs.Namespace{Name: "a"}), structs.NamespaceSnapshot, def), 3), "two rows"},
+		"a zero byte":           {end(record(start(), structs.VariablesSnapshot, zero), 1), "zero byte"},
 		"no default namespace":  {end(start(), 0), "default"},
 		"a tail":                {append(bytes.Clone(good), 0), "follow"},
 		"a row that is no map":  {append(start(), byte(structs.VariablesSnapshot), 0x01), "record 1"},

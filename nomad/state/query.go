@@ -15,6 +15,9 @@ func (t *Table[T]) find(sn *Snapshot, k Key) (*T, <-chan struct{}) {
 	impossible(err)
 	row, _ := raw.(*T)
 	verify(row)
+	if row != nil && t.key(row) != k {
+		return nil, ch // k has a namespace that cannot be, with a NUL
+	}
 	return row, ch
 }
 
