@@ -246,12 +246,23 @@ func (s *Server) Abort() error {
 	return err
 }
 
+// stopPatience bounds the wait for the server's own goroutines.
+const stopPatience = 5 * time.Second
+
+// shutdown stops what uses raft before raft itself: a future that is under way
+// when raft stops may never be answered.
 func (s *Server) shutdown() error {
 	var all []error
 	if s.serf != nil {
 		all = append(all, s.serf.Shutdown())
 	}
 	s.cancel()
+	idle := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(idle)
+	}()
+	stopped := within(stopPatience, idle)
 	if s.raft != nil {
 		all = append(all, s.raft.Shutdown().Error())
 	}
@@ -264,9 +275,23 @@ func (s *Server) shutdown() error {
 	if err := s.config.RPCListener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		all = append(all, err)
 	}
-	s.wg.Wait()
+	if !stopped && !within(stopPatience, idle) {
+		all = append(all, errors.New("something of the server did not stop in time"))
+	}
 	if s.stores != nil {
 		all = append(all, s.stores.Close())
 	}
 	return errors.Join(all...)
+}
+
+// within reports whether done is closed before d is over.
+func within(d time.Duration, done <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
 }
