@@ -107,12 +107,31 @@ func (s *Server) gossipTags() map[string]string {
 	return tags
 }
 
-// clusterID returns the ID of the cluster whose state this server holds, "" before the first leader.
+// clusterKey is where the ID of the cluster is kept beside the vote. It is frozen.
+var clusterKey = []byte("cairn/cluster")
+
+// clusterID returns the ID of the cluster whose state this server holds, "" before
+// the first leader. A server that has started and applied nothing yet goes by
+// what it knew before.
 func (s *Server) clusterID() string {
 	if meta := s.state.Snapshot().ClusterMetadata(nil); meta != nil {
 		return meta.ClusterID
 	}
-	return ""
+	id, err := s.stores.Stable.Get(clusterKey)
+	if err != nil {
+		return "" // never kept; other faults of the store stop raft
+	}
+	return string(id)
+}
+
+// keepClusterID makes sure that the ID outlives a restart.
+func (s *Server) keepClusterID(id string) {
+	if kept, err := s.stores.Stable.Get(clusterKey); err == nil && string(kept) == id {
+		return
+	}
+	if err := s.stores.Stable.Set(clusterKey, []byte(id)); err != nil {
+		s.logger.Error("cannot keep the cluster ID", "error", err)
+	}
 }
 
 // clusterGuard keeps servers of other clusters out of the gossip pool.
@@ -133,18 +152,27 @@ func (g *clusterGuard) NotifyMerge(members []*serf.Member) error {
 	return nil
 }
 
-// runTags tells the others which cluster this server belongs to, once it knows.
+// runTags keeps, and tells the others, which cluster this server belongs to, once
+// it knows.
 func (s *Server) runTags(ctx context.Context) {
 	for ctx.Err() == nil {
 		abandoned := s.state.AbandonCh()
 		ws := memdb.NewWatchSet()
 		ws.Add(abandoned)
-		if meta := s.state.Snapshot().ClusterMetadata(ws); meta != nil && s.serf.LocalMember().Tags[clusterTag] != meta.ClusterID {
-			if err := s.serf.SetTags(s.gossipTags()); err != nil {
-				s.logger.Warn("could not spread the cluster ID by gossip", "error", err)
-			}
+		if meta := s.state.Snapshot().ClusterMetadata(ws); meta != nil {
+			s.keepClusterID(meta.ClusterID)
+			s.spreadClusterID(meta.ClusterID)
 		}
 		_ = ws.WatchCtx(ctx)
+	}
+}
+
+func (s *Server) spreadClusterID(id string) {
+	if s.serf.LocalMember().Tags[clusterTag] == id {
+		return
+	}
+	if err := s.serf.SetTags(s.gossipTags()); err != nil {
+		s.logger.Warn("could not spread the cluster ID by gossip", "error", err)
 	}
 }
 
@@ -176,6 +204,9 @@ func (s *Server) memberEvent(e serf.MemberEvent) {
 		s.logger.Info("member "+eventVerb(e.Type), "name", m.Name, "address", srv.Addr)
 		if e.Type == serf.EventMemberReap {
 			s.router.Remove(srv.Name, srv.Region)
+			if srv.Region == s.config.Region {
+				s.forgotten.Store(srv.ID, true)
+			}
 		} else {
 			s.router.Update(srv)
 		}

@@ -87,6 +87,9 @@ func (s *Server) stepDown(t *term) {
 	}
 	s.leadership.Store(nil)
 	t.cancel()
+	if t.established() {
+		s.transport.Depose(t.number)
+	}
 	t.wg.Wait()
 	s.locks.clear()
 	s.logger.Info("cluster leadership lost")

@@ -2,7 +2,6 @@ package nomad
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -33,10 +32,12 @@ func (s *Server) confirmRead(ctx context.Context) error {
 	commit := s.raft.CommitIndex()
 	config := s.raft.GetConfiguration()
 	if err := s.transport.Confirm(ctx, term.number, voters(config.Configuration())); err != nil {
-		if ctx.Err() == nil && !errors.Is(err, errs.NoLeader) {
-			err = errs.Wrap(errs.NoLeader, errNoLeader.Msg, err)
+		if ctx.Err() != nil {
+			return err
 		}
-		return err
+		lost := errs.Wrap(errs.NoLeader, errNoLeader.Msg, err)
+		lost.Executed = errs.ExecutedNo
+		return lost
 	}
 	return s.waitApplied(ctx, commit)
 }

@@ -3,6 +3,7 @@ package nomad
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -48,13 +49,14 @@ func (s *Server) startReconcile(t *term) error {
 
 // reconcileMembers reports whether every member is in step.
 func (s *Server) reconcileMembers(t *term) bool {
-	inStep := true
-	for _, m := range s.serf.Members() {
+	members := s.serf.Members()
+	inStep := s.removeForgotten(t, members)
+	for _, m := range members {
 		srv, ok := router.ParseMember(m)
 		if !ok || srv.Region != s.config.Region || t.ctx.Err() != nil {
 			continue
 		}
-		if err := s.reconcileMember(srv); err != nil && t.ctx.Err() == nil {
+		if err := s.reconcileMember(t, srv); err != nil && t.ctx.Err() == nil {
 			s.logger.Error("cannot bring a raft peer in step with gossip", "server", srv.Name, "error", err)
 			inStep = false
 		}
@@ -62,48 +64,94 @@ func (s *Server) reconcileMembers(t *term) bool {
 	return inStep
 }
 
-func (s *Server) reconcileMember(srv router.Server) error {
+// removeForgotten takes servers out of the Raft peers that gossip has forgotten,
+// after days or by request, and that are not back under another name.
+func (s *Server) removeForgotten(t *term, members []serf.Member) bool {
+	inStep := true
+	s.forgotten.Range(func(key, _ any) bool {
+		id := key.(string)
+		back := slices.ContainsFunc(members, func(m serf.Member) bool { return m.Tags[router.TagID] == id })
+		if !back {
+			if err := s.removePeer(router.Server{ID: id}); err != nil {
+				if t.ctx.Err() == nil {
+					s.logger.Error("cannot remove a raft peer that gossip has forgotten", "id", id, "error", err)
+				}
+				inStep = false
+				return t.ctx.Err() == nil
+			}
+		}
+		s.forgotten.Delete(id)
+		return true
+	})
+	return inStep
+}
+
+func (s *Server) reconcileMember(t *term, srv router.Server) error {
 	switch srv.Status {
 	case serf.StatusAlive:
-		return s.addPeer(srv)
+		return s.addPeer(t, srv)
 	case serf.StatusLeft:
 		return s.removePeer(srv)
 	}
 	return nil
 }
 
-// addPeer makes a live member a Raft peer, and follows its address.
-func (s *Server) addPeer(srv router.Server) error {
+// addPeer makes a live member a Raft peer, and follows its address and whether it
+// has a vote.
+func (s *Server) addPeer(t *term, srv router.Server) error {
 	conf := s.raft.GetConfiguration().Configuration()
 	for _, p := range conf.Servers {
-		if string(p.ID) == srv.ID && string(p.Address) == srv.Addr {
+		if string(p.ID) == srv.ID && string(p.Address) == srv.Addr && (p.Suffrage != raft.Voter) == srv.NonVoter {
 			return nil
 		}
-		if string(p.ID) != srv.ID && string(p.Address) == srv.Addr {
-			s.logger.Info("a new server took the address of an old peer, removing the old one", "address", srv.Addr, "old_id", p.ID)
-			if err := s.raft.RemoveServer(p.ID, 0, membershipTimeout).Error(); err != nil {
-				return err
-			}
-		}
 	}
-	if err := s.checkCluster(srv); err != nil {
+	if err := s.checkCluster(t, srv); err != nil {
+		return err
+	}
+	if err := s.removePredecessor(conf, srv); err != nil {
 		return err
 	}
 	s.logger.Info("adding raft peer", "server", srv.Name, "address", srv.Addr, "voter", !srv.NonVoter)
 	id, addr := raft.ServerID(srv.ID), raft.ServerAddress(srv.Addr)
-	if srv.NonVoter {
-		return s.raft.AddNonvoter(id, addr, 0, membershipTimeout).Error()
+	if !srv.NonVoter {
+		return s.raft.AddVoter(id, addr, 0, membershipTimeout).Error()
 	}
-	return s.raft.AddVoter(id, addr, 0, membershipTimeout).Error()
+	if isVoter(conf, srv.ID) {
+		if err := s.raft.DemoteVoter(id, 0, membershipTimeout).Error(); err != nil {
+			return err
+		}
+	}
+	return s.raft.AddNonvoter(id, addr, 0, membershipTimeout).Error()
+}
+
+// removePredecessor takes a peer out whose address belongs to another server now.
+func (s *Server) removePredecessor(conf raft.Configuration, srv router.Server) error {
+	for _, p := range conf.Servers {
+		if string(p.ID) == srv.ID || string(p.Address) != srv.Addr {
+			continue
+		}
+		if string(p.ID) == s.nodeID {
+			return errs.Newf(errs.PreconditionFailed, "it claims the address of this server, %s: correct the address that it advertises", srv.Addr)
+		}
+		s.logger.Info("a new server took the address of an old peer, removing the old one", "address", srv.Addr, "old_id", p.ID)
+		if err := s.raft.RemoveServer(p.ID, 0, membershipTimeout).Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isVoter(c raft.Configuration, id string) bool {
+	return slices.ContainsFunc(voters(c), func(p raft.Server) bool { return string(p.ID) == id })
 }
 
 // checkCluster refuses a server that holds the state of another cluster: as a
 // peer it would lose that state, or take ours.
-func (s *Server) checkCluster(srv router.Server) error {
+func (s *Server) checkCluster(t *term, srv router.Server) error {
 	if srv.ID == s.nodeID {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, peersTimeout)
+	ctx, cancel := context.WithTimeout(t.ctx, peersTimeout)
 	defer cancel()
 	var theirs structs.ClusterResponse
 	req := &structs.GenericRequest{QueryOptions: structs.QueryOptions{AllowStale: true}}

@@ -54,6 +54,7 @@ type Server struct {
 	leaders    *leaderWatch
 	catchUp    *catchUp
 	reconcile  chan struct{}
+	forgotten  sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
 	notify     chan bool // raft says here whether this server leads
 	metrics    *serverMetrics
 

@@ -187,14 +187,7 @@ func (s *Server) watchLeaderProcess(ctx context.Context) {
 		Leader:  s.raft.LeaderWithID,
 		Changed: changed,
 		Stagger: func() time.Duration { return s.stagger(electionStagger) },
-		Eligible: func() bool {
-			for _, v := range voters(s.raft.GetConfiguration().Configuration()) {
-				if string(v.ID) == s.nodeID {
-					return true
-				}
-			}
-			return false
-		},
+		Eligible: func() bool { return isVoter(s.raft.GetConfiguration().Configuration(), s.nodeID) },
 	})
 }
 

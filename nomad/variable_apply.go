@@ -28,8 +28,8 @@ func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesAppl
 	if len(req.Var.Items) > 0 {
 		plain = structs.AppendItems(make([]byte, 0, 2*req.Var.Items.Size()+64), req.Var.Items)
 	}
-	if c.unchanged(&req, plain, reply) {
-		return nil
+	if done, err := c.sameAlready(ctx, &req, plain, reply); done || err != nil {
+		return err
 	}
 	entry, err := s.sealVariable(ctx, &req, plain)
 	if err != nil {
@@ -74,6 +74,18 @@ func (s *Server) checkVariable(r *structs.VariablesApplyRequest) error {
 		}
 	}
 	return nil
+}
+
+// sameAlready answers a write that would change nothing. No entry of the log
+// proves that this server still leads then, so it asks the others, like a read.
+func (c *leaderCall) sameAlready(ctx context.Context, r *structs.VariablesApplyRequest, plain []byte, reply *structs.VariablesApplyResponse) (bool, error) {
+	if !c.unchanged(r, plain, &structs.VariablesApplyResponse{}) {
+		return false, nil
+	}
+	if err := c.srv.confirmRead(ctx); err != nil {
+		return false, err
+	}
+	return c.unchanged(r, plain, reply), nil
 }
 
 // unchanged answers a write that would store what is stored already, without a

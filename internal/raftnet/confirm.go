@@ -81,6 +81,17 @@ func (t *Transport) Confirm(ctx context.Context, term uint64, voters []raft.Serv
 	return err
 }
 
+// Depose fails the calls of Confirm for term and all before it, now and later:
+// the local raft leads in them no more.
+func (t *Transport) Depose(term uint64) {
+	c := &t.confirm
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if term >= c.term {
+		c.deposeLocked(term + 1)
+	}
+}
+
 // join returns the round that the caller takes part in, nil if it needs no answer.
 func (c *confirmer) join(term uint64, voters []raft.Server) (*round, error) {
 	c.mu.Lock()
