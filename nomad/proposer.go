@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// groupsInFlight is how many Raft entries are under way at once: one is
-	// written while the next one fills.
-	groupsInFlight = 2
+	// groupsInFlight is how many Raft entries are under way at once: one on its
+	// way to the disk, the others to the followers and the store.
+	groupsInFlight = 4
 	// maxGroupBytes bounds an entry that holds several writes.
 	maxGroupBytes = 256 << 10
 	// enqueueTimeout bounds the wait for a place in Raft's queue.
@@ -45,40 +45,74 @@ type proposal struct {
 }
 
 // proposer turns concurrent writes into few Raft entries. A lone write goes out
-// at once; while entries are under way the next group fills.
+// at once. While an entry is being written to the log the next group fills, and
+// it goes out as soon as the log is free: replication and apply of one group
+// overlap with the disk write of the next.
 type proposer struct {
 	queue   chan *proposal
 	propose func(entry []byte, timeout time.Duration) raft.ApplyFuture
-	grouped func() bool     // whether every server understands groups
+	grouped func() bool // whether every server understands groups
+	// appended receives a value when the log has written an entry.
+	appended <-chan struct{}
+	// turn holds the one value that allows to propose: the channel that is
+	// closed when the outcome of the group before is known.
+	turn    chan (<-chan struct{})
 	stopped <-chan struct{} // closed when nothing is proposed any more
 	wg      sync.WaitGroup
 }
 
-func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped func() bool, stopped <-chan struct{}) *proposer {
-	return &proposer{queue: make(chan *proposal, 4*structs.MaxBatchOps), propose: propose, grouped: grouped, stopped: stopped}
+func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped func() bool, appended, stopped <-chan struct{}) *proposer {
+	p := &proposer{
+		queue: make(chan *proposal, 4*structs.MaxBatchOps), propose: propose, grouped: grouped,
+		appended: appended, turn: make(chan (<-chan struct{}), 1), stopped: stopped,
+	}
+	none := make(chan struct{})
+	close(none)
+	p.turn <- none
+	return p
 }
 
 // run proposes until ctx ends; it returns when nothing is under way any more.
 func (p *proposer) run(ctx context.Context) {
 	for range groupsInFlight {
-		p.wg.Go(func() { p.work(ctx) })
+		p.wg.Go(func() {
+			for p.next(ctx) {
+			}
+		})
 	}
 	p.wg.Wait()
 }
 
-func (p *proposer) work(ctx context.Context) {
-	group := make([]*proposal, 0, structs.MaxBatchOps)
-	entries := make([][]byte, 0, structs.MaxBatchOps)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case first := <-p.queue:
-			group = p.fill(append(group[:0], first))
-			p.send(group, entries[:0])
-			clear(group)
-		}
+// next takes one group on its way, from the first write to the last result. It
+// reports false when ctx has ended.
+func (p *proposer) next(ctx context.Context) bool {
+	var before <-chan struct{}
+	select {
+	case <-ctx.Done():
+		return false
+	case before = <-p.turn:
 	}
+	var first *proposal
+	select {
+	case <-ctx.Done():
+		return false
+	case first = <-p.queue:
+	}
+	select { // until the log is free
+	case <-p.appended:
+	case <-before:
+	}
+	group := p.fill([]*proposal{first})
+	select {
+	case <-p.appended: // of something else
+	default:
+	}
+	f := p.propose(groupEntry(group), enqueueTimeout)
+	settled := make(chan struct{})
+	p.turn <- settled
+	settle(f, group)
+	close(settled)
+	return true
 }
 
 // fill adds what waits already, without waiting for more.
@@ -99,18 +133,21 @@ func (p *proposer) fill(group []*proposal) []*proposal {
 	return group
 }
 
-// send proposes the group as one entry and hands out the results.
-func (p *proposer) send(group []*proposal, entries [][]byte) {
-	entry := group[0].entry
-	if len(group) > 1 {
-		size := 16
-		for _, g := range group {
-			entries = append(entries, g.entry)
-			size += len(g.entry) + 4
-		}
-		entry = structs.AppendBatch(make([]byte, 0, size), entries)
+// groupEntry returns the Raft entry for a group; a lone write needs no batch.
+func groupEntry(group []*proposal) []byte {
+	if len(group) == 1 {
+		return group[0].entry
 	}
-	f := p.propose(entry, enqueueTimeout)
+	entries, size := make([][]byte, len(group)), 16
+	for i, g := range group {
+		entries[i] = g.entry
+		size += len(g.entry) + 4
+	}
+	return structs.AppendBatch(make([]byte, 0, size), entries)
+}
+
+// settle hands out the results of a group.
+func settle(f raft.ApplyFuture, group []*proposal) {
 	if err := f.Error(); err != nil {
 		err = raftError(err)
 		for _, g := range group {

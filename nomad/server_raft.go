@@ -92,12 +92,13 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 	if err := s.bootstrapSingle(conf); err != nil {
 		return err
 	}
-	s.raft, err = raft.NewRaft(conf, s.fsm, s.stores.Log, s.stores.Stable, s.stores.Snapshots, s.transport)
+	appended := make(chan struct{}, 1)
+	s.raft, err = raft.NewRaft(conf, s.fsm, &appendSignal{s.stores.Log, appended}, s.stores.Stable, s.stores.Snapshots, s.transport)
 	if err != nil {
 		return errs.Newf(errs.Internal, "cannot start raft from the data directory: %w", err)
 	}
 	propose := func(entry []byte, timeout time.Duration) raft.ApplyFuture { return s.raft.Apply(entry, timeout) }
-	s.proposer = newProposer(propose, s.grouped, s.ctx.Done())
+	s.proposer = newProposer(propose, s.grouped, appended, s.ctx.Done())
 	s.wg.Go(func() {
 		if err := s.mux.Serve(s.ctx, s.config.RPCListener); err != nil && s.ctx.Err() == nil {
 			s.fail(fmt.Errorf("the server port cannot be served: %w", err))
@@ -184,9 +185,9 @@ func (s *Server) watchLeaderProcess(ctx context.Context) {
 		}
 	})
 	s.transport.WatchLeader(ctx, raftnet.Watch{
-		Leader:  s.raft.LeaderWithID,
-		Changed: changed,
-		Stagger: func() time.Duration { return s.stagger(electionStagger) },
+		Leader:   s.raft.LeaderWithID,
+		Changed:  changed,
+		Stagger:  func() time.Duration { return s.stagger(electionStagger) },
 		Eligible: func() bool { return isVoter(s.raft.GetConfiguration().Configuration(), s.nodeID) },
 	})
 }
@@ -201,4 +202,29 @@ func (s *Server) stagger(step time.Duration) time.Duration {
 		}
 	}
 	return place * step
+}
+
+// appendSignal tells when the log has written something.
+type appendSignal struct {
+	raft.LogStore
+	done chan<- struct{} // capacity 1
+}
+
+// StoreLog writes one entry.
+func (a *appendSignal) StoreLog(log *raft.Log) error { return a.StoreLogs([]*raft.Log{log}) }
+
+// StoreLogs writes entries and then signals, also after a failure.
+func (a *appendSignal) StoreLogs(logs []*raft.Log) error {
+	err := a.LogStore.StoreLogs(logs)
+	select {
+	case a.done <- struct{}{}:
+	default:
+	}
+	return err
+}
+
+// IsMonotonic is what the log below says of itself; part of raft.MonotonicLogStore.
+func (a *appendSignal) IsMonotonic() bool {
+	m, ok := a.LogStore.(raft.MonotonicLogStore)
+	return ok && m.IsMonotonic()
 }

@@ -67,9 +67,9 @@ func (s *Server) checkVariable(r *structs.VariablesApplyRequest) error {
 	if err := r.Validate(s.config.MaxVariableSize); err != nil {
 		return err
 	}
-	if r.Op == structs.VarOpSet || r.Op == structs.VarOpCAS {
+	if r.Var.Lock != nil && (r.Op == structs.VarOpSet || r.Op == structs.VarOpCAS) {
 		row := s.state.Snapshot().Variable(nil, r.Var.Namespace, r.Var.Path)
-		if r.Var.Lock != nil && (row == nil || row.Lock == nil) {
+		if row == nil || row.Lock == nil {
 			return errs.New(errs.Invalid, "the variable is not locked, so the write must not carry a lock: acquire it first or leave the lock out")
 		}
 	}
