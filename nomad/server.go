@@ -247,27 +247,64 @@ func (s *Server) Abort() error {
 	return err
 }
 
+// stopTimeout bounds the wait for what the server started, once before raft stops
+// and once after.
+const stopTimeout = 3 * time.Second
+
+// shutdown ends raft last of all that waits for its answers: what raft has queued
+// and not begun when it stops is never answered.
 func (s *Server) shutdown() error {
 	var all []error
 	if s.serf != nil {
 		all = append(all, s.serf.Shutdown())
 	}
 	s.cancel()
-	if s.raft != nil {
-		all = append(all, s.raft.Shutdown().Error())
-	}
-	if s.transport != nil {
-		all = append(all, s.transport.Close())
-	}
 	if s.pool != nil {
 		all = append(all, s.pool.Close())
 	}
 	if err := s.config.RPCListener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		all = append(all, err)
 	}
-	s.wg.Wait()
+	ended := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(ended)
+	}()
+	stopped := waitFor(ended, stopTimeout)
+	all = append(all, s.shutdownRaft())
+	if !stopped && !waitFor(ended, stopTimeout) {
+		s.logger.Error("stopped although some of the server's work has not ended")
+	}
 	if s.stores != nil {
 		all = append(all, s.stores.Close())
 	}
 	return errors.Join(all...)
+}
+
+// shutdownRaft closes the transport while raft stops, as raft waits for its calls
+// to peers, which may hang.
+func (s *Server) shutdownRaft() error {
+	var stopping raft.Future
+	if s.raft != nil {
+		stopping = s.raft.Shutdown()
+	}
+	if s.transport != nil {
+		_ = s.transport.Close() // always nil
+	}
+	if stopping == nil {
+		return nil
+	}
+	return stopping.Error()
+}
+
+// waitFor reports whether done is closed within limit.
+func waitFor(done <-chan struct{}, limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
 }

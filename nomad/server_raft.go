@@ -184,9 +184,9 @@ func (s *Server) watchLeaderProcess(ctx context.Context) {
 		}
 	})
 	s.transport.WatchLeader(ctx, raftnet.Watch{
-		Leader:  s.raft.LeaderWithID,
-		Changed: changed,
-		Stagger: func() time.Duration { return s.stagger(electionStagger) },
+		Leader:   s.raft.LeaderWithID,
+		Changed:  changed,
+		Stagger:  func() time.Duration { return s.stagger(electionStagger) },
 		Eligible: func() bool { return isVoter(s.raft.GetConfiguration().Configuration(), s.nodeID) },
 	})
 }
