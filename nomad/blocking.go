@@ -59,10 +59,24 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 
 // blockingWait returns how long to block, with jitter.
 func blockingWait(asked time.Duration) time.Duration {
-	if asked <= 0 || asked > structs.MaxBlockingWait {
-		asked = structs.MaxBlockingWait
-	}
+	asked = boundedWait(asked)
 	return asked + rand.N(asked/jitterFraction+1)
+}
+
+func boundedWait(asked time.Duration) time.Duration {
+	if asked <= 0 || asked > structs.MaxBlockingWait {
+		return structs.MaxBlockingWait
+	}
+	return asked
+}
+
+// longestWait returns how long a query with these options may block at most.
+func longestWait(index uint64, asked time.Duration) time.Duration {
+	if index == 0 {
+		return 0
+	}
+	asked = boundedWait(asked)
+	return asked + asked/jitterFraction
 }
 
 // watchTerm wakes a default read when this server stops leading, so that it

@@ -33,10 +33,15 @@ type routing struct {
 	stale     bool
 	forwarded bool // a peer without hop counts has passed it on already
 	token     string
+	// blocking is how long the call may wait for a change, 0 for not at all.
+	blocking time.Duration
 }
 
 func queryRouting(o *structs.QueryOptions) routing {
-	return routing{region: o.Region, stale: o.AllowStale, forwarded: o.Forwarded, token: o.AuthToken}
+	return routing{
+		region: o.Region, stale: o.AllowStale, forwarded: o.Forwarded, token: o.AuthToken,
+		blocking: longestWait(o.MinQueryIndex, o.MaxQueryTime),
+	}
 }
 
 // call is a request on its way to the server that answers it.
@@ -64,7 +69,8 @@ func (c *call) hops(ctx context.Context) int {
 
 // route runs the call here or passes it on to where it belongs: first to its
 // region, then to the leader. Calls that provably did nothing are tried again
-// until the hold time-out, so that an election is a pause and not an error.
+// until the hold time-out, so that an election is a pause and not an error. The
+// time that a blocking query waited for its change does not count.
 func (s *Server) route(ctx context.Context, c *call) error {
 	if c.region != "" && c.region != s.config.Region {
 		return s.forwardRegion(ctx, c)
@@ -73,13 +79,14 @@ func (s *Server) route(ctx context.Context, c *call) error {
 		return c.run(ctx)
 	}
 	var pace *hold
-	for {
+	for began := time.Now(); ; {
 		changed, start := s.leaders.changed(), time.Now()
 		err := s.routeOnce(ctx, c)
-		if err == nil || !c.mayRetry(err) {
+		if err == nil || !c.mayRetry(err) || s.ctx.Err() != nil {
 			return err
 		}
-		if pace == nil || time.Since(start) > s.config.RPCHoldTimeout {
+		waited := time.Since(start) > s.config.RPCHoldTimeout && time.Since(began) < c.blocking
+		if pace == nil || waited {
 			pace = newHold(s.config.RPCHoldTimeout)
 		}
 		if !pace.wait(ctx, changed) {

@@ -161,17 +161,18 @@ func (s *Server) runTags(ctx context.Context) {
 		ws.Add(abandoned)
 		if meta := s.state.Snapshot().ClusterMetadata(ws); meta != nil {
 			s.keepClusterID(meta.ClusterID)
-			s.spreadClusterID(meta.ClusterID)
+			s.spreadClusterID(ctx, meta.ClusterID)
 		}
 		_ = ws.WatchCtx(ctx)
 	}
 }
 
-func (s *Server) spreadClusterID(id string) {
+func (s *Server) spreadClusterID(ctx context.Context, id string) {
 	if s.serf.LocalMember().Tags[clusterTag] == id {
 		return
 	}
-	if err := s.serf.SetTags(s.gossipTags()); err != nil {
+	tags := s.gossipTags()
+	if err := untilDone(ctx, func() error { return s.serf.SetTags(tags) }); err != nil && ctx.Err() == nil {
 		s.logger.Warn("could not spread the cluster ID by gossip", "error", err)
 	}
 }
@@ -279,12 +280,42 @@ func agentMember(m serf.Member) *structs.AgentMember {
 	}
 }
 
+// join is Join for as long as ctx lasts.
+func (s *Server) join(ctx context.Context, addrs []string) (int, error) {
+	reached := make(chan int, 1)
+	err := untilDone(ctx, func() error {
+		n, err := s.Join(addrs)
+		reached <- n
+		return err
+	})
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	return <-reached, err
+}
+
+// untilDone runs f, a call of gossip that knows no context, and leaves it alone
+// when ctx ends first. Gossip gives up what nobody answers after half a minute,
+// also when it has been shut down.
+func untilDone(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // runJoin joins the configured servers: once those that must answer, and again
 // and again those that may come later.
 func (s *Server) runJoin(ctx context.Context) {
 	g := s.config.Gossip
 	if len(g.StartJoin) > 0 {
-		if n, err := s.Join(g.StartJoin); err != nil {
+		if n, err := s.join(ctx, g.StartJoin); ctx.Err() != nil {
+			return
+		} else if err != nil {
 			s.fail(fmt.Errorf("start_join: %w", err))
 			return
 		} else if n < len(g.StartJoin) {
@@ -292,7 +323,10 @@ func (s *Server) runJoin(ctx context.Context) {
 		}
 	}
 	for try := 1; len(g.RetryJoin) > 0; try++ {
-		n, err := s.Join(g.RetryJoin)
+		n, err := s.join(ctx, g.RetryJoin)
+		if ctx.Err() != nil {
+			return
+		}
 		if err == nil {
 			s.logger.Info("joined", "servers", n)
 			return

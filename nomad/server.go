@@ -247,37 +247,33 @@ func (s *Server) Abort() error {
 	return err
 }
 
-// stopPatience bounds the wait for the server's own goroutines.
-const stopPatience = 5 * time.Second
+// stopTimeout bounds the wait for what the server started, once before raft stops
+// and once after.
+const stopTimeout = 3 * time.Second
 
-// shutdown stops what uses raft before raft itself: a future that is under way
-// when raft stops may never be answered.
+// shutdown ends raft last of all that waits for its answers: what raft has queued
+// and not begun when it stops is never answered.
 func (s *Server) shutdown() error {
 	var all []error
 	if s.serf != nil {
 		all = append(all, s.serf.Shutdown())
 	}
 	s.cancel()
-	idle := make(chan struct{})
-	go func() {
-		s.wg.Wait()
-		close(idle)
-	}()
-	stopped := within(stopPatience, idle)
-	if s.raft != nil {
-		all = append(all, s.raft.Shutdown().Error())
-	}
-	if s.transport != nil {
-		all = append(all, s.transport.Close())
-	}
 	if s.pool != nil {
 		all = append(all, s.pool.Close())
 	}
 	if err := s.config.RPCListener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		all = append(all, err)
 	}
-	if !stopped && !within(stopPatience, idle) {
-		all = append(all, errors.New("something of the server did not stop in time"))
+	ended := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(ended)
+	}()
+	stopped := waitFor(ended, stopTimeout)
+	all = append(all, s.shutdownRaft())
+	if !stopped && !waitFor(ended, stopTimeout) {
+		s.logger.Error("stopped although some of the server's work has not ended")
 	}
 	if s.stores != nil {
 		all = append(all, s.stores.Close())
@@ -285,9 +281,25 @@ func (s *Server) shutdown() error {
 	return errors.Join(all...)
 }
 
-// within reports whether done is closed before d is over.
-func within(d time.Duration, done <-chan struct{}) bool {
-	t := time.NewTimer(d)
+// shutdownRaft closes the transport while raft stops, as raft waits for its calls
+// to peers, which may hang.
+func (s *Server) shutdownRaft() error {
+	var stopping raft.Future
+	if s.raft != nil {
+		stopping = s.raft.Shutdown()
+	}
+	if s.transport != nil {
+		_ = s.transport.Close() // always nil
+	}
+	if stopping == nil {
+		return nil
+	}
+	return stopping.Error()
+}
+
+// waitFor reports whether done is closed within limit.
+func waitFor(done <-chan struct{}, limit time.Duration) bool {
+	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
 	case <-done:

@@ -105,6 +105,8 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 // scanRouting reads the fields of a request that decide where it is answered,
 // without decoding the rest.
 func scanRouting(body wire.Raw) (r routing, err error) {
+	var index uint64
+	var wait time.Duration
 	rd := msgp.NewReader(body)
 	for range rd.MapHeader() {
 		switch string(rd.StringKey()) {
@@ -116,6 +118,10 @@ func scanRouting(body wire.Raw) (r routing, err error) {
 			r.forwarded = rd.Bool()
 		case "AuthToken":
 			r.token = rd.String()
+		case "MinQueryIndex":
+			index = rd.Uint64()
+		case "MaxQueryTime":
+			wait = time.Duration(rd.Int64())
 		default:
 			rd.Skip()
 		}
@@ -126,6 +132,7 @@ func scanRouting(body wire.Raw) (r routing, err error) {
 	if err := rd.Err(); err != nil {
 		return r, errs.Wrap(errs.Invalid, "rpc: the request cannot be decoded", err)
 	}
+	r.blocking = longestWait(index, wait)
 	return r, nil
 }
 
