@@ -17,7 +17,7 @@ const jitterFraction = 16
 // blockingQuery runs a read, again and again while the index it gives is not
 // above the one asked for, and wakes only when a row that the read touched
 // changes. run returns the index of a single object, 0 for that of the tables.
-// When the wait is over the current result stands.
+// When the wait is over the current result stands. A read of no table never blocks.
 func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *structs.QueryOptions, run func(*view) (uint64, error), meta *structs.QueryMeta) error {
 	var waitCtx context.Context
 	for {
@@ -26,10 +26,13 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 		}
 		abandoned := s.state.AbandonCh()
 		v := &view{Snapshot: s.state.Snapshot(), srv: s}
-		if opts.MinQueryIndex > 0 {
+		if opts.MinQueryIndex > 0 && len(tables) > 0 {
 			v.ws = memdb.NewWatchSet()
 			v.ws.Add(abandoned)
-			s.watchTerm(v.ws, opts)
+			v.ws.Add(s.ctx.Done())
+			if err := s.watchTerm(v.ws, opts); err != nil {
+				return err
+			}
 		}
 		index, err := run(v)
 		if err != nil {
@@ -40,7 +43,7 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 		}
 		meta.Index = max(index, 1)
 		s.fillMeta(meta)
-		if meta.Index > opts.MinQueryIndex || waitCtx != nil && waitCtx.Err() != nil {
+		if v.ws == nil || meta.Index > opts.MinQueryIndex || waitCtx != nil && waitCtx.Err() != nil {
 			return nil
 		}
 		if waitCtx == nil {
@@ -53,6 +56,9 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 		s.metrics.blocked(-1)
 		if err := ctx.Err(); err != nil {
 			return errs.Wrap(errs.Deadline, "the caller went away", err)
+		}
+		if s.ctx.Err() != nil {
+			return errs.New(errs.Unavailable, "this server is stopping: ask another one")
 		}
 	}
 }
@@ -81,13 +87,16 @@ func longestWait(index uint64, asked time.Duration) time.Duration {
 
 // watchTerm wakes a default read when this server stops leading, so that it
 // goes on at the new leader.
-func (s *Server) watchTerm(ws memdb.WatchSet, opts *structs.QueryOptions) {
+func (s *Server) watchTerm(ws memdb.WatchSet, opts *structs.QueryOptions) error {
 	if opts.AllowStale {
-		return
+		return nil
 	}
-	if term := s.leadership.Load(); term != nil {
-		ws.Add(term.ctx.Done())
+	term := s.leadership.Load()
+	if term == nil {
+		return errNotLeader
 	}
+	ws.Add(term.ctx.Done())
+	return nil
 }
 
 // fillMeta says how fresh the answer of this server can be.

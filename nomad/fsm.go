@@ -98,6 +98,11 @@ func (n *nomadFSM) Apply(log *raft.Log) any { return n.ApplyBatch([]*raft.Log{lo
 // bound on their size allows. The answer for each command is a []opResult.
 func (n *nomadFSM) ApplyBatch(logs []*raft.Log) []any {
 	out := make([]any, len(logs))
+	select {
+	case <-n.halted: // and about to stop
+		return out
+	default:
+	}
 	plans := make([][]op, len(logs))
 	for i, log := range logs {
 		if log.Type != raft.LogCommand {
@@ -176,10 +181,11 @@ func (n *nomadFSM) applySome(logs []*raft.Log, plans [][]op, out []any, start in
 func (n *nomadFSM) runOps(b *state.StateStore, ops []op) []opResult {
 	results := make([]opResult, len(ops))
 	for i, o := range ops {
+		index := b.NextIndex() // also for what is skipped: other servers may know it
 		if o == nil {
+			results[i].index = index
 			continue
 		}
-		index := b.NextIndex()
 		value, err := o(b, index)
 		results[i] = opResult{applied{index, value}, err}
 	}

@@ -107,6 +107,10 @@ func TestUnknownTypeStopsBeforeAnythingIsApplied(t *testing.T) {
 	}
 	close(stopped)
 	<-done
+	n.Apply(command(7, upsertNamespace(t, "late")))
+	if n.state.Snapshot().Namespace(nil, "late") != nil {
+		t.Fatal("a later write was applied over the gap")
+	}
 }
 
 func TestUnknownTypeWithTheIgnoreBitIsSkipped(t *testing.T) {
@@ -115,8 +119,9 @@ func TestUnknownTypeWithTheIgnoreBitIsSkipped(t *testing.T) {
 		command(5, []byte{95 | byte(structs.IgnoreUnknownTypeFlag), 0x80}),
 		command(6, upsertNamespace(t, "later")),
 	})
-	if res := out[0].([]opResult); res[0].err != nil || res[0].index != 0 {
-		t.Fatalf("a skipped write answers %+v", res)
+	skipped, next := out[0].([]opResult)[0], out[1].([]opResult)[0]
+	if skipped.err != nil || next.index != skipped.index+1 {
+		t.Fatalf("a skipped write answers %+v and the next one %+v: servers that know the type would count differently", skipped, next)
 	}
 	if n.state.Snapshot().Namespace(nil, "later") == nil {
 		t.Fatal("the write after a skipped one is missing")

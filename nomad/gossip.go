@@ -23,6 +23,9 @@ import (
 const (
 	// reconnectTimeout is how long a failed server is kept and tried.
 	reconnectTimeout = 3 * 24 * time.Hour
+	// reclaimAfter is how long a server must have been failed before it may come
+	// back under its name at another address.
+	reclaimAfter = 10 * time.Second
 	// leavePropagateDelay is how long a leaving server waits for its farewell to spread.
 	leavePropagateDelay = time.Second
 	// bootstrapInterval is how often a server of a cluster that is still to be
@@ -69,6 +72,7 @@ func (s *Server) memberlistConfig(conf *serf.Config, logger hclog.Logger) error 
 	m.BindAddr, m.BindPort = g.BindAddr, g.BindPort
 	m.AdvertiseAddr, m.AdvertisePort = g.AdvertiseAddr, g.AdvertisePort
 	m.Transport = g.Transport
+	m.DeadNodeReclaimTime = reclaimAfter
 	m.Logger = stdLogger(logger.Named("memberlist"))
 	if len(g.EncryptKey) > 0 {
 		ring, err := memberlist.NewKeyring(nil, g.EncryptKey)

@@ -23,6 +23,7 @@ type lockKey struct{ namespace, path string }
 // heldLock is the timer of one lock.
 type heldLock struct {
 	lock  structs.VariableLock
+	index uint64 // of the write that took the lock
 	timer *time.Timer
 	lost  bool // the TTL ran out, the delay is running; renewing is too late
 }
@@ -47,38 +48,46 @@ func (s *Server) startLocks(t *term) error {
 	s.locks.term = t
 	s.locks.mu.Unlock()
 	for row := range s.state.Snapshot().LockedVariables() {
-		s.locks.start(lockKey{row.Namespace, row.Path}, *row.Lock)
+		s.locks.start(lockKey{row.Namespace, row.Path}, *row.Lock, row.ModifyIndex)
 	}
 	return nil
 }
 
-// start begins the TTL of a lock, or begins it again.
-func (l *lockTimers) start(key lockKey, lock structs.VariableLock) {
+// start begins the TTL of a lock that the write at index took. Whoever reports a
+// write may be overtaken by who reports a later one, so an older one is ignored.
+func (l *lockTimers) start(key lockKey, lock structs.VariableLock, index uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if old := l.held[key]; old == nil || old.index <= index {
+		l.startLocked(key, lock, index)
+	}
+}
+
+// startLocked begins the TTL of a lock, or begins it again; the caller holds mu.
+func (l *lockTimers) startLocked(key lockKey, lock structs.VariableLock, index uint64) {
 	if l.term == nil {
 		return
 	}
 	if old := l.held[key]; old != nil {
 		old.timer.Stop()
 	}
-	h := &heldLock{lock: lock}
+	h := &heldLock{lock: lock, index: index}
 	h.timer = time.AfterFunc(lockTTLFactor*lock.TTL, func() { l.expire(key, h) })
 	l.held[key] = h
 }
 
-// applied follows a successful operation on a variable.
-func (l *lockTimers) applied(r *structs.VariablesApplyRequest, written *structs.VariableMetadata) {
+// applied follows a successful operation on a variable, which took place at index.
+func (l *lockTimers) applied(r *structs.VariablesApplyRequest, written *structs.VariableMetadata, index uint64) {
 	key := lockKey{r.Var.Namespace, r.Var.Path}
 	if written != nil && written.Lock != nil {
 		if r.Op == structs.VarOpLockAcquire {
-			l.start(key, *written.Lock)
+			l.start(key, *written.Lock, index)
 		}
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if h := l.held[key]; h != nil {
+	if h := l.held[key]; h != nil && h.index <= index {
 		h.timer.Stop()
 		delete(l.held, key)
 	}
@@ -88,13 +97,16 @@ func (l *lockTimers) applied(r *structs.VariablesApplyRequest, written *structs.
 // lost or not the one that is held.
 func (l *lockTimers) renew(key lockKey, lock structs.VariableLock) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	h := l.held[key]
-	lost := h != nil && (h.lost || h.lock.ID != lock.ID)
-	l.mu.Unlock()
-	if lost {
+	if h != nil && (h.lost || h.lock.ID != lock.ID) {
 		return false
 	}
-	l.start(key, lock)
+	index := uint64(0) // the store's row, where no timer runs yet
+	if h != nil {
+		index = h.index
+	}
+	l.startLocked(key, lock, index)
 	return true
 }
 

@@ -47,7 +47,7 @@ func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesAppl
 	if stored.Result != structs.VarOpResultOk {
 		return c.fillConflict(&req, stored.Conflict, reply)
 	}
-	s.locks.applied(&req, stored.Written)
+	s.locks.applied(&req, stored.Written, res.index)
 	return c.fillOutput(&req, stored.Written, reply)
 }
 
