@@ -12,7 +12,8 @@ N        ?= 1
 # A version is a tag (v1.2.3 gives 1.2.3, later commits add +count.hash), or
 # 0.1.0-dev with the commit where there is no tag or no repository.
 VERSION  ?= $(shell scripts/version)
-LDFLAGS  := -X github.com/cairn-project/cairn/nomad.Version=$(VERSION)
+COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS  := -X github.com/cairn-project/cairn/nomad.Version=$(VERSION) -X main.commit=$(COMMIT)
 
 # The tests that start processes run on their own, after the others, so that
 # elections do not compete with compilers for the processor.

@@ -52,6 +52,8 @@ const (
 	exitOK       = 0
 	exitFailed   = 1
 	exitConflict = 2
+	// exitUnknown is the framework's code for a command that is not there.
+	exitUnknown = 127
 )
 
 // runner is what the CLI framework sees of an action.

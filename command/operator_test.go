@@ -68,16 +68,21 @@ func TestServerJoin(t *testing.T) {
 }
 
 func TestServerForceLeave(t *testing.T) {
-	f := newFakeAgent(t, map[string]reply{
-		"PUT /v1/agent/force-leave?node=s3.global":         {},
-		"PUT /v1/agent/force-leave?node=s3.global&prune=1": {},
-	})
-	f.run("server", "force-leave", "s3.global").expect(t, 0, []string{"s3.global is leaving"}, nil)
-	f.run("server", "force-leave", "-prune", "s3.global").expect(t, 0, nil, nil)
+	replies := clusterReplies()
+	replies["PUT /v1/agent/force-leave?node=s1"] = reply{}
+	replies["PUT /v1/agent/force-leave?node=s1.global&prune=1"] = reply{}
+	replies["PUT /v1/agent/force-leave?node=s2.global"] = reply{status: 500, body: "no"}
+	f := newFakeAgent(t, replies)
+	f.run("server", "force-leave", "s1").expect(t, 0, []string{"s1 is leaving"}, nil)
+	f.run("server", "force-leave", "-prune", "s1.global").expect(t, 0, nil, nil)
 	if got := f.last().line; !strings.HasSuffix(got, "prune=1") {
 		t.Errorf("sent %s", got)
 	}
-	f.run("server", "force-leave", "zz").expect(t, 1, nil, []string{"forcing zz to leave"})
+	f.run("server", "force-leave", "s2.global").expect(t, 1, nil, []string{"forcing s2.global to leave"})
+	f.run("server", "force-leave", "zz").expect(t, 1, nil, []string{`no server is called "zz"`, "the agent knows s1.global, s2.global"})
+	if got := f.last().line; strings.Contains(got, "force-leave") {
+		t.Errorf("an unknown name was sent: %s", got)
+	}
 }
 
 func TestRaftPeers(t *testing.T) {
@@ -145,10 +150,12 @@ func TestStatusFinds(t *testing.T) {
 	f := newFakeAgent(t, replies)
 	f.run("status", "app").expect(t, 0, []string{"namespace app\nName        = app\n"}, nil)
 	f.run("status", "app/").expect(t, 0, []string{"variable app/db\n", "Check Index = 4"}, nil)
-	f.run("status", "s").expect(t, 0, []string{"Kind    Namespace  Name\nserver  -          s2.global\nserver  -          s1.global\n"}, nil)
+	f.run("status", "s").expect(t, 0, []string{"Kind    Namespace  Name\nserver  -          s1.global\nserver  -          s2.global\n"}, nil)
 	f.run("status", "s1").expect(t, 0, []string{"server s1.global\n", "raft_vsn = 3\n"}, nil)
 	f.run("status", "-json", "s1").expect(t, 0, []string{`"Kind": "server"`}, nil)
 	f.run("status", "-namespace", "web", "zz").expect(t, 1, nil, []string{`nothing starts with "zz"`})
+	replies["GET /v1/vars"] = reply{status: 500, body: "No cluster leader"}
+	f.run("status", "-namespace", "web", "zz").expect(t, 1, nil, []string{"no cluster leader (HTTP 500)", "not everything could be searched"})
 	newFakeAgent(t, nil).run("status", "x").expect(t, 1, nil, []string{"looking up x"})
 }
 

@@ -69,11 +69,8 @@ func serverNames(s *session, _ complete.Args) []string {
 	if err != nil {
 		return nil
 	}
-	members, err := client.Agent().MembersOpts(s.query())
-	if err != nil || members == nil {
-		return nil
-	}
-	return names(members.Members, nil, func(m *api.AgentMember) string { return m.Name })
+	members, err := s.members(client)
+	return names(members, err, func(m *api.AgentMember) string { return m.Name })
 }
 
 func peerIDs(s *session, _ complete.Args) []string {

@@ -63,4 +63,9 @@ func (p *parent) about() about {
 
 func (p *parent) flags(*flags) {}
 
-func (p *parent) run(*session, []string) error { return errHelp }
+func (p *parent) run(_ *session, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown subcommand %q", args[0])
+	}
+	return errHelp
+}

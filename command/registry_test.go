@@ -100,8 +100,12 @@ func TestRootHelpListsCommandsWithoutOldNames(t *testing.T) {
 	if strings.Contains(r.stdout, "server-members") {
 		t.Errorf("an old name is listed:\n%s", r.stdout)
 	}
-	invocation{}.run("nonsense").expect(t, 127, nil, []string{"Commands:"})
+	invocation{}.run("nonsense").expect(t, 127, nil, []string{"Commands:", `error: unknown command "nonsense"`})
 	invocation{}.run("var").expect(t, 1, nil, []string{"Subcommands:", "purge"})
+	invocation{}.run("var", "gte", "a").expect(t, 1, nil, []string{`unknown subcommand "gte"`, "`cairn var -h` for help"})
+	if r := (invocation{}).run(); r.code != 127 || strings.Contains(r.stderr, "error") {
+		t.Errorf("a bare call ends with %d: %s", r.code, r.stderr)
+	}
 }
 
 func TestUsageErrors(t *testing.T) {

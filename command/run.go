@@ -60,6 +60,9 @@ func Run(args []string, opts Options) int {
 		fmt.Fprintf(opts.Stderr, "error: %s\n", err)
 		return exitFailed
 	}
+	if name := c.Subcommand(); code == exitUnknown && name != "" {
+		fmt.Fprintf(opts.Stderr, "\nerror: unknown command %q\n", name)
+	}
 	return code
 }
 

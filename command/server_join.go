@@ -2,7 +2,11 @@ package command
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
 )
 
 // serverJoin makes the agent meet other servers.
@@ -72,6 +76,9 @@ func (c *serverForceLeave) run(s *session, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.knownServer(client, args[0]); err != nil {
+		return err
+	}
 	query := url.Values{"node": args}
 	if c.prune {
 		query.Set("prune", "1")
@@ -81,4 +88,21 @@ func (c *serverForceLeave) run(s *session, args []string) error {
 	}
 	s.say("server %s is leaving", clean(args[0]))
 	return nil
+}
+
+// knownServer fails if gossip knows no server of that name, with or without its
+// region: the API takes any name, so a slip would look like success.
+func (s *session) knownServer(client *api.Client, name string) error {
+	members, err := s.members(client)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, m := range members {
+		if m.Name == name || m.Name == name+"."+m.Tags["region"] {
+			return nil
+		}
+		names = append(names, m.Name)
+	}
+	return hinted(fmt.Errorf("no server is called %q", name), "the agent knows "+strings.Join(names, ", "))
 }

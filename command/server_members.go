@@ -29,7 +29,7 @@ func (*serverMembers) about() about {
 }
 
 func (c *serverMembers) flags(f *flags) {
-	f.boolean(&c.verbose, "verbose", "Add the protocol versions and the RPC address.")
+	f.boolean(&c.verbose, "verbose", "Add the protocol version, the RPC address and the ID.")
 	f.boolean(&c.detailed, "detailed", "Show the tags of each server instead of columns.")
 }
 
@@ -38,15 +38,10 @@ func (c *serverMembers) run(s *session, _ []string) error {
 	if err != nil {
 		return err
 	}
-	known, err := client.Agent().MembersOpts(s.query())
+	members, err := s.members(client)
 	if err != nil {
-		return failed("listing servers", err)
+		return err
 	}
-	members := []*api.AgentMember{}
-	if known != nil {
-		members = slices.DeleteFunc(known.Members, func(m *api.AgentMember) bool { return m == nil })
-	}
-	slices.SortFunc(members, compareMembers)
 	return s.show(members, func() {
 		if c.detailed {
 			printMemberTags(s, members)
@@ -59,6 +54,20 @@ func (c *serverMembers) run(s *session, _ []string) error {
 func compareMembers(a, b *api.AgentMember) int {
 	key := func(m *api.AgentMember) []string { return []string{m.Tags["region"], m.Tags["dc"], m.Name} }
 	return slices.Compare(key(a), key(b))
+}
+
+// members returns the servers that the agent knows, sorted and never nil.
+func (s *session) members(client *api.Client) ([]*api.AgentMember, error) {
+	known, err := client.Agent().MembersOpts(s.query())
+	if err != nil {
+		return nil, failed("listing servers", err)
+	}
+	out := []*api.AgentMember{}
+	if known != nil {
+		out = append(out, slices.DeleteFunc(known.Members, func(m *api.AgentMember) bool { return m == nil })...)
+	}
+	slices.SortFunc(out, compareMembers)
+	return out, nil
 }
 
 // leaders returns the RPC address of the leader of each region; regions

@@ -52,15 +52,11 @@ type overview struct {
 }
 
 func (c *status) overview(s *session, client *api.Client) error {
-	var o overview
-	members, err := client.Agent().MembersOpts(s.query())
+	members, err := s.members(client)
 	if err != nil {
-		return failed("reading the cluster's state", err)
+		return err
 	}
-	if members != nil {
-		o.Servers = slices.DeleteFunc(members.Members, func(m *api.AgentMember) bool { return m == nil })
-	}
-	slices.SortFunc(o.Servers, compareMembers)
+	o := overview{Servers: members}
 	q := s.query()
 	q.AllowStale = true
 	for _, part := range []struct {
@@ -138,6 +134,9 @@ func (c *status) lookup(s *session, client *api.Client, prefix string) error {
 			hits = exact
 		}
 	}
+	if len(hits) == 0 && len(problems) > 0 {
+		return errors.New("nothing found that starts with " + strconv.Quote(prefix) + ", but not everything could be searched")
+	}
 	if len(hits) == 0 {
 		return hinted(errors.New("nothing starts with "+strconv.Quote(prefix)), "`cairn namespace list`, `cairn var list` and `cairn server members` show what there is")
 	}
@@ -192,16 +191,13 @@ func findVariables(s *session, client *api.Client, prefix string) ([]found, erro
 }
 
 func findServers(s *session, client *api.Client, prefix string) ([]found, error) {
-	members, err := client.Agent().MembersOpts(s.query())
+	members, err := s.members(client)
 	if err != nil {
-		return nil, failed("listing servers", err)
-	}
-	if members == nil {
-		return nil, nil
+		return nil, err
 	}
 	var out []found
-	for _, m := range members.Members {
-		if m == nil || !strings.HasPrefix(m.Name, prefix) {
+	for _, m := range members {
+		if !strings.HasPrefix(m.Name, prefix) {
 			continue
 		}
 		out = append(out, found{Kind: "server", Name: m.Name, Object: m, show: func() {

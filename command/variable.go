@@ -140,7 +140,7 @@ func variableFailure(doing, path string, err error) error {
 	}
 	out := &failure{code: exitConflict}
 	switch {
-	case cas.Conflict == nil:
+	case cas.Conflict == nil || cas.Conflict.Lock != nil:
 		out.err = fmt.Errorf("%s %s: somebody else holds its lock", doing, path)
 		out.hint = "wait until the lock is released"
 	case cas.Conflict.ModifyIndex == 0:

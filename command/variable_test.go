@@ -135,6 +135,7 @@ func TestVarPutPrintsTheResult(t *testing.T) {
 
 func TestVariableConflicts(t *testing.T) {
 	empty := map[string]any{"Namespace": "default", "Path": "app/db"}
+	locked := map[string]any{"Namespace": "default", "Path": "app/db", "ModifyIndex": 42, "Lock": map[string]any{"TTL": "15s"}}
 	for _, tc := range []struct {
 		args []string
 		body any
@@ -143,6 +144,8 @@ func TestVariableConflicts(t *testing.T) {
 		{[]string{"put", "app/db", "k=v"}, stored, []string{"it exists already, with modify index 42", "-check-index 42", "-force"}},
 		{[]string{"put", "-check-index", "7", "app/db", "k=v"}, stored, []string{"its modify index is 42, not 7", "cairn var get app/db"}},
 		{[]string{"put", "-check-index", "7", "app/db", "k=v"}, empty, []string{"it does not exist, or somebody else holds its lock"}},
+		{[]string{"put", "-check-index", "42", "app/db", "k=v"}, locked, []string{"writing app/db: somebody else holds its lock", "wait until"}},
+		{[]string{"put", "app/db", "k=v"}, locked, []string{"somebody else holds its lock"}},
 		{[]string{"put", "-force", "app/db", "k=v"}, stored, []string{"somebody else holds its lock"}},
 		{[]string{"purge", "app/db"}, stored, []string{"deleting app/db: somebody else holds its lock"}},
 		{[]string{"purge", "-check-index", "7", "app/db"}, stored, []string{"its modify index is 42, not 7"}},

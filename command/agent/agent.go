@@ -79,7 +79,9 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 func (a *Agent) serve(ln net.Listener) {
 	var ctx context.Context
 	ctx, a.cancel = context.WithCancel(context.Background())
-	handler := newAPI(a.server, a.config, a.telemetry, a.logger.Named("http"))
+	c := *a.config // agent/self shows what others are really told
+	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
+	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
 	a.http = serveHTTP(ctx, ln, handler)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,8 +16,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
+	nomadapi "github.com/hashicorp/nomad/api"
 
 	"github.com/cairn-project/cairn/nomad"
 )
@@ -94,6 +97,14 @@ func TestRunAgent(t *testing.T) {
 		t.Fatal(err, resp)
 	}
 	_ = resp.Body.Close()
+	self, err := nomadapi.NewClient(&nomadapi.Config{Address: addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := self.Agent().Self()
+	if err != nil || "http://"+fmt.Sprint(info.Config["AdvertiseAddrs"].(map[string]any)["HTTP"]) != addr {
+		t.Errorf("agent/self does not say what is advertised: %v %v", info, err)
+	}
 	close(shutdown)
 	if c := <-code; c != 0 || f.stopped != 1 || f.graceful {
 		t.Errorf("code %d, stopped %d times, left %t: %s", c, f.stopped, f.graceful, errOut)
@@ -134,6 +145,62 @@ func TestSignals(t *testing.T) {
 		if c := <-code; c != 0 || f.graceful != tc.graceful || f.stopped != 1 {
 			t.Errorf("%v%s: code %d, left %t", tc.signal, tc.more, c, f.graceful)
 		}
+	}
+}
+
+func TestAnEchoedSignalDoesNotCutTheStopShort(t *testing.T) {
+	guard := make(chan os.Signal, 8)
+	signal.Notify(guard, syscall.SIGTERM)
+	defer signal.Stop(guard)
+	f := newFake()
+	f.onShutdown = func() {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		<-guard // the first
+		<-guard // and its echo, which the agent has as well
+		time.Sleep(50 * time.Millisecond)
+	}
+	out, code := newSyncBuffer(), make(chan int)
+	go func() {
+		code <- run([]string{"-dev", "-config", freePorts(t, "")}, out, io.Discard, nil, func(*nomad.Config) (server, error) { return f, nil })
+	}()
+	out.await(t, "agent started!")
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if c := <-code; c != 0 || f.stopped != 1 {
+		t.Errorf("code %d, stopped %d times: %s", c, f.stopped, out)
+	}
+}
+
+func TestANewServerAloneIsWarned(t *testing.T) {
+	dir := t.TempDir()
+	for _, tc := range []struct {
+		args []string
+		want bool
+	}{
+		{[]string{"-server", "-data-dir", filepath.Join(dir, "new")}, true},
+		{[]string{"-server", "-data-dir", filepath.Join(dir, "new"), "-bootstrap-expect", "3"}, false},
+		{[]string{"-server", "-data-dir", filepath.Join(dir, "new"), "-retry-join", "10.0.0.1"}, false},
+		{[]string{"-dev"}, false},
+	} {
+		out := newSyncBuffer()
+		refuse := func(*nomad.Config) (server, error) { return nil, errors.New("not today") }
+		run(append(tc.args, "-bind", "127.0.0.1", "-config", freePorts(t, "")), out, io.Discard, nil, refuse)
+		if got := strings.Contains(out.String(), "set bootstrap_expect"); got != tc.want {
+			t.Errorf("%v: warned %t\n%s", tc.args, got, out)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "old", "server"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := DefaultConfig()
+	c.Server.Enabled, c.DataDir = true, filepath.Join(dir, "old")
+	var log bytes.Buffer
+	warnAlone(c, hclog.New(&hclog.LoggerOptions{Output: &log}))
+	if log.Len() > 0 {
+		t.Errorf("a server that has data is warned: %s", &log)
 	}
 }
 
@@ -195,7 +262,8 @@ func TestStartProblems(t *testing.T) {
 		want string
 	}{
 		{"nothing to run", nil, "nothing to run"},
-		{"unknown flag", []string{"-x"}, "not defined"},
+		{"unknown flag", []string{"-x"}, "error: unknown option -x\nrun `cairn agent -h` for help\n"},
+		{"bad flag", []string{"-bootstrap-expect", "many"}, `error: invalid value "many" for flag -bootstrap-expect: must be a number`},
 		{"stray argument", []string{"-dev", "x"}, `unexpected argument "x"`},
 		{"missing file", []string{"-dev", "-config", "/nope"}, "no such file"},
 		{"unknown key", []string{"-dev", "-config", write("\nx = 1")}, `c.hcl:2: unknown key "x"`},
@@ -210,6 +278,11 @@ func TestStartProblems(t *testing.T) {
 		if code := run(tc.args, io.Discard, &errOut, nil, refuse); code != 1 || !strings.Contains(errOut.String(), tc.want) {
 			t.Errorf("%s: code %d, %q lacks %q", tc.name, code, errOut.String(), tc.want)
 		}
+	}
+	var broken bytes.Buffer
+	run([]string{"-config", write("server {\n enabld = true\n}\nports { http = 70000 }")}, io.Discard, &broken, nil, refuse)
+	if s := broken.String(); strings.Contains(s, "nothing to run") || !strings.Contains(s, "enabld") || !strings.Contains(s, "70000") {
+		t.Errorf("a broken file: %s", s)
 	}
 	var out bytes.Buffer
 	if code := run([]string{"-version"}, &out, io.Discard, nil, refuse); code != 0 || out.String() != "Cairn v"+nomad.Version+"\n" {

@@ -134,13 +134,33 @@ func (p *hclParser) entry() (entry, bool) {
 	}
 }
 
+// endOfEntry checks what follows a value. The older dialect lets the next entry
+// begin on the same line.
 func (p *hclParser) endOfEntry(key string) bool {
 	t := p.peek()
 	switch t.Type {
 	case hclsyntax.TokenNewline, hclsyntax.TokenComma, hclsyntax.TokenCBrace, hclsyntax.TokenEOF:
 		return true
+	case hclsyntax.TokenOQuote:
+		return true
+	case hclsyntax.TokenIdent:
+		if p.tokens[p.pos-1].Range.End.Byte < t.Range.Start.Byte && p.beginsEntry(p.pos) {
+			return true
+		}
 	}
 	p.fail(t, "expected the end of the line after the value of %q, found %s: text must be quoted", key, describe(t))
+	return false
+}
+
+// beginsEntry reports whether the word at i is a key and not a stray value.
+func (p *hclParser) beginsEntry(i int) bool {
+	if i++; i >= len(p.tokens) {
+		return false
+	}
+	switch p.tokens[i].Type {
+	case hclsyntax.TokenEqual, hclsyntax.TokenOBrace, hclsyntax.TokenOQuote, hclsyntax.TokenDot:
+		return true
+	}
 	return false
 }
 

@@ -36,8 +36,7 @@ data_dir   = "/var/lib/cairn"
 log_level  = "DEBUG"
 leave_on_interrupt = true
 bind_addr  = "{{ GetInterfaceIP \"lo\" }}"
-ports { http = 5646, rpc = 5647
-        serf = 5648 }
+ports { http = 5646, rpc = 5647 serf = 5648 }
 addresses = { http = "127.0.0.1" }
 "advertise" {
   rpc = "10.0.0.1:6647"
@@ -49,10 +48,7 @@ server {
   retry_interval   = "15s"
   raft_snapshot_interval = 5000000000
   server_join { retry_max = 4 }
-  raft_logstore {
-    backend = "boltdb"
-    boltdb { no_freelist_sync = true }
-  }
+  raft_logstore { backend = "boltdb" "boltdb" { no_freelist_sync = true } }
 }
 telemetry {}
 limits { http_max_conns_per_client = 7 }
@@ -114,6 +110,7 @@ func TestConfigProblems(t *testing.T) {
 		{"region = eu", []string{`agent:1: "eu" must be quoted`}},
 		{"region = \"eu", []string{`agent:1: a string is not closed`}},
 		{"log_rotate_duration = 10s\nregion = \"x\"", []string{`agent:1: expected the end of the line`}},
+		{"region = \"x\" eu", []string{`agent:1: expected the end of the line after the value of "region", found "eu"`}},
 		{"server {\n enabled = true\n", []string{`agent:3: a block is not closed, its { is on line 1`}},
 		{"region = \"\\q\"", []string{`agent:1: a string has an unknown escape`}},
 		{"= 3\nfoo bar", []string{`agent:1: expected a key`, `agent:2: expected = or { after "foo"`}},

@@ -13,14 +13,18 @@ import (
 )
 
 // Validate returns every problem of the configuration at once.
-func (c *Config) Validate() error {
+func (c *Config) Validate() error { return c.validate(true) }
+
+// validate does not ask for something to run unless the files were read
+// completely: what is missing may stand where they could not be.
+func (c *Config) validate(complete bool) error {
 	var problems []problem
 	bad := func(when bool, format string, args ...any) {
 		if when {
 			problems = append(problems, problem{msg: fmt.Sprintf(format, args...)})
 		}
 	}
-	bad(!c.Server.Enabled && !c.Client.Enabled,
+	bad(complete && !c.Server.Enabled && !c.Client.Enabled,
 		"the agent has nothing to run: set enabled in the server block, or start it with -dev or -server")
 	bad(!c.Server.Enabled && c.Client.Enabled,
 		"client.enabled: this build has no node agent yet; set server.enabled")

@@ -35,6 +35,8 @@ type fakeServer struct {
 	stopped  int
 	graceful bool
 	failed   chan struct{}
+	// onShutdown runs while the server stops, nil for nothing.
+	onShutdown func()
 }
 
 func newFake() *fakeServer {
@@ -93,6 +95,9 @@ func (f *fakeServer) Leave(context.Context) error {
 }
 func (f *fakeServer) Shutdown() error {
 	f.stopped++
+	if f.onShutdown != nil {
+		f.onShutdown()
+	}
 	return nil
 }
 func (f *fakeServer) Failed() <-chan struct{} { return f.failed }

@@ -42,7 +42,7 @@ func newFlags() *flags {
 	f.text("log-file", "also log to this `file`", func(c *Config, s string) { c.LogFile = s })
 	f.boolean("log-include-location", "log the place in the source", func(c *Config, on bool) { c.LogIncludeLocation = on })
 	f.boolean("server", "run a server", func(c *Config, on bool) { c.Server.Enabled = on })
-	f.boolean("client", "run a node agent", func(c *Config, on bool) { c.Client.Enabled = on })
+	f.boolean("client", "run a node agent, which this build does not have yet", func(c *Config, on bool) { c.Client.Enabled = on })
 	f.boolean("rejoin", "join the old peers again after a graceful leave", func(c *Config, on bool) { c.Server.RejoinAfterLeave = on })
 	f.number("bootstrap-expect", "`number` of servers that elect the first leader", func(c *Config, n int) { c.Server.BootstrapExpect = n })
 	f.number("retry-max", "`number` of tries to join, 0 for no end", func(c *Config, n int) { c.Server.RetryMax = n })
@@ -124,5 +124,5 @@ func (f *flags) config() (*Config, []problem, error) {
 	if c.LogLevel == "" {
 		c.LogLevel = "INFO"
 	}
-	return c, unused, errors.Join(loadErr, c.Validate())
+	return c, unused, errors.Join(loadErr, c.validate(loadErr == nil))
 }

@@ -23,7 +23,7 @@ func namespaceRoutes() []route {
 			summary: "Read a namespace.", status: []int{404}},
 			func(r *request, q *structs.NamespaceSpecificRequest) error {
 				q.Name = r.rest
-				return nil
+				return needName(r)
 			},
 			func(_ *request, p *structs.SingleNamespaceResponse) (*structs.Namespace, error) {
 				if p.Namespace == nil {
@@ -37,13 +37,17 @@ func namespaceRoutes() []route {
 		write(doc{methods: "DELETE", pattern: "/v1/namespace/{name}", rpc: "Namespace.DeleteNamespaces",
 			summary: "Delete a namespace that is not in use."},
 			func(r *request, q *structs.NamespaceDeleteRequest) error {
-				if r.rest == "" {
-					return errs.New(errs.Invalid, "missing namespace name")
-				}
 				q.Namespaces = []string{r.rest}
-				return nil
+				return needName(r)
 			}, done[structs.GenericResponse]),
 	}
+}
+
+func needName(r *request) error {
+	if r.rest == "" {
+		return errs.New(errs.Invalid, "missing namespace name")
+	}
+	return nil
 }
 
 func bindNamespace(r *request, q *structs.NamespaceUpsertRequest) error {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -192,8 +193,11 @@ func jsonProblem(body []byte, err error) string {
 	var wrongType *json.UnmarshalTypeError
 	if errors.As(err, &wrongType) {
 		field := wrongType.Field
-		if field == "" {
+		switch {
+		case field == "":
 			field = "the body"
+		case wrongType.Type.Kind() == reflect.String && field == "Items":
+			return "every value of Items must be a string, not a JSON " + wrongType.Value
 		}
 		return field + " must not be a JSON " + wrongType.Value
 	}

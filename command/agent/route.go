@@ -165,10 +165,11 @@ type endpoint struct {
 	deep bool
 }
 
-// method returns the route for an HTTP method, nil if there is none.
+// method returns the route for an HTTP method, nil if there is none. HEAD is
+// GET whose body net/http drops: load balancers probe with it.
 func (e *endpoint) method(name string) *route {
 	switch name {
-	case http.MethodGet:
+	case http.MethodGet, http.MethodHead:
 		return e.get
 	case http.MethodPut:
 		return e.put

@@ -20,6 +20,9 @@ import (
 // stopTimeout is how long the agent waits for itself to end.
 const stopTimeout = 10 * time.Second
 
+// echoWindow is how long after a signal to stop another one is its echo.
+const echoWindow = 500 * time.Millisecond
+
 // RunAgent runs the agent command: args are its flags. It returns the exit code
 // when a signal or the closing of shutdown ended the agent.
 func RunAgent(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}) int {
@@ -49,6 +52,7 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 	}
 	defer func() { _ = closeLog() }()
 	warnUnused(c, unused, logger)
+	warnAlone(c, logger)
 	tuneGC()
 	fmt.Fprintln(stdout, "==> Starting Cairn agent...")
 	a, err := startOrSignal(c, logger, newServer, signals)
@@ -65,11 +69,15 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 // parse reads the command line. done says that the agent is not to run, and code
 // is the exit code then.
 func (f *flags) parse(args []string, stdout, stderr io.Writer) (code int, done bool) {
-	f.set.SetOutput(stderr)
+	f.set.SetOutput(io.Discard)
 	switch err := f.set.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		f.set.SetOutput(stdout)
+		f.set.Usage()
 		return 0, true
 	case err != nil:
+		text := strings.ReplaceAll(err.Error(), "flag provided but not defined: ", "unknown option ")
+		fmt.Fprintf(stderr, "error: %s\nrun `cairn agent -h` for help\n", text)
 		return 1, true
 	case f.version:
 		fmt.Fprintln(stdout, "Cairn v"+nomad.Version)
@@ -86,6 +94,20 @@ func warnUnused(c *Config, unused []problem, logger hclog.Logger) {
 	}
 	if c.Client.Enabled {
 		logger.Warn("this build has no node agent, client.enabled has no effect")
+	}
+}
+
+// warnAlone tells of a new server that would wait for ever without a word: it
+// neither elects a leader nor looks for one.
+func warnAlone(c *Config, logger hclog.Logger) {
+	s := &c.Server
+	if !s.Enabled || s.BootstrapExpect > 0 ||
+		len(s.StartJoin)+len(s.RetryJoin)+len(s.ServerJoin.StartJoin)+len(s.ServerJoin.RetryJoin) > 0 {
+		return
+	}
+	if _, err := os.Stat(c.serverDataDir()); errors.Is(err, os.ErrNotExist) {
+		logger.Warn("this new server waits until others take it in: for a first server set bootstrap_expect, " +
+			"to join others set retry_join in server_join, or use `cairn server join`")
 	}
 }
 
@@ -137,8 +159,10 @@ func (a *Agent) wait(f *flags, signals <-chan os.Signal, shutdown <-chan struct{
 	}
 }
 
-// end stops the agent; a second signal does not wait for it.
+// end stops the agent; a second signal does not wait for it, unless it is the
+// echo of the first: timeout and its like signal the process and then its group.
 func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
+	began := time.Now()
 	done := make(chan error, 1)
 	go func() { done <- a.Stop(leave) }()
 	timeout := time.After(stopTimeout)
@@ -152,7 +176,7 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 			a.logger.Info("stopped")
 			return 0
 		case s := <-signals:
-			if s != syscall.SIGHUP {
+			if s != syscall.SIGHUP && time.Since(began) > echoWindow {
 				a.logger.Warn("caught a second signal, not waiting any longer", "signal", s)
 				return 1
 			}
