@@ -1,6 +1,7 @@
 package raftnet
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -19,11 +20,21 @@ type round struct {
 	ticket uint64
 	term   uint64
 	voters []raft.Server
-	need   int // answers of others that make a majority
+	need   int  // answers of others that make a majority
+	shared bool // by several callers
 	done   chan struct{}
 	err    error // set before done is closed
 	timer  *time.Timer
 }
+
+const (
+	// hedgeDelay is how long the voters asked first may take before the others
+	// are asked too.
+	hedgeDelay = 10 * time.Millisecond
+	// confirmPace is the shortest time between two heartbeats to a voter while
+	// callers come faster than it answers: the next round then serves more of them.
+	confirmPace = 200 * time.Microsecond
+)
 
 func (r *round) asks(id raft.ServerID) bool {
 	return slices.ContainsFunc(r.voters, func(s raft.Server) bool { return s.ID == id })
@@ -42,6 +53,7 @@ type confirmer struct {
 	sealed []*round
 	voters []raft.Server // of the newest round
 	peers  map[raft.ServerID]*confirmPeer
+	order  []*confirmPeer // scratch of rouseLocked
 	closed bool
 	wg     sync.WaitGroup
 }
@@ -106,6 +118,7 @@ func (c *confirmer) join(term uint64, voters []raft.Server) (*round, error) {
 		c.deposeLocked(term)
 	}
 	if c.open != nil && slices.Equal(c.open.voters, voters) {
+		c.open.shared = true
 		return c.open, nil
 	}
 	need, err := c.needed(voters)
@@ -133,13 +146,51 @@ func (c *confirmer) needed(voters []raft.Server) (int, error) {
 func (c *confirmer) openLocked(term uint64, voters []raft.Server, need int) {
 	c.ticket++
 	r := &round{ticket: c.ticket, term: term, voters: slices.Clone(voters), need: need, done: make(chan struct{})}
-	r.timer = time.AfterFunc(c.t.cfg.Timeout, func() { c.expire(r) })
+	r.timer = time.AfterFunc(hedgeDelay, func() { c.hedge(r) })
 	c.open = r
 	c.t.stats.confirmRounds.Add(1)
 	if !slices.Equal(c.voters, r.voters) {
 		c.voters = r.voters
 		c.setPeersLocked()
 	}
+	c.rouseLocked(r)
+}
+
+// rouseLocked wakes as many voters as the round needs, those first that answered
+// last: the others would only repeat the answer. The caller holds mu.
+func (c *confirmer) rouseLocked(r *round) {
+	c.order = c.order[:0]
+	for _, p := range c.peers {
+		c.order = append(c.order, p)
+	}
+	slices.SortFunc(c.order, func(a, b *confirmPeer) int {
+		return cmp.Or(cmp.Compare(b.acked, a.acked), cmp.Compare(a.id, b.id))
+	})
+	for _, p := range c.order[:min(r.need, len(c.order))] {
+		p.rouse()
+	}
+}
+
+// hedge asks everybody when those asked first are slow, and gives the round until
+// the timeout.
+func (c *confirmer) hedge(r *round) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open != r && !slices.Contains(c.sealed, r) {
+		return
+	}
+	r.timer = time.AfterFunc(c.t.cfg.Timeout-hedgeDelay, func() { c.expire(r) })
+	c.rouseAllLocked()
+}
+
+// rouseAll wakes every voter, as one that was asked did not answer.
+func (c *confirmer) rouseAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rouseAllLocked()
+}
+
+func (c *confirmer) rouseAllLocked() {
 	for _, p := range c.peers {
 		p.rouse()
 	}
@@ -206,9 +257,16 @@ func (c *confirmer) expire(r *round) {
 	c.finishLocked(err, func(s *round) bool { return s == r })
 }
 
-// take closes the open round and returns the ticket and the term p has to ask
-// about: 0 for nothing. retired is true when p is not needed any more.
-func (c *confirmer) take(p *confirmPeer) (ticket, term uint64, addr raft.ServerAddress, retired bool) {
+// question is what a voter is to be asked: ticket 0 for nothing.
+type question struct {
+	ticket, term uint64
+	addr         raft.ServerAddress
+	shared       bool // several callers wait for the answer
+}
+
+// take closes the open round and returns what p has to ask. retired is true when
+// p is not needed any more.
+func (c *confirmer) take(p *confirmPeer) (q question, retired bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sealLocked()
@@ -218,16 +276,16 @@ func (c *confirmer) take(p *confirmPeer) (ticket, term uint64, addr raft.ServerA
 			break
 		}
 		if j := slices.IndexFunc(r.voters, func(s raft.Server) bool { return s.ID == p.id }); j >= 0 {
-			return r.ticket, r.term, r.voters[j].Address, false
+			return question{r.ticket, r.term, r.voters[j].Address, r.shared}, false
 		}
 	}
 	if p.addr == "" || c.closed {
 		if c.peers[p.id] == p {
 			delete(c.peers, p.id)
 		}
-		return 0, 0, "", true
+		return question{}, true
 	}
-	return 0, 0, "", false
+	return question{}, false
 }
 
 // settle counts p's answer to the heartbeat sent for ticket in term. It returns

@@ -42,11 +42,11 @@ func (p *confirmPeer) run() {
 	p.req.Leader = t.EncodePeer(t.cfg.LocalID, t.cfg.LocalAddr)
 	var pause time.Duration
 	for {
-		ticket, term, addr, retired := p.c.take(p)
+		q, retired := p.c.take(p)
 		if retired {
 			return
 		}
-		if ticket == 0 {
+		if q.ticket == 0 {
 			select {
 			case <-p.wake:
 				continue
@@ -54,10 +54,15 @@ func (p *confirmPeer) run() {
 				return
 			}
 		}
-		if p.ask(ticket, term, addr) {
+		start := time.Now()
+		if p.ask(q) {
 			pause = 0
+			if q.shared {
+				time.Sleep(confirmPace - time.Since(start))
+			}
 			continue
 		}
+		p.c.rouseAll()
 		pause = min(max(2*pause, confirmBackoff), confirmBackoffMax)
 		select {
 		case <-time.After(pause):
@@ -68,21 +73,21 @@ func (p *confirmPeer) run() {
 }
 
 // ask sends a heartbeat and hands in the answer; false means none that counts.
-func (p *confirmPeer) ask(ticket, term uint64, addr raft.ServerAddress) bool {
+func (p *confirmPeer) ask(q question) bool {
 	for {
-		if p.conn == nil || p.connAddr != addr {
+		if p.conn == nil || p.connAddr != q.addr {
 			p.hangUp()
-			conn, err := p.c.t.conns.dial(p.c.t.ctx, addr)
+			conn, err := p.c.t.conns.dial(p.c.t.ctx, q.addr)
 			if err != nil {
 				return false
 			}
-			p.conn, p.connAddr = conn, addr
+			p.conn, p.connAddr = conn, q.addr
 		}
 		var resp raft.AppendEntriesResponse
-		err := p.exchange(term, &resp)
+		err := p.exchange(q.term, &resp)
 		if err == nil {
 			p.conn.reused = true
-			return p.c.settle(p, ticket, term, &resp)
+			return p.c.settle(p, q.ticket, q.term, &resp)
 		}
 		retry := p.conn.reused && p.c.t.ctx.Err() == nil
 		p.hangUp()
