@@ -18,7 +18,8 @@ func variableRoutes() []route {
 	const path = "/v1/var/{path...}"
 	return []route{
 		read(doc{methods: "GET", pattern: "/v1/vars", rpc: "Variables.List",
-			summary: "List the meta data of variables, without their items."},
+			summary: "List the meta data of variables, without their items.",
+			lists:   "prefix per_page next_token filter reverse"},
 			asIs[structs.VariablesListRequest],
 			func(_ *request, p *structs.VariablesListResponse) ([]*structs.VariableMetadata, error) {
 				return list(p.Data), nil
