@@ -115,6 +115,8 @@ func statusHint(code int, reason string) string {
 		return "give a token that may do this with -token or CAIRN_TOKEN"
 	case strings.Contains(strings.ToLower(reason), "leader"):
 		return "wait for an election, or look at `cairn server members` and `cairn operator raft list-peers -stale`"
+	case strings.Contains(strings.ToLower(reason), "no path to region"):
+		return "check -region and CAIRN_REGION; without them `cairn status` shows the regions"
 	case code == http.StatusTooManyRequests:
 		return "the agent limits requests: try again later"
 	}

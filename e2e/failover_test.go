@@ -36,11 +36,7 @@ func TestLeaderKilledUnderLoad(t *testing.T) {
 		l.more(100)
 	}
 	acked := l.end()
-	c.servers[0].mustPut("end/mark", "1")
-	for _, a := range c.servers {
-		caughtUp(t, a, "end/mark", "1")
-		verify(t, a, acked, true)
-	}
+	c.verifyAll(acked)
 	verify(t, c.leader(), acked, false)
 }
 
@@ -58,11 +54,7 @@ func TestLeaderFrozenUnderLoad(t *testing.T) {
 		l.more(200)
 	}
 	acked := l.end()
-	c.servers[0].mustPut("end/mark", "1")
-	for _, a := range c.servers {
-		caughtUp(t, a, "end/mark", "1")
-		verify(t, a, acked, true)
-	}
+	c.verifyAll(acked)
 }
 
 // A default read is never older than what was acknowledged before it was sent,
@@ -156,11 +148,7 @@ func TestGracefulStopUnderLoad(t *testing.T) {
 		old.ready()
 	}
 	acked := l.end()
-	c.servers[0].mustPut("end/mark", "1")
-	for _, a := range c.servers {
-		caughtUp(t, a, "end/mark", "1")
-		verify(t, a, acked, true)
-	}
+	c.verifyAll(acked)
 }
 
 func TestFullRestartKeepsEverything(t *testing.T) {

@@ -120,3 +120,14 @@ func caughtUp(t *testing.T, a *agent, path, value string) {
 		return err == nil && have == value
 	})
 }
+
+// verifyAll fails unless every server has everything acknowledged once it has
+// caught up with a last write.
+func (c *cluster) verifyAll(acked map[string]string) {
+	c.t.Helper()
+	c.servers[0].mustPut("end/mark", "1")
+	for _, a := range c.servers {
+		caughtUp(c.t, a, "end/mark", "1")
+		verify(c.t, a, acked, true)
+	}
+}

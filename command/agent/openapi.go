@@ -22,6 +22,10 @@ var readParams = []param{
 	staleParam,
 	{name: "index", kind: "integer", summary: "wait until the result is newer than this index"},
 	{name: "wait", kind: "string", summary: "longest time to wait, such as 60s; at most 300s"},
+}
+
+// listParams are taken by those lists that name them in their row.
+var listParams = []param{
 	{name: "prefix", kind: "string", summary: "list only keys that begin with it"},
 	{name: "per_page", kind: "integer", summary: "size of a page"},
 	{name: "next_token", kind: "string", summary: "where the page begins, from X-Nomad-NextToken"},
@@ -33,7 +37,7 @@ var readParams = []param{
 var writeParams = []param{
 	{name: "region", kind: "string", summary: "region to write to, the agent's own by default"},
 	{name: "namespace", kind: "string", summary: "namespace to write to, default by default"},
-	{name: "idempotency_token", kind: "string", summary: "name of the write, so that a repeat applies once"},
+	{name: "idempotency_token", kind: "string", summary: "accepted for compatibility; no write of this version looks at it"},
 }
 
 var prettyParam = param{name: "pretty", kind: "boolean", summary: "indent the JSON"}
@@ -119,7 +123,7 @@ func (s *schemas) parameters(r *route) []any {
 	var all []param
 	switch r.kind {
 	case readKind:
-		all = slices.Concat(readParams, r.params)
+		all = slices.Concat(readParams, r.listParams(), r.params)
 	case writeKind:
 		all = slices.Concat(writeParams, r.params)
 	default:
@@ -141,6 +145,11 @@ func (s *schemas) parameters(r *route) []any {
 		out = append(out, p.object())
 	}
 	return out
+}
+
+func (d *doc) listParams() []param {
+	named := strings.Fields(d.lists)
+	return slices.DeleteFunc(slices.Clone(listParams), func(p param) bool { return !slices.Contains(named, p.name) })
 }
 
 func (p param) object() object {

@@ -85,6 +85,25 @@ func TestOpenAPIDescribesEveryReply(t *testing.T) {
 	}
 }
 
+// What a route does not look at is not offered to those who generate clients.
+func TestOpenAPIOffersListParametersWhereTheyWork(t *testing.T) {
+	doc := loadDocument(t)
+	for path, want := range map[string]string{
+		"/v1/vars": "prefix per_page next_token filter reverse", "/v1/namespaces": "prefix",
+		"/v1/var/{path}": "", "/v1/namespace/{name}": "", "/.well-known/jwks.json": "",
+	} {
+		var got []string
+		for _, p := range listParams {
+			if doc.Paths.Find(path).Get.Parameters.GetByInAndName("query", p.name) != nil {
+				got = append(got, p.name)
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s offers %q, want %q", path, s, want)
+		}
+	}
+}
+
 func TestOpenAPIDescribesErrors(t *testing.T) {
 	doc := loadDocument(t)
 	f := newFake().fill()

@@ -22,6 +22,8 @@ type doc struct {
 	summary string
 	// params are the query parameters of this route alone.
 	params []param
+	// lists names those of listParams that the route takes, separated by spaces.
+	lists string
 	// body is the type of the request body, nil for none.
 	body reflect.Type
 	// media is the content type of the reply, "" for JSON.

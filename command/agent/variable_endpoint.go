@@ -18,7 +18,8 @@ func variableRoutes() []route {
 	const path = "/v1/var/{path...}"
 	return []route{
 		read(doc{methods: "GET", pattern: "/v1/vars", rpc: "Variables.List",
-			summary: "List the meta data of variables, without their items."},
+			summary: "List the meta data of variables, without their items.",
+			lists:   "prefix per_page next_token filter reverse"},
 			asIs[structs.VariablesListRequest],
 			func(_ *request, p *structs.VariablesListResponse) ([]*structs.VariableMetadata, error) {
 				return list(p.Data), nil
@@ -63,9 +64,6 @@ func needPath(r *request) error {
 }
 
 func putVariable(r *request) error {
-	if err := needPath(r); err != nil {
-		return err
-	}
 	op, cas, err := r.variableOp()
 	if err != nil {
 		return err
@@ -99,7 +97,11 @@ func putVariable(r *request) error {
 }
 
 // variableOp reads which operation the query asks for, and the index of ?cas.
+// It fails without a path.
 func (r *request) variableOp() (structs.VarOp, uint64, error) {
+	if err := needPath(r); err != nil {
+		return "", 0, err
+	}
 	op, n := structs.VarOpSet, 0
 	for name, lock := range map[string]structs.VarOp{
 		"lock-acquire": structs.VarOpLockAcquire,
@@ -142,9 +144,6 @@ func (r *request) renewLock(v *structs.VariableDecrypted) error {
 }
 
 func deleteVariable(r *request) error {
-	if err := needPath(r); err != nil {
-		return err
-	}
 	op, cas, err := r.variableOp()
 	if err != nil {
 		return err

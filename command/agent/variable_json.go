@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"slices"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -53,27 +51,13 @@ func appendVariable(b []byte, v *structs.VariableDecrypted) []byte {
 	if v.Items == nil {
 		return append(b, "null}"...)
 	}
-	var room [16]string
-	keys := room[:0]
-	for k := range v.Items {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	b = append(b, '{')
-	for i, k := range keys {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendString(b, k), ':')
-		b = appendString(b, v.Items[k])
-	}
-	return append(b, "}}"...)
+	return append(structs.AppendItems(b, v.Items), '}')
 }
 
 // appendMetadata appends the fields without the braces.
 func appendMetadata(b []byte, m *structs.VariableMetadata) []byte {
-	b = appendString(append(b, `"Namespace":`...), m.Namespace)
-	b = appendString(append(b, `,"Path":`...), m.Path)
+	b = structs.AppendJSONString(append(b, `"Namespace":`...), m.Namespace)
+	b = structs.AppendJSONString(append(b, `,"Path":`...), m.Path)
 	b = strconv.AppendUint(append(b, `,"CreateIndex":`...), m.CreateIndex, 10)
 	b = strconv.AppendInt(append(b, `,"CreateTime":`...), m.CreateTime, 10)
 	b = strconv.AppendUint(append(b, `,"ModifyIndex":`...), m.ModifyIndex, 10)
@@ -81,63 +65,11 @@ func appendMetadata(b []byte, m *structs.VariableMetadata) []byte {
 	if l := m.Lock; l != nil {
 		b = append(b, `,"Lock":{`...)
 		if l.ID != "" {
-			b = append(appendString(append(b, `"ID":`...), l.ID), ',')
+			b = append(structs.AppendJSONString(append(b, `"ID":`...), l.ID), ',')
 		}
-		b = appendString(append(b, `"TTL":`...), l.TTL.String())
-		b = appendString(append(b, `,"LockDelay":`...), l.LockDelay.String())
+		b = structs.AppendJSONString(append(b, `"TTL":`...), l.TTL.String())
+		b = structs.AppendJSONString(append(b, `,"LockDelay":`...), l.LockDelay.String())
 		b = append(b, '}')
 	}
 	return b
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendString appends s as a JSON string (RFC 8259). Broken UTF-8 becomes
-// U+FFFD, and U+2028 and U+2029 are escaped for JavaScript.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		if c < utf8.RuneSelf {
-			b = appendEscape(append(b, s[start:i]...), c)
-			i++
-			start = i
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			b = append(append(b, s[start:i]...), `\ufffd`...)
-			start = i + size
-		case r == '\u2028' || r == '\u2029':
-			b = append(append(b, s[start:i]...), `\u202`...)
-			b = append(b, hexDigits[r&0xf])
-			start = i + size
-		}
-		i += size
-	}
-	return append(append(b, s[start:]...), '"')
-}
-
-func appendEscape(b []byte, c byte) []byte {
-	switch c {
-	case '"', '\\':
-		return append(b, '\\', c)
-	case '\b':
-		return append(b, `\b`...)
-	case '\f':
-		return append(b, `\f`...)
-	case '\n':
-		return append(b, `\n`...)
-	case '\r':
-		return append(b, `\r`...)
-	case '\t':
-		return append(b, `\t`...)
-	}
-	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 }

@@ -147,7 +147,7 @@ type WriteRequest struct {
 	Namespace string
 	// AuthToken is the secret of the caller; it never enters the log.
 	AuthToken string
-	// IdempotencyToken names the write, so that a repeat applies once.
+	// IdempotencyToken is carried for compatibility; nothing looks at it.
 	IdempotencyToken string
 
 	InternalRpcInfo
