@@ -126,11 +126,20 @@ func (c *call) mayRetry(err error) bool {
 	return c.kind == readKind && (errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader))
 }
 
+// electionGrace is how long a write may go on at a leader that lost its term. One
+// that lives refuses it, passes it on or answers within that time.
+const electionGrace = 300 * time.Millisecond
+
 // forwardLeader passes the call to the leader and stops waiting when it loses its term.
 func (s *Server) forwardLeader(ctx context.Context, c *call, leader *leaderInfo) error {
 	bound, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(leader.ctx, func() { cancel(errElection) })()
+	defer context.AfterFunc(leader.ctx, func() {
+		if c.kind == writeKind {
+			waitFor(bound.Done(), electionGrace)
+		}
+		cancel(errElection)
+	})()
 	err := s.pool.Call(bound, leader.addr, c.name, c.args, c.reply, c.forwardOptions(ctx))
 	if err != nil && ctx.Err() == nil && context.Cause(bound) == errElection {
 		return s.endedByElection(leader, err)
@@ -158,12 +167,19 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 		if !ok {
 			break
 		}
-		if err = s.pool.Call(ctx, server.Addr, c.name, c.args, c.reply, c.forwardOptions(ctx)); !errs.NotSent(err) {
+		if err = s.pool.Call(ctx, server.Addr, c.name, c.args, c.reply, c.forwardOptions(ctx)); !unreachable(err) {
 			return err
 		}
 		s.router.MarkFailed(server.Addr)
 	}
 	return err
+}
+
+// unreachable reports whether err says that a server could not be asked at all: an
+// answer of the server, such as that its region has no leader, has no local cause.
+func unreachable(err error) bool {
+	var e *errs.Error
+	return errs.NotSent(err) && errors.As(err, &e) && e.Code == errs.Unavailable && e.Unwrap() != nil
 }
 
 func (c *call) forwardOptions(ctx context.Context) wire.CallOptions {
