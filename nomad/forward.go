@@ -78,15 +78,15 @@ func (s *Server) route(ctx context.Context, c *call) error {
 	if c.kind == localKind {
 		return c.run(ctx)
 	}
-	var pace *hold
-	for began := time.Now(); ; {
+	began := time.Now()
+	pace := newHold(s.config.RPCHoldTimeout)
+	for {
 		changed, start := s.leaders.changed(), time.Now()
 		err := s.routeOnce(ctx, c)
 		if err == nil || !c.mayRetry(err) || s.ctx.Err() != nil {
 			return err
 		}
-		waited := time.Since(start) > s.config.RPCHoldTimeout && time.Since(began) < c.blocking
-		if pace == nil || waited {
+		if time.Since(start) > s.config.RPCHoldTimeout && time.Since(began) < c.blocking {
 			pace = newHold(s.config.RPCHoldTimeout)
 		}
 		if !pace.wait(ctx, changed) {
