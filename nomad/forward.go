@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/hashicorp/serf/serf"
+
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -167,12 +169,40 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 		if !ok {
 			break
 		}
-		if err = s.pool.Call(ctx, server.Addr, c.name, c.args, c.reply, c.forwardOptions(ctx)); !unreachable(err) {
+		err = s.askWhileAlive(ctx, c, server.Addr)
+		if gone := c.kind != writeKind && errors.Is(err, errServerGone); !gone && !unreachable(err) {
 			return err
 		}
 		s.router.MarkFailed(server.Addr)
 	}
 	return err
+}
+
+// aliveCheck is how often a call to another region looks whether gossip still
+// takes the server for alive.
+const aliveCheck = time.Second
+
+// errServerGone ends the wait for a server that gossip has given up.
+var errServerGone = errors.New("the server has failed")
+
+// askWhileAlive passes the call to a server of another region and stops waiting
+// when gossip gives that server up: a process that hangs keeps its connections.
+func (s *Server) askWhileAlive(ctx context.Context, c *call, addr string) error {
+	bound, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		for !waitFor(bound.Done(), aliveCheck) {
+			if server, ok := s.router.ByAddr(addr); !ok || server.Status != serf.StatusAlive {
+				cancel(errServerGone)
+			}
+		}
+	}()
+	err := s.pool.Call(bound, addr, c.name, c.args, c.reply, c.forwardOptions(ctx))
+	if err == nil || ctx.Err() != nil || context.Cause(bound) != errServerGone || errs.NotSent(err) {
+		return err
+	}
+	s.pool.Drop(addr)
+	return errs.Lost(errs.ExecutedUnknown, "the server of the other region has failed before it answered; the call may have been applied, read before trying again", errServerGone)
 }
 
 // unreachable reports whether err says that a server could not be asked at all: an

@@ -204,3 +204,35 @@ func TestLastVoterCannotBeRemoved(t *testing.T) {
 		mustPut(t, n, "app/db", "1")
 	})
 }
+
+func TestCallToAServerOfAnotherRegionThatHangsEnds(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		home := c.Nodes[0]
+		far := c.Add(func(conf *nomad.Config) { conf.Region = "mars" }, expects(1), joins(home.Host))
+		read := func() error {
+			req := &structs.VariablesReadRequest{Path: "x", QueryOptions: structs.QueryOptions{Region: "mars"}}
+			return home.RPC(context.Background(), "Variables.Read", req, &structs.VariablesReadResponse{})
+		}
+		within(t, "an answer from the other region", func() bool { return read() == nil })
+		c.Fabric.Isolate(far.Host)
+		failed := make(chan error, 2)
+		go func() { failed <- read() }()
+		go func() {
+			req := &structs.VariablesApplyRequest{Op: structs.VarOpSet, WriteRequest: structs.WriteRequest{Region: "mars"}, Var: &structs.VariableDecrypted{
+				VariableMetadata: structs.VariableMetadata{Path: "x"}, Items: structs.VariableItems{"v": "1"},
+			}}
+			failed <- home.RPC(context.Background(), "Variables.Apply", req, &structs.VariablesApplyResponse{})
+		}()
+		start := time.Now()
+		for range 2 {
+			select {
+			case err := <-failed:
+				if !errors.Is(err, errs.Unavailable) {
+					t.Errorf("got %v", err)
+				}
+			case <-time.After(3 * time.Minute):
+				t.Fatalf("still waiting after %v", time.Since(start))
+			}
+		}
+	})
+}
