@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/hashicorp/serf/serf"
+
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -78,15 +80,15 @@ func (s *Server) route(ctx context.Context, c *call) error {
 	if c.kind == localKind {
 		return c.run(ctx)
 	}
-	var pace *hold
-	for began := time.Now(); ; {
+	began := time.Now()
+	pace := newHold(s.config.RPCHoldTimeout)
+	for {
 		changed, start := s.leaders.changed(), time.Now()
 		err := s.routeOnce(ctx, c)
 		if err == nil || !c.mayRetry(err) || s.ctx.Err() != nil {
 			return err
 		}
-		waited := time.Since(start) > s.config.RPCHoldTimeout && time.Since(began) < c.blocking
-		if pace == nil || waited {
+		if time.Since(start) > s.config.RPCHoldTimeout && time.Since(began) < c.blocking {
 			pace = newHold(s.config.RPCHoldTimeout)
 		}
 		if !pace.wait(ctx, changed) {
@@ -126,11 +128,20 @@ func (c *call) mayRetry(err error) bool {
 	return c.kind == readKind && (errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader))
 }
 
+// electionGrace is how long a write may go on at a leader that lost its term. One
+// that lives refuses it, passes it on or answers within that time.
+const electionGrace = 300 * time.Millisecond
+
 // forwardLeader passes the call to the leader and stops waiting when it loses its term.
 func (s *Server) forwardLeader(ctx context.Context, c *call, leader *leaderInfo) error {
 	bound, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(leader.ctx, func() { cancel(errElection) })()
+	defer context.AfterFunc(leader.ctx, func() {
+		if c.kind == writeKind {
+			waitFor(bound.Done(), electionGrace)
+		}
+		cancel(errElection)
+	})()
 	err := s.pool.Call(bound, leader.addr, c.name, c.args, c.reply, c.forwardOptions(ctx))
 	if err != nil && ctx.Err() == nil && context.Cause(bound) == errElection {
 		return s.endedByElection(leader, err)
@@ -158,12 +169,47 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 		if !ok {
 			break
 		}
-		if err = s.pool.Call(ctx, server.Addr, c.name, c.args, c.reply, c.forwardOptions(ctx)); !errs.NotSent(err) {
+		err = s.askWhileAlive(ctx, c, server.Addr)
+		if gone := c.kind != writeKind && errors.Is(err, errServerGone); !gone && !unreachable(err) {
 			return err
 		}
 		s.router.MarkFailed(server.Addr)
 	}
 	return err
+}
+
+// aliveCheck is how often a call to another region looks whether gossip still
+// takes the server for alive.
+const aliveCheck = time.Second
+
+// errServerGone ends the wait for a server that gossip has given up.
+var errServerGone = errors.New("the server has failed")
+
+// askWhileAlive passes the call to a server of another region and stops waiting
+// when gossip gives that server up: a process that hangs keeps its connections.
+func (s *Server) askWhileAlive(ctx context.Context, c *call, addr string) error {
+	bound, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		for !waitFor(bound.Done(), aliveCheck) {
+			if server, ok := s.router.ByAddr(addr); !ok || server.Status != serf.StatusAlive {
+				cancel(errServerGone)
+			}
+		}
+	}()
+	err := s.pool.Call(bound, addr, c.name, c.args, c.reply, c.forwardOptions(ctx))
+	if err == nil || ctx.Err() != nil || context.Cause(bound) != errServerGone || errs.NotSent(err) {
+		return err
+	}
+	s.pool.Drop(addr)
+	return errs.Lost(errs.ExecutedUnknown, "the server of the other region has failed before it answered; the call may have been applied, read before trying again", errServerGone)
+}
+
+// unreachable reports whether err says that a server could not be asked at all: an
+// answer of the server, such as that its region has no leader, has no local cause.
+func unreachable(err error) bool {
+	var e *errs.Error
+	return errs.NotSent(err) && errors.As(err, &e) && e.Code == errs.Unavailable && e.Unwrap() != nil
 }
 
 func (c *call) forwardOptions(ctx context.Context) wire.CallOptions {

@@ -45,8 +45,12 @@ var operatorRemovePeer = newLeader("Operator.RaftRemovePeerByID",
 		if r.ID == "" {
 			return errs.New(errs.Invalid, "a peer ID is needed")
 		}
-		if !containsServer(c.srv.raft.GetConfiguration().Configuration(), string(r.ID)) {
+		conf := c.srv.raft.GetConfiguration().Configuration()
+		if !containsServer(conf, string(r.ID)) {
 			return errs.Newf(errs.NotFound, "id %q was not found in the Raft configuration", r.ID)
+		}
+		if len(voters(conf)) == 1 && isVoter(conf, string(r.ID)) {
+			return errs.Newf(errs.PreconditionFailed, "%q is the last server with a vote: add another one first", r.ID)
 		}
 		if err := c.srv.raft.RemoveServer(r.ID, 0, membershipTimeout).Error(); err != nil {
 			return raftError(err)

@@ -2,7 +2,9 @@ package nomad
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -43,6 +45,8 @@ func (s *Server) setupNodeID(hclog.Logger) error {
 		}
 		s.nodeID = id
 		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return errs.Newf(errs.Invalid, "cannot read the node ID, check its owner: %w", err)
 	}
 	if err := os.MkdirAll(s.config.DataDir, 0o700); err != nil {
 		return errs.Newf(errs.Invalid, "cannot create the data directory: %w", err)
