@@ -15,12 +15,14 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
-// slowLog stands in for raft: every entry takes a second.
+// slowLog stands in for raft: an entry is on disk after a tenth of a second and
+// answered after a second.
 type slowLog struct {
-	mu      sync.Mutex
-	entries [][][]byte // the writes of each entry
-	err     error      // of every entry
-	forever bool       // no entry is ever answered
+	appended chan struct{}
+	mu       sync.Mutex
+	entries  [][][]byte // the writes of each entry
+	err      error      // of every entry
+	forever  bool       // no entry is ever answered
 }
 
 type slowFuture struct {
@@ -40,6 +42,9 @@ func (l *slowLog) propose(entry []byte, _ time.Duration) raft.ApplyFuture {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = append(l.entries, writes)
+	if l.err == nil && !l.forever {
+		time.AfterFunc(100*time.Millisecond, func() { l.appended <- struct{}{} })
+	}
 	return &slowFuture{l, len(writes)}
 }
 
@@ -64,7 +69,8 @@ func withProposer(t *testing.T, log *slowLog, grouped bool, fn func(p *proposer,
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
-		p := newProposer(log.propose, func() bool { return grouped }, ctx.Done())
+		log.appended = make(chan struct{}, 1)
+		p := newProposer(log.propose, func() bool { return grouped }, log.appended, ctx.Done())
 		ended := make(chan struct{})
 		go func() { p.run(ctx); close(ended) }()
 		fn(p, cancel)
@@ -160,7 +166,7 @@ func TestCallerWhoLeavesLearnsThatTheWriteMayBeApplied(t *testing.T) {
 	withProposer(t, &slowLog{forever: true}, true, func(p *proposer, _ func()) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		// Two in flight, the queue full, the rest without a place.
+		// One in flight, the queue full, the rest without a place.
 		outcomes := map[errs.Executed]int{}
 		for _, err := range submitAll(ctx, p, writesOf(2+2*structs.MaxBatchOps+cap(p.queue)+50, 10)) {
 			var e *errs.Error
@@ -190,5 +196,37 @@ func TestStopAnswersWhoWaits(t *testing.T) {
 		if _, err := p.submit(context.Background(), []byte{1}); err == nil {
 			t.Fatal("took a write after the stop")
 		}
+	})
+}
+
+func TestNextGroupGoesOutWhenTheLogIsFree(t *testing.T) {
+	log := &slowLog{}
+	withProposer(t, log, true, func(p *proposer, _ func()) {
+		var wg sync.WaitGroup
+		write := func() {
+			wg.Go(func() {
+				if _, err := p.submit(context.Background(), []byte{1}); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		entries := func() int {
+			log.mu.Lock()
+			defer log.mu.Unlock()
+			return len(log.entries)
+		}
+		write()
+		write()
+		write()
+		if n := entries(); n != 1 {
+			t.Fatalf("%d entries while the first is on its way to the disk", n)
+		}
+		time.Sleep(150 * time.Millisecond)
+		synctest.Wait()
+		if n := entries(); n != 2 || len(log.entries[1]) != 2 {
+			t.Fatalf("%d entries once the first is on disk, want a second one with both writes", n)
+		}
+		wg.Wait()
 	})
 }
