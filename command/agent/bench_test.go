@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/bench/httpc"
+)
+
+// BenchmarkHTTP drives a whole agent with its log on disk: writes and default
+// reads of 256-byte values over 64 connections. "make pgo" takes its profile.
+func BenchmarkHTTP(b *testing.B) {
+	c := DefaultDevConfig()
+	c.DevMode, c.DataDir = false, b.TempDir()
+	c.NodeName, c.Ports = "n1", PortsConfig{}
+	c.Limits.HTTPMaxConnsPerClient = 0
+	a, err := Start(c, hclog.NewNullLogger())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = a.Stop(false) })
+	value := strings.Repeat("v", 240)
+	put := func(conn *httpc.Client, i int64) (httpc.Response, error) {
+		body := fmt.Sprintf(`{"Items":{"v":"%s%016d"}}`, value, i)
+		return conn.Do("PUT", fmt.Sprintf("/v1/var/bench/%d", i%5000), []byte(body))
+	}
+	get := func(conn *httpc.Client, i int64) (httpc.Response, error) {
+		return conn.Do("GET", fmt.Sprintf("/v1/var/bench/%d", i%100), nil)
+	}
+	b.Run("put", func(b *testing.B) { requests(b, a.HTTPAddr(), put) })
+	b.Run("get", func(b *testing.B) { requests(b, a.HTTPAddr(), get) })
+}
+
+func requests(b *testing.B, addr string, do func(*httpc.Client, int64) (httpc.Response, error)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			conn := httpc.New(addr, 30*time.Second)
+			defer conn.Close()
+			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+				if resp, err := do(conn, i); err != nil || resp.Status != http.StatusOK && resp.Status != http.StatusNotFound {
+					b.Errorf("request %d: %+v, %v", i, resp, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+}
