@@ -116,7 +116,7 @@ func statusHint(code int, reason string) string {
 	case strings.Contains(strings.ToLower(reason), "leader"):
 		return "wait for an election, or look at `cairn server members` and `cairn operator raft list-peers -stale`"
 	case strings.Contains(strings.ToLower(reason), "no path to region"):
-		return "check -region and CAIRN_REGION; without them `cairn status` shows the regions"
+		return "check -region and CAIRN_REGION: `cairn operator api /v1/regions` lists the regions"
 	case code == http.StatusTooManyRequests:
 		return "the agent limits requests: try again later"
 	}

@@ -466,3 +466,11 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("prometheus off: %d", w.Code)
 	}
 }
+
+func TestRegionsAreListedWhateverRegionIsAskedFor(t *testing.T) {
+	f := newFake().fill()
+	w := call(testAPI(t, f), "GET", "/v1/regions?region=mars", "")
+	if got := f.last.(*structs.GenericRequest).Region; w.Code != 200 || got != "" {
+		t.Errorf("status %d, asked region %q", w.Code, got)
+	}
+}
