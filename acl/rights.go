@@ -179,7 +179,9 @@ var (
 func (a *ACL) AllowAgentRead() bool { return a != nil && (a.management || a.agent.grants(coarseRead)) }
 
 // AllowAgentWrite reports whether the caller may change the agent.
-func (a *ACL) AllowAgentWrite() bool { return a != nil && (a.management || a.agent.grants(coarseWrite)) }
+func (a *ACL) AllowAgentWrite() bool {
+	return a != nil && (a.management || a.agent.grants(coarseWrite))
+}
 
 // AllowAgentDebug reports whether the caller may take profiles of the agent.
 // enabled is the agent's enable_debug, which decides while access control is off.
@@ -200,7 +202,9 @@ func (a *ACL) AllowNodeWrite() bool { return a != nil && (a.management || a.node
 func (a *ACL) AllowQuotaRead() bool { return a != nil && (a.management || a.quota.grants(coarseRead)) }
 
 // AllowQuotaWrite reports whether the caller may change quotas.
-func (a *ACL) AllowQuotaWrite() bool { return a != nil && (a.management || a.quota.grants(coarseWrite)) }
+func (a *ACL) AllowQuotaWrite() bool {
+	return a != nil && (a.management || a.quota.grants(coarseWrite))
+}
 
 // AllowOperatorRead reports whether the caller may read the cluster's configuration.
 func (a *ACL) AllowOperatorRead() bool {
