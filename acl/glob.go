@@ -1,6 +1,8 @@
 package acl
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"strings"
 )
@@ -41,7 +43,12 @@ func (g *glob) match(name string) bool {
 	if g.exact {
 		return name == g.pattern
 	}
-	if len(name) < g.literals || !strings.HasPrefix(name, g.prefix) || !strings.HasSuffix(name, g.suffix) {
+	return strings.HasPrefix(name, g.prefix) && g.matchRest(name)
+}
+
+// matchRest is match for a name that is known to begin with the prefix.
+func (g *glob) matchRest(name string) bool {
+	if len(name) < g.literals || !strings.HasSuffix(name, g.suffix) {
 		return false
 	}
 	name = name[len(g.prefix) : len(name)-len(g.suffix)]
@@ -67,12 +74,34 @@ type index[V any] struct {
 	groups []group[V] // in order of prefix
 }
 
-// group holds the globs that share a prefix. parent is the group of the longest
+// group holds the globs that share a prefix, those with more literals first. parent is the group of the longest
 // other prefix that this one begins with, -1 for none.
 type group[V any] struct {
 	prefix  string
 	parent  int
 	entries []entry[V]
+	hints   []hint // beside entries, closer together in memory
+}
+
+// hint rules most globs out at a glance.
+type hint struct {
+	literals int32
+	// last is the last byte of the suffix; it counts if ends is set.
+	last byte
+	ends bool
+}
+
+func (g *glob) hint() hint {
+	h := hint{literals: int32(min(g.literals, math.MaxInt32))}
+	if g.suffix != "" {
+		h.last, h.ends = g.suffix[len(g.suffix)-1], true
+	}
+	return h
+}
+
+// fits reports whether name may match.
+func (h hint) fits(name string) bool {
+	return len(name) >= int(h.literals) && (!h.ends || name[len(name)-1] == h.last)
 }
 
 func newIndex[V any](patterns map[string]V) index[V] {
@@ -83,8 +112,14 @@ func newIndex[V any](patterns map[string]V) index[V] {
 	}
 	var x index[V]
 	for prefix, entries := range byPrefix {
-		slices.SortFunc(entries, func(a, b entry[V]) int { return strings.Compare(a.pattern, b.pattern) })
-		x.groups = append(x.groups, group[V]{prefix, -1, entries})
+		slices.SortFunc(entries, func(a, b entry[V]) int {
+			return cmp.Or(cmp.Compare(b.literals, a.literals), cmp.Compare(a.pattern, b.pattern))
+		})
+		g := group[V]{prefix: prefix, parent: -1, entries: entries}
+		for i := range entries {
+			g.hints = append(g.hints, entries[i].hint())
+		}
+		x.groups = append(x.groups, g)
 	}
 	slices.SortFunc(x.groups, func(a, b group[V]) int { return strings.Compare(a.prefix, b.prefix) })
 	for i := range x.groups {

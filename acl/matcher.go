@@ -1,5 +1,7 @@
 package acl
 
+import "strings"
+
 // match is a rule that a name was matched to.
 type match struct {
 	// namespace is the pattern of the namespace, "" outside of variables; name that of the rule.
@@ -58,10 +60,22 @@ func (m *matcher) find(name string) (match, bool) {
 func (m *matcher) findGlob(name string) (best match, found bool) {
 	for i := m.globs.seek(name); i >= 0; i = m.globs.groups[i].parent {
 		g := &m.globs.groups[i]
-		for j := range g.entries {
+		if !strings.HasPrefix(name, g.prefix) {
+			continue
+		}
+		for j, h := range g.hints {
+			if found && int(h.literals) < best.literals {
+				break
+			}
+			if !h.fits(name) {
+				continue
+			}
 			e := &g.entries[j]
+			if !e.matchRest(name) {
+				continue
+			}
 			c := match{name: e.pattern, literals: e.literals, set: e.value}
-			if e.match(name) && (!found || c.closer(&best)) {
+			if !found || c.closer(&best) {
 				best, found = c, true
 			}
 		}
