@@ -68,6 +68,9 @@ func (a *ACL) Explain(op Operation) (*Explanation, error) {
 	if v.label != nil && op.Name == "" || v == variableWords && op.Namespace == "" {
 		return nil, errs.Newf(errs.Invalid, "%s needs the name of what is acted on", op.Kind)
 	}
+	if isGlob(op.Name) || isGlob(op.Namespace) {
+		return nil, errs.Newf(errs.Invalid, "%s: ask about one name, not about a pattern", op.Kind)
+	}
 	return a.explain(v, op, want), nil
 }
 

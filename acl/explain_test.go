@@ -99,6 +99,7 @@ func TestExplainRefuses(t *testing.T) {
 		{}, {Kind: "x", Capability: "read"}, {Kind: KindAgent, Capability: "x"}, {Kind: KindAgent, Capability: "deny"},
 		{Kind: KindAgent, Name: "x", Capability: "read"}, {Kind: KindNamespace, Capability: "read-job"},
 		{Kind: KindVariables, Name: "x", Capability: "read"}, {Kind: KindNamespace, Namespace: "x", Name: "x", Capability: "read-job"},
+		{Kind: KindNamespace, Name: "*", Capability: "read-job"}, {Kind: KindVariables, Namespace: "a*", Name: "x", Capability: "read"},
 	} {
 		if e, err := DenyAll.Explain(op); !errors.Is(err, errs.Invalid) {
 			t.Errorf("%+v: %+v, %v", op, e, err)

@@ -65,8 +65,8 @@ func (a *ACL) AllowNamespaceOperation(ns string, c NamespaceCapability) bool {
 }
 
 // AllowNsOp reports whether the caller may do one of several things in the namespace.
-func (a *ACL) AllowNsOp(ns string, any ...NamespaceCapability) bool {
-	for _, c := range any {
+func (a *ACL) AllowNsOp(ns string, one ...NamespaceCapability) bool {
+	for _, c := range one {
 		if a.AllowNamespaceOperation(ns, c) {
 			return true
 		}
