@@ -3,6 +3,7 @@ package structs
 import (
 	"crypto/ed25519"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"strings"
 	"testing"
@@ -107,4 +108,40 @@ func TestACLAuthMethodSecrets(t *testing.T) {
 	if none := (&ACLAuthMethod{}).Redacted(); none.Config != nil {
 		t.Error("a configuration came from nowhere")
 	}
+}
+
+func FuzzACLJSON(f *testing.F) {
+	for _, s := range []string{`{"ExpirationTTL":"1h","Roles":[null,{"ID":"x"}]}`, `{"MaxTokenTTL":5e9,"Config":{"ClockSkewLeeway":"1s","OIDCClientAssertion":{"KeySource":"private_key"}}}`,
+		`{"BindType":"role","BindName":"${value.x}","Selector":"a == b"}`, `{"Policies":[null]}`, `null`, `{"Config":null}`, `[]`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var token ACLToken
+		if json.Unmarshal(raw, &token) == nil {
+			if token.Validate(DefaultACLTokenLimits(), nil, time.Unix(0, 0)) == nil {
+				token.SetHash()
+			}
+			_ = token.Stub()
+			_ = token.Copy()
+		}
+		var m ACLAuthMethod
+		if json.Unmarshal(raw, &m) == nil {
+			m.KeepSecrets(m.Redacted())
+			_ = m.Validate(DefaultACLTokenLimits())
+			m.SetHash()
+		}
+		var rule ACLBindingRule
+		if json.Unmarshal(raw, &rule) == nil {
+			_ = rule.Validate()
+		}
+		var role ACLRole
+		if json.Unmarshal(raw, &role) == nil && role.Validate() == nil {
+			role.SetHash()
+		}
+		var policy ACLPolicy
+		if json.Unmarshal(raw, &policy) == nil {
+			_ = policy.Validate()
+			policy.SetHash()
+		}
+	})
 }
