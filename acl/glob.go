@@ -83,26 +83,29 @@ type group[V any] struct {
 	hints   []hint // beside entries, closer together in memory
 }
 
-// hint rules most globs out at a glance.
+// hint rules most globs out at a glance: by the least length of a name and by
+// the last bytes of the suffix, mask covering those that it has.
 type hint struct {
-	literals int32
-	// last is the last byte of the suffix; it counts if ends is set.
-	last byte
-	ends bool
+	literals   int32
+	tail, mask uint32
 }
 
 func (g *glob) hint() hint {
-	h := hint{literals: int32(min(g.literals, math.MaxInt32))}
-	if g.suffix != "" {
-		h.last, h.ends = g.suffix[len(g.suffix)-1], true
-	}
-	return h
+	tail, mask := tailOf(g.suffix)
+	return hint{int32(min(g.literals, math.MaxInt32)), tail, mask}
 }
 
-// fits reports whether name may match.
-func (h hint) fits(name string) bool {
-	return len(name) >= int(h.literals) && (!h.ends || name[len(name)-1] == h.last)
+// tailOf packs the last four bytes of s, the last one lowest.
+func tailOf(s string) (tail, mask uint32) {
+	for i := range min(len(s), 4) {
+		tail |= uint32(s[len(s)-1-i]) << (8 * i)
+		mask |= 0xff << (8 * i)
+	}
+	return tail, mask
 }
+
+// fits reports whether a name of n bytes with this tail may match.
+func (h hint) fits(n int, tail uint32) bool { return n >= int(h.literals) && tail&h.mask == h.tail }
 
 func newIndex[V any](patterns map[string]V) index[V] {
 	byPrefix := map[string][]entry[V]{}

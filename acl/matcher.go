@@ -58,6 +58,7 @@ func (m *matcher) find(name string) (match, bool) {
 }
 
 func (m *matcher) findGlob(name string) (best match, found bool) {
+	tail, _ := tailOf(name)
 	for i := m.globs.seek(name); i >= 0; i = m.globs.groups[i].parent {
 		g := &m.globs.groups[i]
 		if !strings.HasPrefix(name, g.prefix) {
@@ -67,7 +68,7 @@ func (m *matcher) findGlob(name string) (best match, found bool) {
 			if found && int(h.literals) < best.literals {
 				break
 			}
-			if !h.fits(name) {
+			if !h.fits(len(name), tail) {
 				continue
 			}
 			e := &g.entries[j]
