@@ -1,0 +1,79 @@
+package acl
+
+// OperatorCapability is a right on the cluster itself. The set is closed: every
+// action that the public API reserves for management tokens has one, so that
+// it can be delegated without such a token.
+type OperatorCapability string
+
+// The capabilities of the public API. The policy word read means license-read
+// and keyring-read, write all five.
+const (
+	SnapshotSave  OperatorCapability = "snapshot-save"
+	LicenseRead   OperatorCapability = "license-read"
+	KeyringRead   OperatorCapability = "keyring-read"
+	KeyringRotate OperatorCapability = "keyring-rotate"
+	KeyringDelete OperatorCapability = "keyring-delete"
+)
+
+// Delegated management actions. No policy word grants them. Whoever may write
+// policies, tokens, roles, auth methods or binding rules can raise its own
+// rights: an endpoint must refuse to let it make anything of type management.
+const (
+	// ManageNamespaces creates, changes and deletes any namespace.
+	ManageNamespaces OperatorCapability = "namespace-write"
+	// The read capabilities of ACL objects see all of them, also in the event stream.
+	ACLPolicyRead       OperatorCapability = "acl-policy-read"
+	ACLPolicyWrite      OperatorCapability = "acl-policy-write"
+	ACLTokenRead        OperatorCapability = "acl-token-read"
+	ACLTokenWrite       OperatorCapability = "acl-token-write"
+	ACLRoleRead         OperatorCapability = "acl-role-read"
+	ACLRoleWrite        OperatorCapability = "acl-role-write"
+	ACLAuthMethodRead   OperatorCapability = "acl-auth-method-read"
+	ACLAuthMethodWrite  OperatorCapability = "acl-auth-method-write"
+	ACLBindingRuleRead  OperatorCapability = "acl-binding-rule-read"
+	ACLBindingRuleWrite OperatorCapability = "acl-binding-rule-write"
+	// ACLExplain asks what a token or a set of policies other than one's own may do.
+	ACLExplain OperatorCapability = "acl-explain"
+	// RaftRead shows the members of the Raft cluster, RaftWrite removes them and moves leadership.
+	RaftRead  OperatorCapability = "raft-read"
+	RaftWrite OperatorCapability = "raft-write"
+	// SnapshotRestore replaces the whole state, and with it every right.
+	SnapshotRestore OperatorCapability = "snapshot-restore"
+	// KeyringWrite stores key material by the call that older tools use.
+	KeyringWrite OperatorCapability = "keyring-write"
+	// SystemGC and SystemReconcile run the system calls of these names.
+	SystemGC        OperatorCapability = "system-gc"
+	SystemReconcile OperatorCapability = "system-reconcile"
+	// EvalDelete, JobBatchDeregister, AllocTransition and CSIPluginDelete act in every namespace.
+	EvalDelete         OperatorCapability = "eval-delete"
+	JobBatchDeregister OperatorCapability = "job-batch-deregister"
+	AllocTransition    OperatorCapability = "alloc-transition"
+	CSIPluginDelete    OperatorCapability = "csi-plugin-delete"
+	// EventReadAll subscribes to every topic at once and to node pools.
+	EventReadAll OperatorCapability = "event-read-all"
+	// VariableLockRead shows who holds the lock of a variable.
+	VariableLockRead OperatorCapability = "variable-lock-read"
+	// MetricsRead reads the agent's metrics where they are protected.
+	MetricsRead OperatorCapability = "metrics-read"
+)
+
+var publicOperator = []string{"snapshot-save", "license-read", "keyring-read", "keyring-rotate", "keyring-delete"}
+
+var delegated = []string{"namespace-write",
+	"acl-policy-read", "acl-policy-write", "acl-token-read", "acl-token-write", "acl-role-read", "acl-role-write",
+	"acl-auth-method-read", "acl-auth-method-write", "acl-binding-rule-read", "acl-binding-rule-write", "acl-explain",
+	"raft-read", "raft-write", "snapshot-restore", "keyring-write", "system-gc", "system-reconcile",
+	"eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete", "event-read-all", "variable-lock-read", "metrics-read"}
+
+// operatorWords holds the policy words read and write as capabilities too, for
+// the calls that ask for one of them.
+var operatorWords = newVocabulary(table{
+	kind: KindOperator, listed: true, words: joined([]string{"read", "write"}, publicOperator, delegated),
+	imply: map[string][]string{
+		"acl-policy-write": {"acl-policy-read"}, "acl-token-write": {"acl-token-read"}, "acl-role-write": {"acl-role-read"},
+		"acl-auth-method-write": {"acl-auth-method-read"}, "acl-binding-rule-write": {"acl-binding-rule-read"},
+		"raft-write": {"raft-read"},
+	},
+	levels: []level{denyLevel, {"read", []string{"read", "license-read", "keyring-read"}},
+		{"write", joined([]string{"read", "write"}, publicOperator)}},
+})
