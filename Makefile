@@ -64,7 +64,7 @@ bench-peers: build ## measure us and etcd in one run (installs etcd with apt-get
 .PHONY: pgo
 pgo: ## profile the agent under load for the compiler (cmd/server/default.pgo)
 	mkdir -p bin
-	GOGC=400 $(GO) test -run '^$$' -bench HTTP -benchtime 200000x -cpuprofile cmd/server/default.pgo -o bin/agent.test ./command/agent
+	GOGC=400 $(GO) test -run '^$$' -bench HTTP -benchtime 200000x -cpuprofile cmd/server/default.pgo -o bin/agent.test ./bench
 
 .PHONY: dev
 dev: build ## run a dev agent: one server, all in memory, loopback only

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	lru "github.com/hashicorp/golang-lru"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // cacheSize is how many compiled ACLs a server keeps.
@@ -23,12 +23,12 @@ type Ref struct {
 // Cache keeps compiled ACLs by the versions of their policies. It is safe for
 // concurrent use; two callers that miss at once both compile.
 type Cache struct {
-	entries *lru.TwoQueueCache
+	entries *lru.TwoQueueCache[string, *ACL]
 }
 
 // NewCache returns an empty cache.
 func NewCache() *Cache {
-	entries, err := lru.New2Q(cacheSize)
+	entries, err := lru.New2Q[string, *ACL](cacheSize)
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
@@ -40,7 +40,7 @@ func NewCache() *Cache {
 func (c *Cache) Get(refs []Ref, compile func() (*ACL, error)) (*ACL, error) {
 	key := cacheKey(refs)
 	if v, ok := c.entries.Get(key); ok {
-		return v.(*ACL), nil
+		return v, nil
 	}
 	a, err := compile()
 	if err != nil {

@@ -1,4 +1,4 @@
-package agent
+package bench_test
 
 import (
 	"fmt"
@@ -12,16 +12,17 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/bench/httpc"
+	"github.com/cairn-project/cairn/command/agent"
 )
 
 // BenchmarkHTTP drives a whole agent with its log on disk: writes and default
 // reads of 256-byte values over 64 connections. "make pgo" takes its profile.
 func BenchmarkHTTP(b *testing.B) {
-	c := DefaultDevConfig()
+	c := agent.DefaultDevConfig()
 	c.DevMode, c.DataDir = false, b.TempDir()
-	c.NodeName, c.Ports = "n1", PortsConfig{}
+	c.NodeName, c.Ports = "n1", agent.PortsConfig{}
 	c.Limits.HTTPMaxConnsPerClient = 0
-	a, err := Start(c, hclog.NewNullLogger())
+	a, err := agent.Start(c, hclog.NewNullLogger())
 	if err != nil {
 		b.Fatal(err)
 	}
