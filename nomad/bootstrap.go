@@ -2,8 +2,10 @@ package nomad
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/wire"
@@ -24,6 +26,9 @@ func (s *Server) maybeBootstrap() {
 	}
 	servers := s.expectedServers(expect)
 	if len(servers) < expect {
+		if servers != nil {
+			s.sayOnce(hclog.Info, "waiting for more servers before the first election", "have", len(servers), "expect", expect)
+		}
 		return
 	}
 	for _, srv := range servers {
@@ -32,11 +37,11 @@ func (s *Server) maybeBootstrap() {
 		}
 		peers, err := s.askPeers(srv)
 		if err != nil {
-			s.logger.Warn("cannot ask a server for its raft peers, will try again when one joins", "server", srv.Name, "error", err)
+			s.sayOnce(hclog.Warn, "cannot ask a server for its raft peers, will try again", "server", srv.Name, "error", err)
 			return
 		}
 		if len(peers) > 0 {
-			s.logger.Info("a running cluster was found, not electing a first leader", "server", srv.Name)
+			s.sayOnce(hclog.Info, "a running cluster was found, waiting to be taken in", "server", srv.Name)
 			return
 		}
 	}
@@ -52,6 +57,15 @@ func (s *Server) maybeBootstrap() {
 	}
 }
 
+// sayOnce logs what keeps the server from electing a first leader, when that
+// changes. Only the gossip goroutine calls it.
+func (s *Server) sayOnce(level hclog.Level, msg string, args ...any) {
+	if now := fmt.Sprint(append([]any{msg}, args...)...); now != s.lastSaid {
+		s.lastSaid = now
+		s.logger.Log(level, msg, args...)
+	}
+}
+
 // expectedServers returns the voters of the region if all of them expect the
 // same number, in the same order on every server.
 func (s *Server) expectedServers(expect int) []router.Server {
@@ -60,10 +74,10 @@ func (s *Server) expectedServers(expect int) []router.Server {
 		switch {
 		case srv.NonVoter:
 		case srv.Bootstrap:
-			s.logger.Error("a server has bootstrap_expect 1 and elects itself, give all the same number", "server", srv.Name)
+			s.sayOnce(hclog.Error, "a server has bootstrap_expect 1 and elects itself, give all the same number", "server", srv.Name)
 			return nil
 		case srv.Expect != 0 && srv.Expect != expect:
-			s.logger.Error("servers disagree on bootstrap_expect", "server", srv.Name, "theirs", srv.Expect, "ours", expect)
+			s.sayOnce(hclog.Error, "servers disagree on bootstrap_expect", "server", srv.Name, "theirs", srv.Expect, "ours", expect)
 			return nil
 		default:
 			out = append(out, srv)

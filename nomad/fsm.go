@@ -44,12 +44,17 @@ func newFSM(logger hclog.Logger, store *state.StateStore, keys *keyring.Keyring,
 	}
 }
 
-// op is one decoded write, ready to run in the transaction of its batch.
-type op func(b *state.StateStore, index uint64) (any, error)
+// op is one decoded write.
+type op struct {
+	// run runs in the transaction of the batch; nil for a write that is skipped.
+	run func(b *state.StateStore, index uint64) (any, error)
+	// err says that the body of a known type could not be decoded.
+	err error
+}
 
-// decodeOp returns the write for one entry of type t, nil for a type that this
-// version does not know.
-func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) op {
+// decodeOp returns the write for one entry of type t; known is false for a type
+// that this version does not know.
+func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known bool) {
 	switch t {
 	case structs.VarApplyStateRequestType:
 		return applyReply(body, (*state.StateStore).ApplyVariable)
@@ -64,31 +69,25 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) op {
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
 	}
-	return nil
+	return op{}, false
 }
 
 // apply decodes a request whose state method answers nothing.
-func apply[R any](body []byte, method func(*state.StateStore, uint64, *R) error) op {
+func apply[R any](body []byte, method func(*state.StateStore, uint64, *R) error) (op, bool) {
 	req := new(R)
 	err := structs.Decode(body, req)
-	return func(b *state.StateStore, index uint64) (any, error) {
-		if err != nil {
-			return nil, errs.Wrap(errs.Invalid, "the write could not be decoded", err)
-		}
+	return op{err: err, run: func(b *state.StateStore, index uint64) (any, error) {
 		return nil, method(b, index, req)
-	}
+	}}, true
 }
 
 // applyReply decodes a request whose state method answers something.
-func applyReply[R, V any](body []byte, method func(*state.StateStore, uint64, *R) (V, error)) op {
+func applyReply[R, V any](body []byte, method func(*state.StateStore, uint64, *R) (V, error)) (op, bool) {
 	req := new(R)
 	err := structs.Decode(body, req)
-	return func(b *state.StateStore, index uint64) (any, error) {
-		if err != nil {
-			return nil, errs.Wrap(errs.Invalid, "the write could not be decoded", err)
-		}
+	return op{err: err, run: func(b *state.StateStore, index uint64) (any, error) {
 		return method(b, index, req)
-	}
+	}}, true
 }
 
 // Apply runs one entry; Raft uses ApplyBatch.
@@ -121,8 +120,8 @@ func (n *nomadFSM) ApplyBatch(logs []*raft.Log) []any {
 	return out
 }
 
-// plan decodes the writes of one entry. It fails when the entry holds a type
-// that must not be skipped; nothing of the batch has been applied then.
+// plan decodes the writes of one entry. It fails when the entry is damaged or
+// holds a type that must not be skipped; nothing of the batch has been applied then.
 func (n *nomadFSM) plan(data []byte) ([]op, error) {
 	if len(data) == 0 {
 		return nil, errs.New(errs.Internal, "empty entry")
@@ -147,14 +146,17 @@ func (n *nomadFSM) plan(data []byte) ([]op, error) {
 func (n *nomadFSM) planOne(entry []byte) (op, error) {
 	t := structs.MessageType(entry[0])
 	skip := t&structs.IgnoreUnknownTypeFlag != 0
-	if o := n.decodeOp(t&^structs.IgnoreUnknownTypeFlag, entry[1:]); o != nil {
+	o, known := n.decodeOp(t&^structs.IgnoreUnknownTypeFlag, entry[1:])
+	switch {
+	case o.err != nil:
+		return op{}, errs.Newf(errs.Internal, "a request of type %d in the log is damaged: %w", t, o.err)
+	case known:
 		return o, nil
-	}
-	if !skip {
-		return nil, errs.Newf(errs.Unsupported, "the log holds a request of type %d that this version does not know; run the version that wrote it, or a newer one", t)
+	case !skip:
+		return op{}, errs.Newf(errs.Unsupported, "the log holds a request of type %d that this version does not know; run the version that wrote it, or a newer one", t)
 	}
 	n.logger.Warn("skipped a request of an unknown type that may be skipped", "type", t)
-	return nil, nil
+	return op{}, nil
 }
 
 // applySome runs entries from start on in one transaction and returns where
@@ -182,11 +184,11 @@ func (n *nomadFSM) runOps(b *state.StateStore, ops []op) []opResult {
 	results := make([]opResult, len(ops))
 	for i, o := range ops {
 		index := b.NextIndex() // also for what is skipped: other servers may know it
-		if o == nil {
+		if o.run == nil {
 			results[i].index = index
 			continue
 		}
-		value, err := o(b, index)
+		value, err := o.run(b, index)
 		results[i] = opResult{applied{index, value}, err}
 	}
 	return results

@@ -50,7 +50,7 @@ func TestEveryRequestTypeIsApplied(t *testing.T) {
 		structs.ClusterMetadataRequestType, structs.VarApplyStateRequestType, structs.WrappedRootKeysDeleteRequestType,
 		structs.WrappedRootKeysUpsertRequestType, structs.NamespaceUpsertRequestType, structs.NamespaceDeleteRequestType,
 	} {
-		if n.decodeOp(mt, nil) == nil {
+		if _, known := n.decodeOp(mt, nil); !known {
 			t.Errorf("request type %d has no case", mt)
 		}
 	}
@@ -110,6 +110,16 @@ func TestUnknownTypeStopsBeforeAnythingIsApplied(t *testing.T) {
 	n.Apply(command(7, upsertNamespace(t, "late")))
 	if n.state.Snapshot().Namespace(nil, "late") != nil {
 		t.Fatal("a later write was applied over the gap")
+	}
+}
+
+func TestDamagedEntryStopsTheServer(t *testing.T) {
+	stopped := make(chan struct{})
+	close(stopped)
+	n := testFSM(stopped)
+	n.ApplyBatch([]*raft.Log{command(5, upsertNamespace(t, "early")), command(6, []byte{byte(structs.NamespaceUpsertRequestType), 0xc1})})
+	if !errors.Is(n.haltErr, errs.Internal) || n.state.Snapshot().Namespace(nil, "early") != nil {
+		t.Fatalf("halted with %v", n.haltErr)
 	}
 }
 

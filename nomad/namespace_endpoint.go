@@ -17,12 +17,14 @@ var namespaceList = newRead("Namespace.ListNamespaces", namespaceTables,
 	anyone[structs.NamespaceListRequest],
 	func(v *view, r *structs.NamespaceListRequest, reply *structs.NamespaceListResponse) error {
 		reply.Namespaces = []*structs.Namespace{}
-		for ns := range v.Namespaces(v.ws, r.Prefix) {
-			if state.Namespaces.Visible(v.acl, ns) {
-				reply.Namespaces = append(reply.Namespaces, ns)
-			}
-		}
-		return nil
+		all := structs.QueryOptions{Filter: r.Filter} // the public API does not page namespaces
+		_, err := paginate(v.Namespaces(v.ws, r.Prefix), &all, page[structs.Namespace]{
+			visible: func(ns *structs.Namespace) bool { return state.Namespaces.Visible(v.acl, ns) },
+			object:  func(ns *structs.Namespace) any { return ns },
+			key:     func(ns *structs.Namespace) string { return ns.Name },
+			emit:    func(ns *structs.Namespace) { reply.Namespaces = append(reply.Namespaces, ns) },
+		})
+		return err
 	})
 
 var namespaceGet = newRead("Namespace.GetNamespace", namespaceTables,

@@ -199,7 +199,8 @@ func raftError(err error) error {
 	return errs.Lost(errs.ExecutedUnknown, "the write could not be committed; it may have been applied", err)
 }
 
-// apply encodes msg, has it committed and returns what the store answered.
+// apply encodes msg, has it committed and returns what the store answered. An
+// entry that the store could not decode would stop every server: it is refused.
 func (s *Server) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
 	entry, err := structs.Encode(t, msg)
 	if err != nil {
@@ -210,6 +211,11 @@ func (s *Server) apply(ctx context.Context, t structs.MessageType, msg any) (app
 			return applied{}, errs.Newf(errs.TooLarge, "write of %d bytes exceeds the limit of %d", len(entry), maxEntryBytes)
 		}
 		s.logger.Warn("large write", "type", t, "bytes", len(entry))
+	}
+	if t != structs.VarApplyStateRequestType { // whose codec takes back what it gives
+		if o, _ := s.fsm.decodeOp(t, entry[1:]); o.err != nil {
+			return applied{}, errs.Newf(errs.Invalid, "the request is too large or too complex to be stored: %w", o.err)
+		}
 	}
 	return s.proposer.submit(ctx, entry)
 }

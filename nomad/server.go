@@ -48,6 +48,7 @@ type Server struct {
 	router   *router.Router
 	serf     *serf.Serf
 	serfCh   chan serf.Event
+	lastSaid string // see sayOnce
 
 	// leadership is the term in which this server leads, nil while it does not.
 	leadership atomic.Pointer[term]

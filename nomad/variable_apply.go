@@ -162,8 +162,8 @@ func (s *Server) openItems(row *structs.VariableEncrypted) (structs.VariableItem
 // fillConflict shows the caller what stood in the way, as far as it may read it.
 func (c *leaderCall) fillConflict(r *structs.VariablesApplyRequest, row *structs.VariableEncrypted, reply *structs.VariablesApplyResponse) error {
 	bare := &structs.VariableDecrypted{VariableMetadata: structs.VariableMetadata{Namespace: r.Var.Namespace, Path: r.Var.Path}}
-	if row == nil {
-		reply.Conflict = bare
+	if row == nil || row.Lock != nil && row.Lock.ID != r.Var.LockID() {
+		reply.Conflict = bare // what somebody holds is not shown to others
 		return nil
 	}
 	if !c.acl.AllowVariable(r.Var.Namespace, r.Var.Path, acl.VariablesRead) {

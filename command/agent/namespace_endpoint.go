@@ -11,7 +11,7 @@ func namespaceRoutes() []route {
 	body := reflect.TypeFor[structs.Namespace]()
 	return []route{
 		read(doc{methods: "GET", pattern: "/v1/namespaces", rpc: "Namespace.ListNamespaces",
-			summary: "List the namespaces that the caller may see.", lists: "prefix"},
+			summary: "List the namespaces that the caller may see.", lists: "prefix filter"},
 			asIs[structs.NamespaceListRequest],
 			func(_ *request, p *structs.NamespaceListResponse) ([]*structs.Namespace, error) {
 				return list(p.Namespaces), nil

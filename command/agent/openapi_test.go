@@ -89,7 +89,7 @@ func TestOpenAPIDescribesEveryReply(t *testing.T) {
 func TestOpenAPIOffersListParametersWhereTheyWork(t *testing.T) {
 	doc := loadDocument(t)
 	for path, want := range map[string]string{
-		"/v1/vars": "prefix per_page next_token filter reverse", "/v1/namespaces": "prefix",
+		"/v1/vars": "prefix per_page next_token filter reverse", "/v1/namespaces": "prefix filter",
 		"/v1/var/{path}": "", "/v1/namespace/{name}": "", "/.well-known/jwks.json": "",
 	} {
 		var got []string

@@ -80,7 +80,11 @@ type Event struct {
 
 // Encode returns a Raft entry: the type byte, then msg in MessagePack.
 func Encode(t MessageType, msg any) ([]byte, error) {
-	return msgp.Append([]byte{byte(t)}, msg)
+	size := 256
+	if s, ok := msg.(interface{ sizeHint() int }); ok {
+		size = s.sizeHint()
+	}
+	return msgp.Append(append(make([]byte, 0, size), byte(t)), msg)
 }
 
 // Decode reads the MessagePack part of a Raft entry, the type byte cut off.

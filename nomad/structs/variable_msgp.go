@@ -233,3 +233,9 @@ func parseVarOp(r *msgp.Reader) VarOp {
 		return VarOp(b)
 	}
 }
+
+// sizeHint is about the size of the encoding, so that one allocation is enough.
+func (r *VarApplyStateRequest) sizeHint() int {
+	const names = 400 // of fields, and values of fixed size
+	return names + len(r.Var.Path) + len(r.Var.Namespace) + len(r.Var.Data) + len(r.Var.KeyID)
+}
