@@ -88,6 +88,7 @@ func (s *raftStores) open(cfg *Config, logger hclog.Logger) error {
 	if err != nil {
 		return err
 	}
+	s.disk = &checkedLog{s.disk}
 	if err := s.checkVote(s.disk); err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (s *raftStores) open(cfg *Config, logger hclog.Logger) error {
 	if err != nil {
 		return errs.Newf(errs.PreconditionFailed, "cannot use %s, check its owner: %w", filepath.Join(s.dir, "snapshots"), err)
 	}
-	if err := s.alignLog(logger); err != nil {
+	if err := errors.Join(s.alignLog(logger), s.checkLog()); err != nil {
 		return err
 	}
 	if s.Log, err = raft.NewLogCache(raftLogCache, s.disk); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
 )
@@ -56,6 +57,32 @@ func checkBoltSize(path string) error {
 	have := uint64(info.Size())
 	if pageSize > 0 && pages > have/pageSize {
 		return fmt.Errorf("it is cut short: %d bytes are left of %d pages of %d", have, pages, pageSize)
+	}
+	return nil
+}
+
+// checkLog reads every entry that raft will apply again, and fails if one is
+// damaged or missing.
+func (s *raftStores) checkLog() error {
+	from := uint64(1)
+	if snapshots, err := s.Snapshots.List(); err != nil {
+		return err
+	} else if len(snapshots) > 0 {
+		from = snapshots[0].Index + 1
+	}
+	first, err := s.disk.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := s.disk.LastIndex()
+	if err != nil {
+		return err
+	}
+	for i := max(first, from); i <= last && last > 0; i++ {
+		var entry raft.Log
+		if err := s.disk.GetLog(i, &entry); err != nil {
+			return errs.Newf(errs.PreconditionFailed, "entry %d of the raft log in %s cannot be read: %w; %s", i, s.dir, err, s.remedy())
+		}
 	}
 	return nil
 }

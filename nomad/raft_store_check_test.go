@@ -1,9 +1,12 @@
 package nomad
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -79,5 +82,45 @@ func TestShortBoltFileIsRefused(t *testing.T) {
 		if s, err := openRaftStores(cfg, nil); !errors.Is(err, errs.PreconditionFailed) {
 			t.Fatalf("opened %v, %v", s, err)
 		}
+	}
+}
+
+func TestDamagedEntryIsRefused(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.DataDir = t.TempDir()
+	s, err := openRaftStores(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(1); i <= 50; i++ {
+		data := []byte(fmt.Sprintf("entry number %03d of the log", i))
+		if err := s.Log.StoreLog(&raft.Log{Index: i, Term: 1, Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Stable.SetUint64(raftTermKey, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(cfg.DataDir, "raft", "wal", "*.wal"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("segments %v, %v", segments, err)
+	}
+	for _, path := range segments {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(b, []byte("number 025")); at >= 0 {
+			b[at] ^= 1
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := openRaftStores(cfg, nil); !errors.Is(err, errs.PreconditionFailed) || !strings.Contains(err.Error(), "entry 25") {
+		t.Fatalf("opened a damaged log: %v", err)
 	}
 }

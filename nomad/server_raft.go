@@ -229,6 +229,5 @@ func (a *appendSignal) StoreLogs(logs []*raft.Log) error {
 
 // IsMonotonic is what the log below says of itself; part of raft.MonotonicLogStore.
 func (a *appendSignal) IsMonotonic() bool {
-	m, ok := a.LogStore.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
+	return isMonotonic(a.LogStore)
 }
