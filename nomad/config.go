@@ -76,8 +76,6 @@ type Config struct {
 	RPCHoldTimeout time.Duration
 	// RootKeyRotationThreshold is the age at which a root key is replaced.
 	RootKeyRotationThreshold time.Duration
-	// StartTimeout bounds the wait for the keyring at start.
-	StartTimeout time.Duration
 }
 
 // GossipConfig says how servers find each other.
@@ -144,7 +142,6 @@ func DefaultConfig() *Config {
 		RPCHandshakeTimeout:      5 * time.Second,
 		RPCMaxConnsPerClient:     100,
 		RPCHoldTimeout:           5 * time.Second,
-		StartTimeout:             30 * time.Second,
 		RootKeyRotationThreshold: 720 * time.Hour,
 		Gossip: GossipConfig{
 			BindAddr:      "0.0.0.0",

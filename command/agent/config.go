@@ -114,7 +114,6 @@ type ServerConfig struct {
 
 	EventBufferSize          int           `hcl:"event_buffer_size"`
 	RootKeyRotationThreshold time.Duration `hcl:"root_key_rotation_threshold"`
-	StartTimeout             time.Duration `hcl:"start_timeout"`
 	// MaxVariableSize bounds the keys and values of one variable, in bytes.
 	MaxVariableSize int `hcl:"max_variable_size"`
 }
@@ -206,7 +205,6 @@ func DefaultConfig() *Config {
 			RaftTrailingLogs:         10240,
 			RaftLogStore:             RaftLogStoreConfig{Backend: string(nomad.LogStoreWAL), WAL: WALConfig{SegmentSizeMB: 64}},
 			RootKeyRotationThreshold: 720 * time.Hour,
-			StartTimeout:             30 * time.Second,
 			MaxVariableSize:          structs.DefaultMaxVariableSize,
 		},
 		TLSConfig: TLSConfig{TLSMinVersion: "tls12"},

@@ -18,7 +18,7 @@ var ignored = map[string]string{
 		root_key_gc_interval root_key_gc_threshold heartbeat_grace min_heartbeat_ttl max_heartbeats_per_second
 		failover_heartbeat_ttl redundancy_zone upgrade_version default_scheduler_config plan_rejection_tracker
 		plan_apply_pipeline enable_event_broker license_path search deploy_query_rate_limit job_default_priority
-		job_max_priority job_max_count job_max_source_size job_tracked_versions oidc_issuer log_file non_production`,
+		job_max_priority job_max_count job_max_source_size job_tracked_versions oidc_issuer log_file non_production start_timeout`,
 	"server.client_introduction":        `enforcement default_identity_ttl max_identity_ttl`,
 	"server.plan_rejection_tracker":     `enabled node_threshold node_window`,
 	"server.search":                     `fuzzy_enabled limit_query limit_results min_term_length`,

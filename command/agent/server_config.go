@@ -29,7 +29,6 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.RPCHandshakeTimeout = cmp.Or(c.Limits.RPCHandshakeTimeout, out.RPCHandshakeTimeout)
 	out.RPCMaxConnsPerClient = c.Limits.RPCMaxConnsPerClient
 	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
-	out.StartTimeout = cmp.Or(c.Server.StartTimeout, out.StartTimeout)
 	c.Server.raft(&out.Raft)
 	if out.DataDir == "" {
 		out.Raft.LogStore = nomad.LogStoreMemory

@@ -92,7 +92,7 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 	want := nomad.DefaultConfig()
 	if got.Raft.SnapshotThreshold != want.Raft.SnapshotThreshold || got.Raft.TrailingLogs != want.Raft.TrailingLogs ||
 		got.Raft.LogStore != want.Raft.LogStore || got.MaxVariableSize != want.MaxVariableSize ||
-		got.RootKeyRotationThreshold != want.RootKeyRotationThreshold || got.StartTimeout != want.StartTimeout {
+		got.RootKeyRotationThreshold != want.RootKeyRotationThreshold {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }
