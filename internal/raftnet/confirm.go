@@ -33,7 +33,7 @@ const (
 	hedgeDelay = 10 * time.Millisecond
 	// confirmPace is the shortest time between two heartbeats to a voter while
 	// callers come faster than it answers: the next round then serves more of them.
-	confirmPace = 200 * time.Microsecond
+	confirmPace = 60 * time.Microsecond
 )
 
 func (r *round) asks(id raft.ServerID) bool {
