@@ -66,6 +66,9 @@ const (
 	ACLBindingRuleSnapshot  SnapshotType = 27
 	RootKeySnapshot         SnapshotType = 30
 	NamespaceSnapshot       SnapshotType = 64
+	// From 96 on they are ours.
+	OneTimeTokenSnapshot SnapshotType = 96
+	ACLBootstrapSnapshot SnapshotType = 97
 )
 
 // Topic names a stream of events.
@@ -73,10 +76,15 @@ type Topic string
 
 // The topics. NoEvents is said by tables whose changes nobody may watch.
 const (
-	NoEvents       Topic = ""
-	TopicAll       Topic = "*"
-	TopicNamespace Topic = "Namespace"
-	TopicVariable  Topic = "Variable"
+	NoEvents            Topic = ""
+	TopicAll            Topic = "*"
+	TopicNamespace      Topic = "Namespace"
+	TopicVariable       Topic = "Variable"
+	TopicACLPolicy      Topic = "ACLPolicy"
+	TopicACLToken       Topic = "ACLToken"
+	TopicACLRole        Topic = "ACLRole"
+	TopicACLAuthMethod  Topic = "ACLAuthMethod"
+	TopicACLBindingRule Topic = "ACLBindingRule"
 )
 
 // Event is one change of one object.
