@@ -110,7 +110,9 @@ func linkACLRoles(tx *Txn, row, before *structs.ACLToken) error {
 	known := make(map[string]bool)
 	if before != nil {
 		for _, link := range before.Roles {
-			known[link.ID] = true
+			if link != nil { // a row of a snapshot may hold anything
+				known[link.ID] = true
+			}
 		}
 	}
 	seen := make(map[string]bool, len(row.Roles))
@@ -175,6 +177,9 @@ func (sn *Snapshot) NameACLRoles(ws memdb.WatchSet, t *structs.ACLToken) *struct
 	out := *t
 	out.Roles = make([]*structs.ACLTokenRoleLink, 0, len(t.Roles))
 	for _, link := range t.Roles {
+		if link == nil {
+			continue
+		}
 		if role := sn.ACLRole(ws, link.ID); role != nil {
 			out.Roles = append(out.Roles, &structs.ACLTokenRoleLink{ID: role.ID, Name: role.Name})
 		}

@@ -283,3 +283,26 @@ func TestExpiredACLTokens(t *testing.T) {
 		break
 	}
 }
+
+// TestACLTokenRestoredWithANullRole checks that a row which no write makes does no harm.
+func TestACLTokenRestoredWithANullRole(t *testing.T) {
+	s := newStore(t)
+	s.policies(policy("ops", "x"))
+	s.roles(role(id(11), "one", "ops"))
+	odd := token(1)
+	odd.Roles = []*structs.ACLTokenRoleLink{nil, {ID: id(11)}}
+	s.Batch(func(b *StateStore) {
+		must(t, b.txn.op(b.NextIndex(), "", func(tx *Txn) error {
+			ACLTokens.put(tx, odd)
+			return nil
+		}))
+	})
+	s = restored(t, s.persist())
+	if got := s.Snapshot().NameACLRoles(nil, s.Snapshot().ACLToken(nil, id(1))).Roles; len(got) != 1 || got[0].Name != "one" {
+		t.Errorf("roles %v", got)
+	}
+	s.tokens(linked(token(1), structs.ACLTokenRoleLink{Name: "one"}))
+	if got := s.Snapshot().ACLToken(nil, id(1)).Roles; len(got) != 1 || got[0].ID != id(11) {
+		t.Errorf("stored %v", got)
+	}
+}
