@@ -69,6 +69,41 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
 	}
+	return decodeACLOp(t, body)
+}
+
+// decodeACLOp is decodeOp for the writes of access control.
+func decodeACLOp(t structs.MessageType, body []byte) (o op, known bool) {
+	switch t {
+	case structs.ACLPolicyUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertACLPolicies)
+	case structs.ACLPolicyDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteACLPolicies)
+	case structs.ACLTokenUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertACLTokens)
+	case structs.ACLTokenDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteACLTokens)
+	case structs.ACLTokenBootstrapRequestType:
+		return apply(body, (*state.StateStore).BootstrapACLTokens)
+	case structs.OneTimeTokenUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertOneTimeToken)
+	case structs.OneTimeTokenDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteOneTimeTokens)
+	case structs.OneTimeTokenExpireRequestType:
+		return apply(body, (*state.StateStore).ExpireOneTimeTokens)
+	case structs.ACLRolesUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertACLRoles)
+	case structs.ACLRolesDeleteByIDRequestType:
+		return apply(body, (*state.StateStore).DeleteACLRolesByID)
+	case structs.ACLAuthMethodsUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertACLAuthMethods)
+	case structs.ACLAuthMethodsDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteACLAuthMethods)
+	case structs.ACLBindingRulesUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertACLBindingRules)
+	case structs.ACLBindingRulesDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteACLBindingRules)
+	}
 	return op{}, false
 }
 

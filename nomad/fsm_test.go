@@ -49,6 +49,11 @@ func TestEveryRequestTypeIsApplied(t *testing.T) {
 	for _, mt := range []structs.MessageType{
 		structs.ClusterMetadataRequestType, structs.VarApplyStateRequestType, structs.WrappedRootKeysDeleteRequestType,
 		structs.WrappedRootKeysUpsertRequestType, structs.NamespaceUpsertRequestType, structs.NamespaceDeleteRequestType,
+		structs.ACLPolicyUpsertRequestType, structs.ACLPolicyDeleteRequestType, structs.ACLTokenUpsertRequestType,
+		structs.ACLTokenDeleteRequestType, structs.ACLTokenBootstrapRequestType, structs.OneTimeTokenUpsertRequestType,
+		structs.OneTimeTokenDeleteRequestType, structs.OneTimeTokenExpireRequestType, structs.ACLRolesUpsertRequestType,
+		structs.ACLRolesDeleteByIDRequestType, structs.ACLAuthMethodsUpsertRequestType, structs.ACLAuthMethodsDeleteRequestType,
+		structs.ACLBindingRulesUpsertRequestType, structs.ACLBindingRulesDeleteRequestType,
 	} {
 		if _, known := n.decodeOp(mt, nil); !known {
 			t.Errorf("request type %d has no case", mt)
@@ -223,6 +228,8 @@ func FuzzApplyEntry(f *testing.F) {
 	f.Add(setVariable(f, "a/b", "data"))
 	f.Add(structs.AppendBatch(nil, [][]byte{upsertNamespace(f, "a"), {95}}))
 	f.Add([]byte{96, 1, 0})
+	f.Add(structs.AppendBatch(nil, aclEntries(f)))
+	f.Add(structs.AppendBatch(nil, append(aclEntries(f), aclRemovals(f)...)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		stopped := make(chan struct{})
 		close(stopped)

@@ -18,21 +18,26 @@ type editor interface {
 // written once, at the commit: a reader of its write transaction would make it
 // copy again what it had copied, and an operation that fails would wake watchers.
 type edits[T any] struct {
-	name string
-	rows map[Key]edit[T]
+	table *Table[T]
+	rows  map[Key]edit[T]
+	// values says by the value index which of rows there are, nil for a table
+	// without such an index.
+	values map[string]Key
 }
 
 // edit is a row before the transaction and in it, nil for none.
 type edit[T any] struct{ was, is *T }
 
 func (e *edits[T]) apply(w *memdb.Txn) {
+	name := e.table.info.Name
+	for _, row := range e.rows { // first, so that a value is free before another row takes it
+		if row.was != nil && (row.is == nil || e.table.value != nil && row.is != row.was) {
+			impossible(w.Delete(name, row.was))
+		}
+	}
 	for _, row := range e.rows {
-		switch {
-		case row.is == row.was:
-		case row.is == nil:
-			impossible(w.Delete(e.name, row.was))
-		default:
-			impossible(w.Insert(e.name, row.is))
+		if row.is != row.was && row.is != nil {
+			impossible(w.Insert(name, row.is))
 		}
 	}
 }
@@ -40,6 +45,7 @@ func (e *edits[T]) apply(w *memdb.Txn) {
 func (e *edits[T]) reset() bool {
 	small := len(e.rows) <= maxSpare
 	clear(e.rows)
+	clear(e.values)
 	return small
 }
 
@@ -47,7 +53,10 @@ func (t *Table[T]) edits(tx *Txn) *edits[T] {
 	if e := tx.edits[t.at]; e != nil {
 		return e.(*edits[T])
 	}
-	e := &edits[T]{name: t.info.Name, rows: make(map[Key]edit[T])}
+	e := &edits[T]{table: t, rows: make(map[Key]edit[T])}
+	if t.value != nil {
+		e.values = make(map[string]Key)
+	}
 	tx.edits[t.at] = e
 	return e
 }
@@ -76,8 +85,41 @@ func (t *Table[T]) read(tx *Txn, k Key) *T {
 func (t *Table[T]) replace(tx *Txn, k Key, row *T) (before *T) {
 	e := t.edit(tx, k)
 	before, e.is = e.is, row
-	t.edits(tx).rows[k] = e
+	all := t.edits(tx)
+	all.rows[k] = e
+	if t.value != nil {
+		all.revalue(before, row)
+	}
 	return before
+}
+
+// revalue notes that a row took the place of another, each of them nil for none.
+func (e *edits[T]) revalue(before, after *T) {
+	if before != nil {
+		if at := e.table.value.key(before).ID; e.values[at] == e.table.key(before) {
+			delete(e.values, at)
+		}
+	}
+	if after != nil {
+		e.values[e.table.value.key(after).ID] = e.table.key(after)
+	}
+}
+
+// readBy returns the row that has the value in the table's value index as the
+// transaction sees it, nil if there is none.
+func (t *Table[T]) readBy(tx *Txn, value string) *T {
+	e := t.edits(tx)
+	if k, ok := e.values[value]; ok {
+		return t.read(tx, k)
+	}
+	row, _ := t.findBy(tx.base, value)
+	if row == nil {
+		return nil
+	}
+	if now := t.read(tx, t.key(row)); now != nil && t.value.key(now).ID == value {
+		return now
+	}
+	return nil
 }
 
 // set stores a row without a trace in the change list.

@@ -6,17 +6,23 @@ import (
 	"github.com/hashicorp/go-memdb"
 )
 
-// The indexes of a table. The names are go-memdb's where it fixes them.
+// The indexes of a table. The name of the first is fixed by go-memdb.
 const (
-	byKey       = "id"
-	byKeyPrefix = "id_prefix"
-	byPartial   = "partial"
+	byKey     = "id"
+	byPartial = "partial"
+	byValue   = "value"
 )
 
-// rowIndex files rows under their keys, if where is set only those for which it holds.
+// rowIndex files rows under keys, each of which belongs to one row. If where is
+// set it has only the rows for which that holds.
 type rowIndex[T any] struct {
-	key   func(*T) Key
-	where func(*T) bool
+	name, prefix string // prefix asks go-memdb for a range of the index
+	key          func(*T) Key
+	where        func(*T) bool
+}
+
+func newIndex[T any](name string, key func(*T) Key, where func(*T) bool) *rowIndex[T] {
+	return &rowIndex[T]{name: name, prefix: name + "_prefix", key: key, where: where}
 }
 
 // FromObject implements memdb.SingleIndexer.
@@ -46,14 +52,19 @@ func (x *rowIndex[T]) PrefixFromArgs(args ...any) ([]byte, error) { return x.Fro
 
 // schema describes the table to go-memdb.
 func (t *Table[T]) schema() *memdb.TableSchema {
-	s := &memdb.TableSchema{Name: t.info.Name, Indexes: map[string]*memdb.IndexSchema{
-		byKey: {Name: byKey, Unique: true, Indexer: &rowIndex[T]{key: t.key}},
-	}}
-	if t.where != nil {
-		s.Indexes[byPartial] = &memdb.IndexSchema{Name: byPartial, Unique: true, AllowMissing: true,
-			Indexer: &rowIndex[T]{key: t.key, where: t.where}}
+	s := &memdb.TableSchema{Name: t.info.Name, Indexes: make(map[string]*memdb.IndexSchema)}
+	for _, x := range t.indexes() {
+		s.Indexes[x.name] = &memdb.IndexSchema{Name: x.name, Unique: true, AllowMissing: x.where != nil, Indexer: x}
 	}
 	return s
+}
+
+func (t *Table[T]) indexes() []*rowIndex[T] {
+	out := append([]*rowIndex[T]{t.primary}, t.orders...)
+	if t.value != nil {
+		out = append(out, t.value)
+	}
+	return out
 }
 
 // newDB returns a database that has every table of the registry.

@@ -37,21 +37,24 @@ func (l *rowLoader[T]) row(w *memdb.Txn, b []byte) error {
 		return fmt.Errorf("table %q has a row of the namespace %q, which has a zero byte", name, k.Namespace)
 	}
 	if l.some && k.compare(l.last) <= 0 {
-		if l.known(w, k) {
+		if l.has(w, l.table.primary, k) {
 			return fmt.Errorf("table %q has two rows of the key %q", name, k)
 		}
 	} else {
 		l.last, l.some = k, true
+	}
+	if x := l.table.value; x != nil && l.has(w, x, x.key(row)) {
+		return fmt.Errorf("table %q has two rows of one value, the second has the key %q", name, k)
 	}
 	seal(row)
 	impossible(w.Insert(name, row))
 	return nil
 }
 
-func (l *rowLoader[T]) known(w *memdb.Txn, k Key) bool {
+func (l *rowLoader[T]) has(w *memdb.Txn, x *rowIndex[T], k Key) bool {
 	arg := lookFor(k)
 	defer arg.done()
-	raw, err := w.First(l.table.info.Name, byKey, arg.args...)
+	raw, err := w.First(l.table.info.Name, x.name, arg.args...)
 	impossible(err)
 	return raw != nil
 }

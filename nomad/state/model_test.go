@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -19,6 +20,9 @@ type op func(s *StateStore) string
 func drawOp(t *rapid.T) op {
 	ns := rapid.SampledFrom([]string{"default", "a", "b", "nowhere"}).Draw(t, "ns")
 	key := rapid.SampledFrom([]string{"k1", "k2", "k3"}).Draw(t, "key")
+	if rapid.IntRange(0, 2).Draw(t, "area") == 0 {
+		return drawACLOp(t)
+	}
 	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0:
 		other := rapid.SampledFrom([]string{"a", "b", "c", ""}).Draw(t, "other")
@@ -49,6 +53,89 @@ func drawOp(t *rapid.T) op {
 			return err.Error()
 		}
 		return fmt.Sprintf("%s %d %v %v", resp.Result, resp.Index, resp.Written, resp.Conflict)
+	}
+}
+
+// drawACLOp draws from few objects, so that names, secrets and links meet.
+func drawACLOp(t *rapid.T) op {
+	pick := func(what string) int { return rapid.IntRange(1, 3).Draw(t, what) }
+	n, m, text := pick("n"), pick("m"), rapid.SampledFrom([]string{"x", "y"}).Draw(t, "text")
+	at := time.Unix(int64(rapid.IntRange(0, 3).Draw(t, "at")), 0).UTC()
+	run := func(write func(s *StateStore, index uint64) error) op {
+		return func(s *StateStore) string { return fmt.Sprint(write(s, s.NextIndex())) }
+	}
+	switch rapid.IntRange(0, 9).Draw(t, "acl kind") {
+	case 0:
+		return run(func(s *StateStore, i uint64) error {
+			return s.UpsertACLPolicies(i, &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{policy(id(n), text), policy(id(m), "x")}})
+		})
+	case 1:
+		return run(func(s *StateStore, i uint64) error {
+			return s.DeleteACLPolicies(i, &structs.ACLPolicyDeleteRequest{Names: []string{id(n)}})
+		})
+	case 2, 3:
+		list := rolesOf(role(id(n), text, id(m)), role(id(m), text+"z", id(n)))
+		list.AllowMissingPolicies = at.Unix() > 0
+		return run(func(s *StateStore, i uint64) error { return s.UpsertACLRoles(i, list) })
+	case 4:
+		return run(func(s *StateStore, i uint64) error {
+			return s.DeleteACLRolesByID(i, &structs.ACLRolesDeleteByIDRequest{ACLRoleIDs: []string{id(n), id(m)}})
+		})
+	case 5:
+		return run(func(s *StateStore, i uint64) error {
+			return s.DeleteACLTokens(i, &structs.ACLTokenDeleteRequest{AccessorIDs: []string{id(n), id(m)}})
+		})
+	case 6:
+		return run(func(s *StateStore, i uint64) error { return s.BootstrapACLTokens(i, bootstrap(n, uint64(m))) })
+	case 7:
+		one := &structs.OneTimeToken{AccessorID: id(n), OneTimeSecretID: text, ExpiresAt: at}
+		return run(func(s *StateStore, i uint64) error {
+			return s.UpsertOneTimeToken(i, &structs.OneTimeTokenUpsertRequest{OneTimeToken: one})
+		})
+	case 8:
+		return run(func(s *StateStore, i uint64) error {
+			return s.ExpireOneTimeTokens(i, &structs.OneTimeTokenExpireRequest{Timestamp: at})
+		})
+	}
+	one, two := expiring(linked(token(n), structs.ACLTokenRoleLink{Name: text}), at), token(m)
+	one.SecretID, two.SecretID = text, fmt.Sprint(m)
+	return run(func(s *StateStore, i uint64) error { return s.UpsertACLTokens(i, tokensOf(two, one)) })
+}
+
+// checkACL checks that every index of the tokens and roles has what the rows say.
+func checkACL(t *rapid.T, sn *Snapshot) {
+	all, expire := 0, 0
+	for row := range ACLTokens.scan(sn, everything, Key{}, false) {
+		all++
+		if row.ExpirationTime != nil {
+			expire++
+		}
+		if sn.ACLTokenBySecret(nil, row.SecretID) != row {
+			t.Fatalf("the secret of %s leads elsewhere", row.AccessorID)
+		}
+	}
+	byAge := slices.Collect(sn.ACLTokens(nil, ACLTokenQuery{}))
+	if !slices.IsSortedFunc(byAge, func(a, b *structs.ACLToken) int { return int(a.CreateIndex) - int(b.CreateIndex) }) || len(byAge) != all {
+		t.Fatalf("%d of %d tokens by age: %v", len(byAge), all, keysOf(ACLTokens, slices.Values(byAge)))
+	}
+	late := time.Unix(9, 0)
+	if n := len(keysOf(ACLTokens, sn.ExpiredACLTokens(true, late))) + len(keysOf(ACLTokens, sn.ExpiredACLTokens(false, late))); n != expire {
+		t.Fatalf("%d of %d tokens that expire", n, expire)
+	}
+	for row := range sn.ACLRoles(nil, "") {
+		if sn.ACLRoleByName(nil, row.Name) != row {
+			t.Fatalf("the name of role %s leads elsewhere", row.ID)
+		}
+	}
+	for row := range OneTimeTokens.scan(sn, everything, Key{}, false) {
+		if sn.OneTimeToken(nil, row.OneTimeSecretID) != row || sn.ACLToken(nil, row.AccessorID) == nil {
+			t.Fatalf("the one-time token of %s leads elsewhere or to nobody", row.AccessorID)
+		}
+	}
+	for _, name := range []string{"x", "y", "xz", "yz"} {
+		if r := sn.ACLRoleByName(nil, name); r != nil && r.Name != name {
+			t.Fatalf("the name %q leads to %q", name, r.Name)
+		}
 	}
 }
 
@@ -140,6 +227,7 @@ func TestStoresAgree(t *testing.T) {
 			}
 			for _, s := range []*StateStore{single, batched, reborn} {
 				checkSums(t, s.Snapshot())
+				checkACL(t, s.Snapshot())
 			}
 		}
 		if diff := cmp.Diff(describe(before), describe(after)); diff != "" {

@@ -86,7 +86,7 @@ func (sn *Snapshot) variablesEverywhere(q VariableQuery) iter.Seq[*structs.Varia
 // LockedVariables yields the variables that somebody holds a lock on, in order of
 // namespace and path.
 func (sn *Snapshot) LockedVariables() iter.Seq[*structs.VariableEncrypted] {
-	return Variables.partial(sn)
+	return Variables.scanBy(sn, Variables.orders[0], everything, Key{}, false)
 }
 
 // ApplyVariable runs one operation on one variable. That somebody else's state

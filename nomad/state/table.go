@@ -35,7 +35,9 @@ type Table[T any] struct {
 	key     func(*T) Key
 	visible func(*acl.ACL, *T) bool
 	events  events[T]
-	where   func(*T) bool // rows of the partial index, nil for no such index
+	primary *rowIndex[T]
+	orders  []*rowIndex[T] // further orders, of all rows or of some
+	value   *rowIndex[T]   // by a value that no two rows share, nil for no such index
 }
 
 // events says how changes of a table show.
@@ -57,16 +59,29 @@ var registry []anyTable
 // search, events and federation share.
 func newTable[T any](name string, st structs.SnapshotType, key func(*T) Key,
 	visible func(*acl.ACL, *T) bool, ev events[T]) *Table[T] {
-	t := &Table[T]{at: len(registry), key: key, visible: visible, events: ev}
+	t := &Table[T]{at: len(registry), key: key, visible: visible, events: ev, primary: newIndex(byKey, key, nil)}
 	t.info = TableInfo{Name: name, SnapshotType: st, Topic: ev.topic, EventVisible: t.eventVisible,
 		at: t.at, schema: t.schema}
 	registry = append(registry, t)
 	return t
 }
 
-// withPartial adds the index of the rows for which where holds.
+// withPartial adds the index of the rows for which where holds, in order of key.
 func (t *Table[T]) withPartial(where func(*T) bool) *Table[T] {
-	t.where = where
+	return t.withOrder(newIndex(byPartial, t.key, where))
+}
+
+// withOrder adds another order. Its keys must end with that of the row, so that
+// no two rows have the same.
+func (t *Table[T]) withOrder(x *rowIndex[T]) *Table[T] {
+	t.orders = append(t.orders, x)
+	return t
+}
+
+// withValue adds the index of a value that no two rows may share. A write method
+// looks with readBy before it puts a row.
+func (t *Table[T]) withValue(value func(*T) string) *Table[T] {
+	t.value = newIndex(byValue, func(row *T) Key { return Key{ID: value(row)} }, nil)
 	return t
 }
 

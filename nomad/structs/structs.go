@@ -16,9 +16,23 @@ type MessageType uint8
 // The request types. Append only: a number that was ever written to a log keeps
 // its meaning for ever. Numbers up to 95 follow the public API; 96 to 126 are ours.
 const (
+	ACLPolicyUpsertRequestType       MessageType = 19
+	ACLPolicyDeleteRequestType       MessageType = 20
+	ACLTokenUpsertRequestType        MessageType = 21
+	ACLTokenDeleteRequestType        MessageType = 22
+	ACLTokenBootstrapRequestType     MessageType = 23
 	ClusterMetadataRequestType       MessageType = 32
+	OneTimeTokenUpsertRequestType    MessageType = 44
+	OneTimeTokenDeleteRequestType    MessageType = 45
+	OneTimeTokenExpireRequestType    MessageType = 46
 	VarApplyStateRequestType         MessageType = 50
 	WrappedRootKeysDeleteRequestType MessageType = 52
+	ACLRolesUpsertRequestType        MessageType = 53
+	ACLRolesDeleteByIDRequestType    MessageType = 54
+	ACLAuthMethodsUpsertRequestType  MessageType = 55
+	ACLAuthMethodsDeleteRequestType  MessageType = 56
+	ACLBindingRulesUpsertRequestType MessageType = 57
+	ACLBindingRulesDeleteRequestType MessageType = 58
 	WrappedRootKeysUpsertRequestType MessageType = 62
 	NamespaceUpsertRequestType       MessageType = 64
 	NamespaceDeleteRequestType       MessageType = 65
@@ -42,11 +56,19 @@ type SnapshotType uint8
 // The snapshot types. Append only; numbers up to 95 follow the public API.
 const (
 	IndexSnapshot           SnapshotType = 2
+	ACLPolicySnapshot       SnapshotType = 11
+	ACLTokenSnapshot        SnapshotType = 12
 	ClusterMetadataSnapshot SnapshotType = 14
 	VariablesSnapshot       SnapshotType = 22
 	VariablesQuotaSnapshot  SnapshotType = 23
+	ACLRoleSnapshot         SnapshotType = 25
+	ACLAuthMethodSnapshot   SnapshotType = 26
+	ACLBindingRuleSnapshot  SnapshotType = 27
 	RootKeySnapshot         SnapshotType = 30
 	NamespaceSnapshot       SnapshotType = 64
+	// From 96 on they are ours.
+	OneTimeTokenSnapshot SnapshotType = 96
+	ACLBootstrapSnapshot SnapshotType = 97
 )
 
 // Topic names a stream of events.
@@ -54,10 +76,15 @@ type Topic string
 
 // The topics. NoEvents is said by tables whose changes nobody may watch.
 const (
-	NoEvents       Topic = ""
-	TopicAll       Topic = "*"
-	TopicNamespace Topic = "Namespace"
-	TopicVariable  Topic = "Variable"
+	NoEvents            Topic = ""
+	TopicAll            Topic = "*"
+	TopicNamespace      Topic = "Namespace"
+	TopicVariable       Topic = "Variable"
+	TopicACLPolicy      Topic = "ACLPolicy"
+	TopicACLToken       Topic = "ACLToken"
+	TopicACLRole        Topic = "ACLRole"
+	TopicACLAuthMethod  Topic = "ACLAuthMethod"
+	TopicACLBindingRule Topic = "ACLBindingRule"
 )
 
 // Event is one change of one object.
@@ -249,3 +276,12 @@ type WrappedRootKeysDeleteRequest struct {
 	KeyID string
 	WriteRequest
 }
+
+// The requests of auth methods under the names that their request types have in
+// the plural; the public API names the structs in the singular.
+type (
+	// ACLAuthMethodsUpsertRequest is the request of ACLAuthMethodsUpsertRequestType.
+	ACLAuthMethodsUpsertRequest = ACLAuthMethodUpsertRequest
+	// ACLAuthMethodsDeleteRequest is the request of ACLAuthMethodsDeleteRequestType.
+	ACLAuthMethodsDeleteRequest = ACLAuthMethodDeleteRequest
+)

@@ -1,0 +1,94 @@
+package nomad
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+const (
+	aclAccessor = "00000000-0000-4000-8000-000000000001"
+	aclRoleID   = "00000000-0000-4000-8000-000000000002"
+	aclRuleID   = "00000000-0000-4000-8000-000000000003"
+)
+
+// aclEntries are entries that make one object of each sort.
+func aclEntries(t testing.TB) [][]byte {
+	at := time.Unix(500, 7).UTC()
+	return [][]byte{
+		entry(t, structs.ACLPolicyUpsertRequestType, &structs.ACLPolicyUpsertRequest{
+			Policies: []*structs.ACLPolicy{{Name: "ops", Rules: "node {}", JobACL: &structs.JobACL{Namespace: "default"}}}}),
+		entry(t, structs.ACLRolesUpsertRequestType, &structs.ACLRolesUpsertRequest{
+			ACLRoles: []*structs.ACLRole{{ID: aclRoleID, Name: "team", Policies: []*structs.ACLRolePolicyLink{{Name: "ops"}}}}}),
+		entry(t, structs.ACLTokenBootstrapRequestType, &structs.ACLTokenBootstrapRequest{
+			Token: &structs.ACLToken{AccessorID: "boot", SecretID: "boot-secret", Type: structs.ACLManagementToken, Global: true}}),
+		entry(t, structs.ACLTokenUpsertRequestType, &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{{AccessorID: aclAccessor,
+			SecretID: "secret", Type: structs.ACLClientToken, Roles: []*structs.ACLTokenRoleLink{{Name: "team"}}, CreateTime: at, ExpirationTime: &at}}}),
+		entry(t, structs.OneTimeTokenUpsertRequestType, &structs.OneTimeTokenUpsertRequest{
+			OneTimeToken: &structs.OneTimeToken{OneTimeSecretID: "once", AccessorID: aclAccessor, ExpiresAt: at}}),
+		entry(t, structs.ACLAuthMethodsUpsertRequestType, &structs.ACLAuthMethodUpsertRequest{
+			AuthMethods: []*structs.ACLAuthMethod{{Name: "jwt", Type: structs.ACLAuthMethodTypeJWT, Default: true, Config: &structs.ACLAuthMethodConfig{
+				ClaimMappings: map[string]string{"b": "2", "a": "1", "c": "3"}}}}}),
+		entry(t, structs.ACLBindingRulesUpsertRequestType, &structs.ACLBindingRulesUpsertRequest{
+			ACLBindingRules: []*structs.ACLBindingRule{{ID: aclRuleID, AuthMethod: "jwt", BindType: structs.ACLBindingRuleBindTypeManagement}}}),
+	}
+}
+
+// aclRemovals are entries that delete what aclEntries makes.
+func aclRemovals(t testing.TB) [][]byte {
+	return [][]byte{
+		entry(t, structs.ACLBindingRulesDeleteRequestType, &structs.ACLBindingRulesDeleteRequest{ACLBindingRuleIDs: []string{aclRuleID}}),
+		entry(t, structs.ACLAuthMethodsDeleteRequestType, &structs.ACLAuthMethodDeleteRequest{Names: []string{"jwt"}}),
+		entry(t, structs.OneTimeTokenDeleteRequestType, &structs.OneTimeTokenDeleteRequest{AccessorIDs: []string{aclAccessor}}),
+		entry(t, structs.OneTimeTokenExpireRequestType, &structs.OneTimeTokenExpireRequest{Timestamp: time.Unix(501, 0)}),
+		entry(t, structs.ACLTokenDeleteRequestType, &structs.ACLTokenDeleteRequest{AccessorIDs: []string{aclAccessor}}),
+		entry(t, structs.ACLRolesDeleteByIDRequestType, &structs.ACLRolesDeleteByIDRequest{ACLRoleIDs: []string{aclRoleID}}),
+		entry(t, structs.ACLPolicyDeleteRequestType, &structs.ACLPolicyDeleteRequest{Names: []string{"ops"}}),
+	}
+}
+
+// aclObjects counts what is there of aclEntries, the bootstrap token aside.
+func aclObjects(n *nomadFSM) int {
+	sn, count := n.state.Snapshot(), 0
+	for _, there := range []bool{
+		sn.ACLPolicy(nil, "ops") != nil, sn.ACLRoleByName(nil, "team") != nil, sn.ACLTokenBySecret(nil, "secret") != nil,
+		sn.OneTimeToken(nil, "once") != nil, sn.DefaultACLAuthMethod("JWT") != nil, sn.ACLBindingRule(nil, aclRuleID) != nil,
+	} {
+		if there {
+			count++
+		}
+	}
+	return count
+}
+
+func TestACLWritesGoThroughTheLog(t *testing.T) {
+	whole, pieces := testFSM(nil), testFSM(nil)
+	run := func(entries [][]byte, want int) {
+		t.Helper()
+		out := whole.Apply(command(whole.seen.Load()+1, structs.AppendBatch(nil, entries))).([]opResult)
+		for i, e := range entries {
+			r := pieces.Apply(command(pieces.seen.Load()+1, e)).([]opResult)[0]
+			if out[i].err != nil || r.err != nil {
+				t.Errorf("entry %d of type %d: %v in a batch, %v alone", i, e[0], out[i].err, r.err)
+			}
+		}
+		if a, b := aclObjects(whole), aclObjects(pieces); a != want || b != want {
+			t.Errorf("%d objects in a batch, %d alone, want %d", a, b, want)
+		}
+	}
+	run(aclEntries(t), 6)
+	if got := whole.state.Snapshot().ACLTokenBySecret(nil, "boot-secret"); got == nil || !got.IsManagement() {
+		t.Errorf("bootstrapped %v", got)
+	}
+	restored := testFSM(nil)
+	if err := restored.Restore(io.NopCloser(bytes.NewReader(snapshotOf(t, whole)))); err != nil {
+		t.Fatal(err)
+	}
+	if aclObjects(restored) != 6 || restored.state.Snapshot().ACLBootstrapIndex() == 0 {
+		t.Error("a restore lost something")
+	}
+	run(aclRemovals(t), 0)
+}
