@@ -58,6 +58,7 @@ type Server struct {
 	notify     chan bool // raft says here whether this server leads
 	metrics    *serverMetrics
 	oneTimeMu  sync.Mutex // held while a one-time token is used up
+	logins     auth.Logins
 
 	ctx       context.Context
 	cancel    context.CancelFunc
