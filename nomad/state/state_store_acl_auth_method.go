@@ -14,7 +14,9 @@ import (
 // out. Its rule is for the whole method: everybody may see the stubs.
 var ACLAuthMethods = newTable("acl_auth_methods", structs.ACLAuthMethodSnapshot,
 	func(m *structs.ACLAuthMethod) Key { return Key{ID: m.Name} },
-	func(a *acl.ACL, _ *structs.ACLAuthMethod) bool { return a.AllowOperatorCapability(acl.ACLAuthMethodRead) },
+	func(a *acl.ACL, _ *structs.ACLAuthMethod) bool {
+		return a.AllowOperatorCapability(acl.ACLAuthMethodRead)
+	},
 	events[structs.ACLAuthMethod]{
 		topic:   structs.TopicACLAuthMethod,
 		payload: func(m *structs.ACLAuthMethod) any { return m.Redacted() },

@@ -272,3 +272,12 @@ type WrappedRootKeysDeleteRequest struct {
 	KeyID string
 	WriteRequest
 }
+
+// The requests of auth methods under the names that their request types have in
+// the plural; the public API names the structs in the singular.
+type (
+	// ACLAuthMethodsUpsertRequest is the request of ACLAuthMethodsUpsertRequestType.
+	ACLAuthMethodsUpsertRequest = ACLAuthMethodUpsertRequest
+	// ACLAuthMethodsDeleteRequest is the request of ACLAuthMethodsDeleteRequestType.
+	ACLAuthMethodsDeleteRequest = ACLAuthMethodDeleteRequest
+)
