@@ -34,6 +34,41 @@ var aclLogin = newLeader("ACL.Login",
 		return c.finishLogin(ctx, method, claims, reply)
 	})
 
+var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
+	anyone[structs.ACLOIDCAuthURLRequest],
+	func(ctx context.Context, c *leaderCall, r *structs.ACLOIDCAuthURLRequest, reply *structs.ACLOIDCAuthURLResponse) error {
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+		defer cancel()
+		method, err := loginMethod(c.srv.state.Snapshot(), r.AuthMethodName, structs.ACLAuthMethodTypeOIDC)
+		if err != nil {
+			return err
+		}
+		reply.AuthURL, err = c.srv.logins.AuthURL(ctx, method, r.RedirectURI, r.ClientNonce)
+		return err
+	})
+
+var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
+	anyone[structs.ACLOIDCCompleteAuthRequest],
+	func(ctx context.Context, c *leaderCall, r *structs.ACLOIDCCompleteAuthRequest, reply *structs.ACLLoginResponse) error {
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+		defer cancel()
+		method, err := loginMethod(c.srv.state.Snapshot(), r.AuthMethodName, structs.ACLAuthMethodTypeOIDC)
+		if err != nil {
+			return err
+		}
+		claims, err := c.srv.logins.CompleteAuth(ctx, method, r)
+		if err != nil {
+			return err
+		}
+		return c.finishLogin(ctx, method, claims, reply)
+	})
+
 // loginMethod returns the auth method of a login.
 func loginMethod(sn *state.Snapshot, name, kind string) (*structs.ACLAuthMethod, error) {
 	method := sn.ACLAuthMethod(nil, name)
@@ -83,4 +118,15 @@ func (c *leaderCall) finishLogin(ctx context.Context, m *structs.ACLAuthMethod, 
 // Login makes a token for the holder of a JWT that an auth method trusts.
 func (a *ACL) Login(ctx context.Context, args *structs.ACLLoginRequest, reply *structs.ACLLoginResponse) error {
 	return aclLogin.serve(ctx, a.srv, args, reply)
+}
+
+// OIDCAuthURL begins a login at an OIDC provider. A login that the leader does not
+// live to see the end of must begin again.
+func (a *ACL) OIDCAuthURL(ctx context.Context, args *structs.ACLOIDCAuthURLRequest, reply *structs.ACLOIDCAuthURLResponse) error {
+	return aclOIDCAuthURL.serve(ctx, a.srv, args, reply)
+}
+
+// OIDCCompleteAuth makes a token for a user that the provider sent back.
+func (a *ACL) OIDCCompleteAuth(ctx context.Context, args *structs.ACLOIDCCompleteAuthRequest, reply *structs.ACLLoginResponse) error {
+	return aclOIDCCompleteAuth.serve(ctx, a.srv, args, reply)
 }

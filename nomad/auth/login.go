@@ -25,6 +25,8 @@ const maxMethods = 128
 type Logins struct {
 	mu      sync.Mutex
 	methods map[string]*knownMethod // by name, under mu
+	// pending are OIDC logins that have begun, by their client nonce, under mu.
+	pending map[string]*pendingLogin
 }
 
 // knownMethod is one version of an auth method with what checks its tokens.

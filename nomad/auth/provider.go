@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -49,4 +50,37 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		}{io.LimitReader(resp.Body, maxProviderReply), resp.Body}
 	}
 	return resp, err
+}
+
+// timed ends requests with ctx, for a library that asks without one, and after
+// the time-out of one request.
+type timed struct {
+	next http.RoundTripper
+	ctx  context.Context
+}
+
+// RoundTrip answers as next does.
+func (t timed) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), providerTimeout)
+	stop := context.AfterFunc(t.ctx, cancel)
+	resp, err := t.next.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		stop()
+		cancel()
+		return nil, err
+	}
+	resp.Body = &cancelBody{resp.Body, func() { stop(); cancel() }}
+	return resp, nil
+}
+
+// cancelBody frees what a request holds when its reply is closed.
+type cancelBody struct {
+	io.ReadCloser
+	free func()
+}
+
+// Close closes the reply.
+func (b *cancelBody) Close() error {
+	defer b.free()
+	return b.ReadCloser.Close()
 }
