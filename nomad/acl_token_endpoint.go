@@ -3,6 +3,7 @@ package nomad
 import (
 	"context"
 	"net"
+	"time"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
@@ -57,7 +58,7 @@ var aclGetTokens = newRead("ACL.GetTokens", aclTokenTables,
 var aclResolveToken = newRead("ACL.ResolveToken", aclTokenTables,
 	anyone[structs.ResolveACLTokenRequest],
 	func(v *view, r *structs.ResolveACLTokenRequest, reply *structs.ResolveACLTokenResponse) error {
-		if t := v.ACLTokenBySecret(v.ws, r.SecretID); t != nil && r.SecretID != "" {
+		if t := v.ACLTokenBySecret(v.ws, r.SecretID); t != nil && !t.IsExpired(time.Now()) {
 			reply.Token, v.index = v.NameACLRoles(nil, t), t.ModifyIndex
 		}
 		return nil
