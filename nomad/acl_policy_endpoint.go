@@ -120,6 +120,15 @@ func (c *leaderCall) mayChangePolicy(name string) error {
 	return nil
 }
 
+// clusterLevels are the rights on the cluster as a whole by the words that grant them.
+var clusterLevels = map[acl.Kind]map[string]func(*acl.ACL) bool{
+	acl.KindAgent:    {"read": (*acl.ACL).AllowAgentRead, "write": (*acl.ACL).AllowAgentWrite},
+	acl.KindNode:     {"read": (*acl.ACL).AllowNodeRead, "write": (*acl.ACL).AllowNodeWrite},
+	acl.KindQuota:    {"read": (*acl.ACL).AllowQuotaRead, "write": (*acl.ACL).AllowQuotaWrite},
+	acl.KindOperator: {"read": (*acl.ACL).AllowOperatorRead, "write": (*acl.ACL).AllowOperatorWrite},
+	acl.KindPlugin:   {"read": (*acl.ACL).AllowPluginRead, "list": (*acl.ACL).AllowPluginList, "write": (*acl.ACL).AllowPluginWrite},
+}
+
 // mayWritePolicy refuses a delegate policies that would hand out the management of
 // the cluster, or that workloads of its own would get without anybody's consent.
 func (c *leaderCall) mayWritePolicy(p *structs.ACLPolicy, rules *acl.Policy) error {
@@ -130,14 +139,11 @@ func (c *leaderCall) mayWritePolicy(p *structs.ACLPolicy, rules *acl.Policy) err
 		return errs.New(errs.PermissionDenied, "Permission denied: only a management token may write policies for workloads")
 	}
 	for _, rule := range rules.Rules {
-		if rule.Kind != acl.KindOperator {
-			continue
-		}
-		if rule.Level == "write" && !c.acl.AllowOperatorWrite() {
-			return errs.New(errs.PermissionDenied, "Permission denied: the policy grants operator write, which you do not hold")
+		if may := clusterLevels[rule.Kind][rule.Level]; may != nil && !may(c.acl) {
+			return errs.Newf(errs.PermissionDenied, "Permission denied: the policy grants %s %s, which you do not hold", rule.Kind, rule.Level)
 		}
 		for _, word := range rule.Capabilities {
-			if word != "deny" && !c.acl.AllowOperatorCapability(acl.OperatorCapability(word)) {
+			if rule.Kind == acl.KindOperator && word != "deny" && !c.acl.AllowOperatorCapability(acl.OperatorCapability(word)) {
 				return errs.Newf(errs.PermissionDenied, "Permission denied: the policy grants the operator capability %q, which you do not hold", word)
 			}
 		}

@@ -381,6 +381,8 @@ func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 			{"ACL.UpsertPolicies", policyRequest("anonymous", `namespace "*" { policy = "write" }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("new", `operator { capabilities = ["snapshot-restore"] }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("new", `operator { policy = "write" }`), &structs.GenericResponse{}},
+			{"ACL.UpsertPolicies", policyRequest("new", `agent { policy = "write" }`), &structs.GenericResponse{}},
+			{"ACL.UpsertPolicies", policyRequest("new", `node { policy = "read" }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", workload, &structs.GenericResponse{}},
 			{"ACL.DeletePolicies", &structs.ACLPolicyDeleteRequest{Names: []string{"delegate"}}, &structs.GenericResponse{}},
 			{"ACL.UpsertRoles", roles("", "mine", "strong"), &structs.ACLRolesUpsertResponse{}},
