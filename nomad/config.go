@@ -63,6 +63,8 @@ type Config struct {
 	Gossip GossipConfig
 	// Raft configures consensus.
 	Raft RaftConfig
+	// ACL configures access control.
+	ACL ACLConfig
 
 	// MaxVariableSize bounds keys and values of one variable, in bytes.
 	MaxVariableSize int
@@ -76,6 +78,24 @@ type Config struct {
 	RPCHoldTimeout time.Duration
 	// RootKeyRotationThreshold is the age at which a root key is replaced.
 	RootKeyRotationThreshold time.Duration
+}
+
+// ACLConfig says who may do what.
+type ACLConfig struct {
+	// Enabled turns access control on; off, everybody may do everything. All
+	// servers of a region must agree.
+	Enabled bool
+	// TokenMinTTL and TokenMaxTTL bound the life of tokens that expire.
+	TokenMinTTL time.Duration
+	TokenMaxTTL time.Duration
+	// BootstrapSecretFile holds a UUID that becomes the secret of the first
+	// management token, which the leader makes if there is none; "" for none.
+	BootstrapSecretFile string
+}
+
+// limits returns the bounds of tokens that expire.
+func (c *ACLConfig) limits() structs.ACLTokenLimits {
+	return structs.ACLTokenLimits{MinTTL: c.TokenMinTTL, MaxTTL: c.TokenMaxTTL}
 }
 
 // GossipConfig says how servers find each other.
@@ -143,6 +163,10 @@ func DefaultConfig() *Config {
 		RPCMaxConnsPerClient:     100,
 		RPCHoldTimeout:           5 * time.Second,
 		RootKeyRotationThreshold: 720 * time.Hour,
+		ACL: ACLConfig{
+			TokenMinTTL: structs.DefaultACLTokenLimits().MinTTL,
+			TokenMaxTTL: structs.DefaultACLTokenLimits().MaxTTL,
+		},
 		Gossip: GossipConfig{
 			BindAddr:      "0.0.0.0",
 			BindPort:      4648,
@@ -178,6 +202,8 @@ func (c *Config) Validate() error {
 	bad(c.BootstrapExpect < 0, "BootstrapExpect", "must not be negative")
 	bad(c.MaxVariableSize <= 0, "MaxVariableSize", "must be positive")
 	bad(c.Raft.Multiplier < 1 || c.Raft.Multiplier > 10, "Raft.Multiplier", "must be between 1 and 10")
+	bad(c.ACL.TokenMinTTL <= 0, "ACL.TokenMinTTL", "must be positive")
+	bad(c.ACL.TokenMaxTTL < c.ACL.TokenMinTTL, "ACL.TokenMaxTTL", "must not be below ACL.TokenMinTTL")
 	switch c.Raft.LogStore {
 	case LogStoreWAL, LogStoreBolt:
 		bad(c.DataDir == "", "DataDir", "must be set, or the log kept in memory")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -32,7 +33,7 @@ var keyringListPublic = newRead("Keyring.ListPublic", keyringTables,
 	})
 
 var keyringList = newRead("Keyring.List", keyringTables,
-	management[structs.KeyringListRootKeyMetaRequest],
+	delegated[structs.KeyringListRootKeyMetaRequest](acl.KeyringRead),
 	func(v *view, _ *structs.KeyringListRootKeyMetaRequest, reply *structs.KeyringListRootKeyMetaResponse) error {
 		reply.Keys = []*structs.RootKeyMeta{}
 		for k := range v.RootKeys(v.ws) {

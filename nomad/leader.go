@@ -52,6 +52,8 @@ var duties = []duty{
 	{"keyring", (*Server).startKeyring},
 	{"variable locks", (*Server).startLocks},
 	{"raft peers", (*Server).startReconcile},
+	{"acl bootstrap", (*Server).startBootstrap},
+	{"expired tokens", (*Server).startTokenGC},
 }
 
 // runLeadership takes up and lays down the leader's duties as raft decides.

@@ -7,13 +7,10 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	"github.com/cairn-project/cairn/acl"
-	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
-
-// errPermissionDenied is worded as clients of the public API match on it.
-var errPermissionDenied = errs.New(errs.PermissionDenied, "Permission denied")
 
 // methodKind says who may answer a call.
 type methodKind int
@@ -54,8 +51,10 @@ func declare(info methodInfo) *methodInfo {
 type view struct {
 	*state.Snapshot
 	// ws collects what the read touched; nil when it will not block.
-	ws  memdb.WatchSet
+	ws memdb.WatchSet
+	// acl is what the caller may do, id who it is.
 	acl *acl.ACL
+	id  *auth.Identity
 	srv *Server
 	// index is set by reads of single objects; 0 means the index of the tables.
 	index uint64
@@ -98,12 +97,20 @@ func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
 func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
 	opts := m.query(args)
 	c := &call{methodInfo: m.methodInfo, routing: queryRouting(opts), args: args, reply: reply}
-	return s.serve(ctx, c, func(ctx context.Context, rights *acl.ACL) error {
-		if !m.allow(rights, args) {
-			return errPermissionDenied
-		}
+	return s.serve(ctx, c, func(ctx context.Context, id *auth.Identity) error {
+		first := true
 		return s.blockingQuery(ctx, m.tables, opts, func(v *view) (uint64, error) {
-			v.acl = rights
+			if !first { // a token may be revoked while its read waits
+				var err error
+				if id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
+					return 0, err
+				}
+			}
+			first = false
+			if !m.allow(id.ACL, args) {
+				return 0, s.deny(m.methodInfo, id)
+			}
+			v.acl, v.id = id.ACL, id
 			*reply = *new(Resp)
 			err := m.run(v, args, reply)
 			return v.index, err
@@ -122,7 +129,9 @@ type writeMethod[Req, Resp any] struct {
 // leaderCall is what a write has at hand while it runs on the leader.
 type leaderCall struct {
 	srv *Server
+	// acl is what the caller may do, id who it is.
 	acl *acl.ACL
+	id  *auth.Identity
 }
 
 // newWrite declares a write whose request is one log entry. check refuses what
@@ -169,11 +178,11 @@ func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req
 	opts := m.opts(args)
 	r := routing{region: opts.Region, forwarded: opts.Forwarded, token: opts.AuthToken}
 	c := &call{methodInfo: m.methodInfo, routing: r, args: args, reply: reply}
-	return s.serve(ctx, c, func(ctx context.Context, rights *acl.ACL) error {
-		if !m.allow(rights, args) {
-			return errPermissionDenied
+	return s.serve(ctx, c, func(ctx context.Context, id *auth.Identity) error {
+		if !m.allow(id.ACL, args) {
+			return s.deny(m.methodInfo, id)
 		}
-		return m.run(ctx, &leaderCall{srv: s, acl: rights}, args, reply)
+		return m.run(ctx, &leaderCall{srv: s, acl: id.ACL, id: id}, args, reply)
 	})
 }
 
@@ -201,9 +210,9 @@ func newLocal[Req, Resp any, Q interface {
 // serve answers one call on the server that received it.
 func (m *localMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
 	c := &call{methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply}
-	return s.serve(ctx, c, func(ctx context.Context, rights *acl.ACL) error {
-		if !m.allow(rights, args) {
-			return errPermissionDenied
+	return s.serve(ctx, c, func(ctx context.Context, id *auth.Identity) error {
+		if !m.allow(id.ACL, args) {
+			return s.deny(m.methodInfo, id)
 		}
 		return m.run(ctx, s, args, reply)
 	})
@@ -211,13 +220,23 @@ func (m *localMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req
 
 // serve is the way of every call: authenticate, route, and where it is answered
 // authorise and run.
-func (s *Server) serve(ctx context.Context, c *call, run func(context.Context, *acl.ACL) error) (err error) {
+func (s *Server) serve(ctx context.Context, c *call, run func(context.Context, *auth.Identity) error) (err error) {
 	defer s.observe(c.methodInfo, time.Now(), &err)
-	rights, err := s.authenticate(ctx, c.token)
+	if err := s.refuseWhileOff(c.methodInfo); err != nil {
+		return err
+	}
+	id, err := s.admit(ctx, c)
 	if err != nil {
 		return err
 	}
-	c.run = func(ctx context.Context) error { return run(ctx, rights) }
+	c.run = func(ctx context.Context) error {
+		if id == nil {
+			if id, err = s.authenticate(ctx, c.token); err != nil {
+				return err
+			}
+		}
+		return run(ctx, id)
+	}
 	return s.route(ctx, c)
 }
 

@@ -2,6 +2,7 @@ package nomad
 
 import (
 	"context"
+	"slices"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/nomad/state"
@@ -37,7 +38,7 @@ var namespaceGet = newRead("Namespace.GetNamespace", namespaceTables,
 	})
 
 var namespaceGetSet = newRead("Namespace.GetNamespaces", namespaceTables,
-	management[structs.NamespaceSetRequest],
+	delegated[structs.NamespaceSetRequest](acl.ManageNamespaces),
 	func(v *view, r *structs.NamespaceSetRequest, reply *structs.NamespaceSetResponse) error {
 		reply.Namespaces = make(map[string]*structs.Namespace, len(r.Namespaces))
 		for _, name := range r.Namespaces {
@@ -49,12 +50,22 @@ var namespaceGetSet = newRead("Namespace.GetNamespaces", namespaceTables,
 	})
 
 var namespaceUpsert = newWrite[structs.NamespaceUpsertRequest, structs.GenericResponse]("Namespace.UpsertNamespaces", structs.NamespaceUpsertRequestType,
-	management[structs.NamespaceUpsertRequest],
+	func(a *acl.ACL, r *structs.NamespaceUpsertRequest) bool {
+		return every(r.Namespaces, func(n *structs.Namespace) bool { return n != nil && a.AllowNamespaceWrite(n.Name) }) || a.IsManagement()
+	},
 	func(_ *state.Snapshot, r *structs.NamespaceUpsertRequest) error { return r.Validate() })
 
 var namespaceDelete = newWrite[structs.NamespaceDeleteRequest, structs.GenericResponse]("Namespace.DeleteNamespaces", structs.NamespaceDeleteRequestType,
-	management[structs.NamespaceDeleteRequest],
+	func(a *acl.ACL, r *structs.NamespaceDeleteRequest) bool {
+		return every(r.Namespaces, a.AllowNamespaceWrite) || a.IsManagement()
+	},
 	func(_ *state.Snapshot, r *structs.NamespaceDeleteRequest) error { return r.Validate() })
+
+// every reports whether ok holds for all of a list, which must not be empty: who
+// may change nothing in particular may not change nothing.
+func every[T any](list []T, ok func(T) bool) bool {
+	return len(list) > 0 && !slices.ContainsFunc(list, func(v T) bool { return !ok(v) })
+}
 
 // ListNamespaces lists the namespaces that the caller may see.
 func (n *Namespace) ListNamespaces(ctx context.Context, args *structs.NamespaceListRequest, reply *structs.NamespaceListResponse) error {

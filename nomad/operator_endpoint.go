@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -13,7 +14,7 @@ import (
 type Operator struct{ srv *Server }
 
 var operatorRaftConfiguration = newRead("Operator.RaftGetConfiguration", nil,
-	management[structs.GenericRequest],
+	delegated[structs.GenericRequest](acl.RaftRead),
 	func(v *view, _ *structs.GenericRequest, reply *structs.RaftConfigurationResponse) error {
 		v.srv.raftConfiguration(reply)
 		return nil
@@ -40,7 +41,7 @@ func (s *Server) raftConfiguration(reply *structs.RaftConfigurationResponse) {
 }
 
 var operatorRemovePeer = newLeader("Operator.RaftRemovePeerByID",
-	management[structs.RaftPeerByIDRequest],
+	delegated[structs.RaftPeerByIDRequest](acl.RaftWrite),
 	func(_ context.Context, c *leaderCall, r *structs.RaftPeerByIDRequest, _ *structs.GenericResponse) error {
 		if r.ID == "" {
 			return errs.New(errs.Invalid, "a peer ID is needed")
@@ -60,7 +61,7 @@ var operatorRemovePeer = newLeader("Operator.RaftRemovePeerByID",
 	})
 
 var operatorTransfer = newLeader("Operator.TransferLeadershipToPeer",
-	management[structs.RaftPeerRequest],
+	delegated[structs.RaftPeerRequest](acl.RaftWrite),
 	func(_ context.Context, c *leaderCall, r *structs.RaftPeerRequest, reply *structs.LeadershipTransferResponse) error {
 		to, err := c.srv.transferTarget(r)
 		if err != nil {

@@ -58,6 +58,8 @@ type Server struct {
 	forgotten  sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
 	notify     chan bool // raft says here whether this server leads
 	metrics    *serverMetrics
+	oneTimeMu  sync.Mutex // held while a one-time token is used up
+	logins     auth.Logins
 
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -72,6 +74,7 @@ type Server struct {
 // a method's name before the dot.
 func endpoints(s *Server) map[string]any {
 	return map[string]any{
+		"ACL":       &ACL{s},
 		"Namespace": &Namespace{s},
 		"Variables": &Variables{s},
 		"Keyring":   &Keyring{s},
@@ -115,7 +118,7 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.broker = stream.New(s.config.EventBufferSize)
 	s.state = state.New(logger.Named("state"), s.broker.Publish)
 	s.keyring = keyring.New(logger.Named("keyring"))
-	s.auth = auth.New(false)
+	s.auth = s.newResolver(s.config.ACL.Enabled)
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
 	s.locks = newLockTimers(s)
 	return nil

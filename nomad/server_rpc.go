@@ -7,13 +7,11 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/msgp"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/wire"
-	"github.com/cairn-project/cairn/nomad/auth"
 )
 
 // dialTimeout bounds opening a connection to another server.
@@ -80,20 +78,21 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.authenticate(ctx, r.token); err != nil {
-		return nil, err
-	}
 	var answer any
 	var raw wire.Raw
-	err = s.route(ctx, &call{methodInfo: info, routing: r, args: c.Body, reply: &raw, run: func(ctx context.Context) error {
+	passed := &call{methodInfo: info, routing: r, args: c.Body, reply: &raw}
+	if _, err := s.admit(ctx, passed); err != nil {
+		return nil, err
+	}
+	passed.run = func(ctx context.Context) error {
 		args, reply := m.NewArgs(), m.NewReply()
 		if err := c.Decode(args); err != nil {
 			return err
 		}
 		answer = reply
 		return m.Invoke(ctx, args, reply)
-	}})
-	if err != nil {
+	}
+	if err := s.route(ctx, passed); err != nil {
 		return nil, err
 	}
 	if answer != nil {
@@ -134,19 +133,4 @@ func scanRouting(body wire.Raw) (r routing, err error) {
 	}
 	r.blocking = longestWait(index, wait)
 	return r, nil
-}
-
-// authenticate finds out who calls. The peer is known for calls over the wire.
-func (s *Server) authenticate(ctx context.Context, secret string) (*acl.ACL, error) {
-	var peer *auth.Peer
-	if c, ok := wire.CallFrom(ctx); ok && c.Identity != nil {
-		peer = &auth.Peer{Remote: c.Identity.Remote, Server: c.Identity.Server, TLSNames: c.Identity.TLSNames}
-	}
-	return s.auth.Resolve(ctx, secret, peer)
-}
-
-// Authorize returns the rights of the holder of secret, for what an agent
-// answers itself.
-func (s *Server) Authorize(ctx context.Context, secret string) (*acl.ACL, error) {
-	return s.authenticate(ctx, secret)
 }

@@ -98,9 +98,9 @@ func (v *Variables) RenewLock(ctx context.Context, args *structs.VariablesRenewL
 }
 
 // shownMetadata returns what the caller may see of a variable's meta data: the
-// lock is shown to management and to its holder only.
+// lock is shown to its holder, and to whoever may see all locks.
 func shownMetadata(a *acl.ACL, m *structs.VariableMetadata, lockID string) *structs.VariableMetadata {
-	if m.Lock == nil || a.IsManagement() || lockID == m.Lock.ID {
+	if m.Lock == nil || allowsOne(a, acl.VariableLockRead) || lockID == m.Lock.ID {
 		return m
 	}
 	c := *m

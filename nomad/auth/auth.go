@@ -1,13 +1,46 @@
-// Package auth finds out who a caller is and what it may do.
+// Package auth finds out who a caller is and what it may do: the holder of a
+// token, a workload with a signed identity, or nobody in particular.
 package auth
 
 import (
 	"context"
+	"iter"
 	"net"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-memdb"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
+
+// The reasons why a caller is refused. Their texts are for what an agent answers
+// itself; an RPC says no more than that the caller may not.
+var (
+	ErrTokenNotFound = errs.New(errs.PermissionDenied, "ACL token not found")
+	ErrTokenExpired  = errs.New(errs.PermissionDenied, "ACL token expired")
+	// ErrBadIdentity is a JWT that this cluster did not sign, or not for this use.
+	ErrBadIdentity = errs.New(errs.PermissionDenied, "workload identity is not valid")
+)
+
+// Accessors of tokens that no table holds. They are no UUIDs, so none can be made.
+const (
+	AnonymousAccessor = "anonymous"
+	DisabledAccessor  = "acls-disabled"
+)
+
+// anonymous is the token of callers without a secret.
+var anonymous = &structs.ACLToken{
+	AccessorID: AnonymousAccessor, Name: "Anonymous Token", Type: structs.ACLClientToken,
+	Policies: []string{structs.ACLAnonymousPolicy},
+}
+
+// disabled is every caller while access control is off.
+var disabled = &Identity{ACL: acl.Disabled, Token: &structs.ACLToken{
+	AccessorID: DisabledAccessor, Name: "ACLs disabled token", Type: structs.ACLManagementToken,
+}}
 
 // Peer is what the transport knows about the other end of a connection.
 type Peer struct {
@@ -20,27 +53,94 @@ type Peer struct {
 	TLSNames []string
 }
 
-// Resolver turns a secret into rights. It is safe for concurrent use.
+// Identity is who a caller is. One of Token and Workload is set. It must not be mutated.
+type Identity struct {
+	ACL *acl.ACL
+	// Token is the stored one, or a stand-in for callers without a secret and
+	// while access control is off; it carries its secret.
+	Token *structs.ACLToken
+	// Workload is set for a caller with a workload identity.
+	Workload *WorkloadClaims
+	// Policies are the names of the policies that the caller holds, through roles
+	// too and whether they exist or not; nil for management.
+	Policies []string
+	// Peer is nil for calls within the process and while access control is off.
+	Peer *Peer
+}
+
+// Store is where tokens, policies and roles are read; a snapshot of the state is one.
+type Store interface {
+	ACLTokenBySecret(ws memdb.WatchSet, secret string) *structs.ACLToken
+	ACLPolicy(ws memdb.WatchSet, name string) *structs.ACLPolicy
+	WorkloadACLPolicies(ws memdb.WatchSet) iter.Seq[*structs.ACLPolicy]
+	ACLRole(ws memdb.WatchSet, id string) *structs.ACLRole
+}
+
+// Config is what a Resolver works with.
+type Config struct {
+	// Enabled turns access control on. The other fields are needed only then.
+	Enabled bool
+	// Store returns what is stored now.
+	Store func() Store
+	// Verify checks that the cluster signed a JWT that is in force, and decodes its claims.
+	Verify func(token string, claims any) error
+}
+
+// Resolver turns a secret into an identity. It is safe for concurrent use.
 type Resolver struct {
-	enabled bool
+	config Config
+	cache  *acl.Cache
 }
 
 // New returns a resolver. With access control off every caller may do
 // everything, servers and strangers alike, and secrets are not looked at.
-func New(enabled bool) *Resolver { return &Resolver{enabled: enabled} }
+func New(c Config) *Resolver { return &Resolver{config: c, cache: acl.NewCache()} }
 
 // Enabled reports whether access control is on.
-func (r *Resolver) Enabled() bool { return r.enabled }
+func (r *Resolver) Enabled() bool { return r.config.Enabled }
 
-// Resolve returns the rights of the caller with the secret, "" for a caller
-// without one; peer may be nil. With access control on, a caller without a
-// secret may do nothing and a secret that is not known is errs.PermissionDenied.
-func (r *Resolver) Resolve(_ context.Context, secret string, _ *Peer) (*acl.ACL, error) {
-	switch {
-	case !r.enabled:
-		return acl.AllowAll, nil
-	case secret == "":
-		return acl.DenyAll, nil
+// Resolve returns the caller with the secret, "" for a caller without one, who
+// has the policy that is called anonymous; peer may be nil. A caller that is
+// not known is refused with one of the errors above.
+func (r *Resolver) Resolve(_ context.Context, secret string, peer *Peer) (*Identity, error) {
+	if !r.config.Enabled {
+		return disabled, nil
 	}
-	return nil, errs.New(errs.PermissionDenied, "permission denied: the token is not known")
+	id, err := r.resolve(secret)
+	if err != nil {
+		return nil, err
+	}
+	id.Peer = peer
+	return id, nil
+}
+
+func (r *Resolver) resolve(secret string) (*Identity, error) {
+	store := r.config.Store()
+	switch {
+	case secret == "":
+		return r.Holder(store, anonymous)
+	case strings.Count(secret, ".") == 2:
+		return r.workload(store, secret)
+	}
+	token := store.ACLTokenBySecret(nil, secret)
+	if token == nil {
+		return nil, ErrTokenNotFound
+	}
+	return r.Holder(store, token)
+}
+
+// Holder returns the identity of whoever holds the token, which need not be stored.
+func (r *Resolver) Holder(store Store, token *structs.ACLToken) (*Identity, error) {
+	if token.IsExpired(time.Now()) {
+		return nil, ErrTokenExpired
+	}
+	if token.IsManagement() {
+		return &Identity{ACL: acl.Management, Token: token}, nil
+	}
+	names := policyNames(store, token)
+	rights, err := r.Compile(named(store, names))
+	if err != nil {
+		return nil, err
+	}
+	return &Identity{ACL: rights, Token: token, Policies: names}, nil
 }

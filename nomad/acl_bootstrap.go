@@ -1,0 +1,132 @@
+package nomad
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// bootstrapResetFile is where an operator who lost all management tokens writes
+// the reset index, in the data directory of the leader.
+const bootstrapResetFile = "acl-bootstrap-reset"
+
+// maxSmallFile bounds what is read of a file that holds one word.
+const maxSmallFile = 1 << 10
+
+var aclBootstrap = newLeader("ACL.Bootstrap",
+	anyone[structs.ACLTokenBootstrapRequest],
+	func(ctx context.Context, c *leaderCall, r *structs.ACLTokenBootstrapRequest, reply *structs.ACLTokenUpsertResponse) error {
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		token, index, err := c.srv.bootstrapACL(ctx, r.BootstrapSecret)
+		if err != nil {
+			return err
+		}
+		reply.Index, reply.Tokens = index, c.storedTokens([]*structs.ACLToken{token})
+		return nil
+	})
+
+// bootstrapACL makes the first management token, with the secret or a random one
+// for "". A second one is made only for an operator who can write to the leader's disk.
+func (s *Server) bootstrapACL(ctx context.Context, secret string) (*structs.ACLToken, uint64, error) {
+	sn := s.state.Snapshot()
+	var reset uint64
+	if last := sn.ACLBootstrapIndex(); last != 0 {
+		var err error
+		if reset, err = s.bootstrapReset(); err != nil {
+			return nil, 0, err
+		}
+		if reset != last {
+			return nil, 0, errs.Newf(errs.Invalid, "ACL bootstrap already done (reset index: %d)", last)
+		}
+	}
+	if secret == "" {
+		secret = uuid.NewString()
+	}
+	if sn.ACLTokenBySecret(nil, secret) != nil {
+		return nil, 0, errs.New(errs.Invalid, "the bootstrap secret is already in use: choose another one")
+	}
+	token := &structs.ACLToken{
+		AccessorID: uuid.NewString(), SecretID: secret, Name: "Bootstrap Token",
+		Type: structs.ACLManagementToken, Global: true,
+	}
+	token.SetExpiration(time.Now())
+	token.SetHash()
+	entry := &structs.ACLTokenBootstrapRequest{Token: token, ResetIndex: reset}
+	res, err := s.apply(ctx, structs.ACLTokenBootstrapRequestType, entry)
+	if err != nil {
+		return nil, 0, err
+	}
+	s.logger.Info("made the first management token", "accessor_id", token.AccessorID)
+	return token, res.index, nil
+}
+
+// bootstrapReset returns the index in the reset file, 0 if there is none.
+func (s *Server) bootstrapReset() (uint64, error) {
+	if s.config.DataDir == "" {
+		return 0, nil
+	}
+	text, err := readSmallFile(filepath.Join(s.config.DataDir, bootstrapResetFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, errs.Wrap(errs.Internal, "the leader cannot read its file "+bootstrapResetFile, err)
+	}
+	index, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, errs.Newf(errs.Invalid, "the file %s of the leader must hold the reset index and nothing else", bootstrapResetFile)
+	}
+	return index, nil
+}
+
+// readSmallFile returns the text of a file without the space around it.
+func readSmallFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSmallFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxSmallFile {
+		return "", fmt.Errorf("%s holds more than %d bytes", path, maxSmallFile)
+	}
+	return string(bytes.TrimSpace(b)), nil
+}
+
+// startBootstrap makes the first management token from the configured file. A
+// file that cannot be used is reported and keeps nobody from leading.
+func (s *Server) startBootstrap(t *term) error {
+	path := s.config.ACL.BootstrapSecretFile
+	if !s.auth.Enabled() || path == "" || s.state.Snapshot().ACLBootstrapIndex() != 0 {
+		return nil
+	}
+	secret, err := readSmallFile(path)
+	if err == nil {
+		err = uuid.Validate(secret)
+	}
+	if err != nil {
+		s.logger.Error("cannot use the file with the bootstrap secret: it must hold one UUID", "path", path)
+		return nil
+	}
+	if _, _, err := s.bootstrapACL(t.ctx, secret); err != nil && !errors.Is(err, errs.Invalid) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package nomad
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/auth"
+	"github.com/cairn-project/cairn/nomad/state"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// loginTimeout bounds a login, what its provider takes included.
+const loginTimeout = 60 * time.Second
+
+var aclLogin = newLeader("ACL.Login",
+	anyone[structs.ACLLoginRequest],
+	func(ctx context.Context, c *leaderCall, r *structs.ACLLoginRequest, reply *structs.ACLLoginResponse) error {
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+		defer cancel()
+		method, err := loginMethod(c.srv.state.Snapshot(), r.AuthMethodName, structs.ACLAuthMethodTypeJWT)
+		if err != nil {
+			return err
+		}
+		claims, err := c.srv.logins.VerifyJWT(ctx, method, r.LoginToken)
+		if err != nil {
+			return err
+		}
+		return c.finishLogin(ctx, method, claims, reply)
+	})
+
+var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
+	anyone[structs.ACLOIDCAuthURLRequest],
+	func(ctx context.Context, c *leaderCall, r *structs.ACLOIDCAuthURLRequest, reply *structs.ACLOIDCAuthURLResponse) error {
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+		defer cancel()
+		method, err := loginMethod(c.srv.state.Snapshot(), r.AuthMethodName, structs.ACLAuthMethodTypeOIDC)
+		if err != nil {
+			return err
+		}
+		reply.AuthURL, err = c.srv.logins.AuthURL(ctx, method, r.RedirectURI, r.ClientNonce)
+		return err
+	})
+
+var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
+	anyone[structs.ACLOIDCCompleteAuthRequest],
+	func(ctx context.Context, c *leaderCall, r *structs.ACLOIDCCompleteAuthRequest, reply *structs.ACLLoginResponse) error {
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+		defer cancel()
+		method, err := loginMethod(c.srv.state.Snapshot(), r.AuthMethodName, structs.ACLAuthMethodTypeOIDC)
+		if err != nil {
+			return err
+		}
+		claims, err := c.srv.logins.CompleteAuth(ctx, method, r)
+		if err != nil {
+			return err
+		}
+		return c.finishLogin(ctx, method, claims, reply)
+	})
+
+// loginMethod returns the auth method of a login.
+func loginMethod(sn *state.Snapshot, name, kind string) (*structs.ACLAuthMethod, error) {
+	method := sn.ACLAuthMethod(nil, name)
+	switch {
+	case method == nil:
+		return nil, errs.Newf(errs.Invalid, "auth-method %q not found", name)
+	case method.Type != kind:
+		return nil, errs.Newf(errs.Invalid, "auth-method %q is of type %s: log in by another way than %s", name, method.Type, kind)
+	}
+	return method, nil
+}
+
+// finishLogin makes the token of a login whose claims are proven.
+func (c *leaderCall) finishLogin(ctx context.Context, m *structs.ACLAuthMethod, claims map[string]any, reply *structs.ACLLoginResponse) error {
+	mapped, err := auth.MapClaims(m.Config, claims)
+	if err != nil {
+		return err
+	}
+	sn, now := c.srv.state.Snapshot(), time.Now()
+	// The method may have gone or changed while its provider was asked.
+	if current := sn.ACLAuthMethod(nil, m.Name); current == nil || current.ModifyIndex != m.ModifyIndex {
+		return errs.Newf(errs.Conflict, "auth-method %q changed meanwhile: log in again", m.Name)
+	}
+	bound, err := auth.Bind(sn, m.Name, mapped)
+	if err != nil {
+		return err
+	}
+	token := &structs.ACLToken{
+		AccessorID: uuid.NewString(), SecretID: uuid.NewString(), Name: auth.TokenName(m, mapped),
+		Type: structs.ACLClientToken, Policies: bound.Policies, Roles: bound.Roles,
+		Global: m.TokenLocality == structs.ACLAuthMethodTokenLocalityGlobal, ExpirationTTL: m.MaxTokenTTL,
+	}
+	if bound.Management {
+		token.Type = structs.ACLManagementToken
+	}
+	token.SetExpiration(now)
+	token.SetHash()
+	reply.Index, err = c.commit(ctx, structs.ACLTokenUpsertRequestType, &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{token}})
+	if err != nil {
+		return err
+	}
+	reply.ACLToken = c.storedTokens([]*structs.ACLToken{token})[0]
+	c.srv.logger.Info("logged in", "auth_method", m.Name, "accessor_id", token.AccessorID)
+	return nil
+}
+
+// Login makes a token for the holder of a JWT that an auth method trusts.
+func (a *ACL) Login(ctx context.Context, args *structs.ACLLoginRequest, reply *structs.ACLLoginResponse) error {
+	return aclLogin.serve(ctx, a.srv, args, reply)
+}
+
+// OIDCAuthURL begins a login at an OIDC provider. A login that the leader does not
+// live to see the end of must begin again.
+func (a *ACL) OIDCAuthURL(ctx context.Context, args *structs.ACLOIDCAuthURLRequest, reply *structs.ACLOIDCAuthURLResponse) error {
+	return aclOIDCAuthURL.serve(ctx, a.srv, args, reply)
+}
+
+// OIDCCompleteAuth makes a token for a user that the provider sent back.
+func (a *ACL) OIDCCompleteAuth(ctx context.Context, args *structs.ACLOIDCCompleteAuthRequest, reply *structs.ACLLoginResponse) error {
+	return aclOIDCCompleteAuth.serve(ctx, a.srv, args, reply)
+}

@@ -1,0 +1,143 @@
+package nomad
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/state"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// errTokenNotFound is worded as clients of the public API match on it.
+var errTokenNotFound = errs.New(errs.NotFound, "ACL token not found")
+
+var aclUpsertTokens = newLeader("ACL.UpsertTokens",
+	delegated[structs.ACLTokenUpsertRequest](acl.ACLTokenWrite),
+	func(ctx context.Context, c *leaderCall, r *structs.ACLTokenUpsertRequest, reply *structs.ACLTokenUpsertResponse) (err error) {
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		sn, now := c.srv.state.Snapshot(), time.Now()
+		entry := &structs.ACLTokenUpsertRequest{}
+		for _, t := range r.Tokens {
+			row, err := c.prepareToken(sn, t.Copy(), now)
+			if err != nil {
+				return err
+			}
+			entry.Tokens = append(entry.Tokens, row)
+		}
+		if reply.Index, err = c.commit(ctx, structs.ACLTokenUpsertRequestType, entry); err != nil {
+			return err
+		}
+		reply.Tokens = c.storedTokens(entry.Tokens)
+		return nil
+	})
+
+// storedTokens returns tokens that were just written, as the store has them. One
+// that is gone again is returned as it was written.
+func (c *leaderCall) storedTokens(written []*structs.ACLToken) []*structs.ACLToken {
+	sn := c.srv.state.Snapshot()
+	out := make([]*structs.ACLToken, len(written))
+	for i, t := range written {
+		if out[i] = t; sn.ACLToken(nil, t.AccessorID) != nil {
+			out[i] = sn.NameACLRoles(nil, sn.ACLToken(nil, t.AccessorID))
+		}
+	}
+	return out
+}
+
+// prepareToken turns what a caller sent into a row: checked, with IDs, times and
+// links to roles by ID. It changes t.
+func (c *leaderCall) prepareToken(sn *state.Snapshot, t *structs.ACLToken, now time.Time) (*structs.ACLToken, error) {
+	existing := sn.ACLToken(nil, t.AccessorID)
+	if t.AccessorID != "" && existing == nil && t.SecretID == "" {
+		return nil, errTokenNotFound
+	}
+	if existing == nil {
+		t.CreateTime = time.Time{}
+	}
+	if err := t.Validate(c.srv.config.ACL.limits(), existing, now); err != nil {
+		return nil, err
+	}
+	if err := linkRoles(sn, t); err != nil {
+		return nil, err
+	}
+	for _, granted := range []*structs.ACLToken{existing, t} {
+		if err := c.mayGrantToken(sn, granted); err != nil {
+			return nil, err
+		}
+	}
+	if existing != nil {
+		keepOfToken(t, existing)
+	} else if err := newToken(sn, t, now); err != nil {
+		return nil, err
+	}
+	t.SetHash()
+	return t, nil
+}
+
+// keepOfToken fills in what an update cannot change.
+func keepOfToken(t, existing *structs.ACLToken) {
+	stored := existing.Copy()
+	t.SecretID, t.CreateTime = stored.SecretID, stored.CreateTime
+	t.ExpirationTime, t.ExpirationTTL = stored.ExpirationTime, stored.ExpirationTTL
+}
+
+// newToken gives a token its IDs, unless the caller chose them, and its times.
+func newToken(sn *state.Snapshot, t *structs.ACLToken, now time.Time) error {
+	if t.AccessorID == "" {
+		t.AccessorID, t.SecretID = uuid.NewString(), uuid.NewString()
+	}
+	if sn.ACLTokenBySecret(nil, t.SecretID) != nil {
+		return errs.New(errs.Conflict, "the SecretID is already in use: choose another one, or leave it out")
+	}
+	t.SetExpiration(now)
+	return nil
+}
+
+// linkRoles replaces links by name with links by ID, each once.
+func linkRoles(sn *state.Snapshot, t *structs.ACLToken) error {
+	seen := map[string]bool{}
+	var links []*structs.ACLTokenRoleLink
+	for _, link := range t.Roles {
+		var role *structs.ACLRole
+		if link.ID != "" {
+			role = sn.ACLRole(nil, link.ID)
+		} else {
+			role = sn.ACLRoleByName(nil, link.Name)
+		}
+		if role == nil {
+			return errs.Newf(errs.Invalid, "cannot find role %s%s", link.ID, link.Name)
+		}
+		if !seen[role.ID] {
+			seen[role.ID] = true
+			links = append(links, &structs.ACLTokenRoleLink{ID: role.ID})
+		}
+	}
+	t.Roles = links
+	return nil
+}
+
+var aclDeleteTokens = newLeader("ACL.DeleteTokens",
+	delegated[structs.ACLTokenDeleteRequest](acl.ACLTokenWrite),
+	func(ctx context.Context, c *leaderCall, r *structs.ACLTokenDeleteRequest, reply *structs.GenericResponse) (err error) {
+		if err := r.Validate(); err != nil {
+			return err
+		}
+		sn := c.srv.state.Snapshot()
+		for _, accessor := range r.AccessorIDs {
+			t := sn.ACLToken(nil, accessor)
+			if t == nil {
+				return errTokenNotFound
+			}
+			if err := c.mayGrantToken(sn, t); err != nil {
+				return err
+			}
+		}
+		reply.Index, err = c.commit(ctx, structs.ACLTokenDeleteRequestType, &structs.ACLTokenDeleteRequest{AccessorIDs: r.AccessorIDs})
+		return err
+	})

@@ -1,0 +1,215 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"crypto"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/cap/jwt"
+	"golang.org/x/oauth2"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// maxMethods bounds the auth methods whose keys are kept.
+const maxMethods = 128
+
+// Logins checks the proofs that people and programs log in with. It keeps the keys
+// of remote providers. It is safe for concurrent use; the zero value is ready.
+type Logins struct {
+	mu      sync.Mutex
+	methods map[string]*knownMethod // by name, under mu
+	// pending are OIDC logins that have begun, by their client nonce, under mu.
+	pending map[string]*pendingLogin
+}
+
+// knownMethod is one version of an auth method with what checks its tokens.
+type knownMethod struct {
+	hash      string
+	validator *jwt.Validator
+}
+
+// VerifyJWT checks a JWT against the keys, audiences and issuers of a method and
+// returns its claims. It may ask the provider and ends with ctx. Every failure is
+// errs.Unauthenticated, except for a provider that cannot be reached.
+func (l *Logins) VerifyJWT(ctx context.Context, m *structs.ACLAuthMethod, token string) (map[string]any, error) {
+	validator, err := l.validator(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	c := m.Config
+	want := jwt.Expected{
+		Audiences: c.BoundAudiences, NotBeforeLeeway: c.NotBeforeLeeway,
+		ExpirationLeeway: c.ExpirationLeeway, ClockSkewLeeway: c.ClockSkewLeeway,
+	}
+	for _, alg := range c.SigningAlgs {
+		want.SigningAlgorithms = append(want.SigningAlgorithms, jwt.Alg(alg))
+	}
+	claims, err := validator.Validate(ctx, token, want)
+	switch {
+	case ctx.Err() != nil:
+		return nil, unreachable(m, ctx.Err())
+	case err != nil:
+		return nil, errs.New(errs.Unauthenticated, "the login token is not valid: "+oneLine(err))
+	}
+	if issuer, _ := claims["iss"].(string); len(c.BoundIssuer) > 0 && !slices.Contains(c.BoundIssuer, issuer) {
+		return nil, errs.New(errs.Unauthenticated, "the login token is not valid: its issuer (iss) is none of BoundIssuer")
+	}
+	return claims, nil
+}
+
+func unreachable(m *structs.ACLAuthMethod, err error) error {
+	return errs.Wrap(errs.Invalid, "the provider of auth method "+m.Name+" does not answer: "+oneLine(err), err)
+}
+
+// validator returns what checks the tokens of this version of the method.
+func (l *Logins) validator(ctx context.Context, m *structs.ACLAuthMethod) (*jwt.Validator, error) {
+	hash := string(m.Hash)
+	l.mu.Lock()
+	known := l.methods[m.Name]
+	l.mu.Unlock()
+	if known != nil && known.hash == hash {
+		return known.validator, nil
+	}
+	sets, err := keySets(ctx, m.Config)
+	if err != nil {
+		return nil, unreachable(m, err)
+	}
+	v, err := jwt.NewValidator(sets...)
+	if err != nil {
+		return nil, errs.Wrap(errs.Invalid, "auth method "+m.Name+" has no keys", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.methods == nil || len(l.methods) >= maxMethods {
+		l.methods = map[string]*knownMethod{}
+	}
+	l.methods[m.Name] = &knownMethod{hash, v}
+	return v, nil
+}
+
+// keySets returns the keys that may sign the tokens of a method. They outlive the
+// login that made them, so that of its context they keep the values only.
+func keySets(ctx context.Context, c *structs.ACLAuthMethodConfig) ([]jwt.KeySet, error) {
+	if len(c.JWTValidationPubKeys) > 0 {
+		var keys []crypto.PublicKey
+		for _, text := range c.JWTValidationPubKeys {
+			key, err := jwt.ParsePublicKeyPEM([]byte(text))
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, key)
+		}
+		set, err := jwt.NewStaticKeySet(keys)
+		return []jwt.KeySet{set}, err
+	}
+	authorities := c.DiscoveryCaPem
+	if c.JWKSURL != "" {
+		authorities = []string{c.JWKSCACert}
+	}
+	client, err := providerClient(authorities)
+	if err != nil {
+		return nil, err
+	}
+	kept, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, client))
+	stop := context.AfterFunc(ctx, cancel)
+	var set jwt.KeySet
+	if c.JWKSURL != "" {
+		set, err = jwt.NewJSONWebKeySet(kept, c.JWKSURL, "")
+	} else {
+		set, err = jwt.NewOIDCDiscoveryKeySet(kept, c.OIDCDiscoveryURL, "")
+	}
+	if !stop() || err != nil {
+		cancel()
+		return nil, cmp.Or(ctx.Err(), err)
+	}
+	return []jwt.KeySet{set}, nil
+}
+
+// oneLine shortens the text of an error of the provider or of a library.
+func oneLine(err error) string {
+	const most = 200
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// Claims are the claims of a login by the names that the auth method gives them.
+type Claims struct {
+	Value map[string]string   `bexpr:"value"`
+	List  map[string][]string `bexpr:"list"`
+}
+
+// MapClaims names the claims of a login as the method says. Claims that are absent
+// are left out; one that has the wrong form is errs.Unauthenticated.
+func MapClaims(c *structs.ACLAuthMethodConfig, claims map[string]any) (*Claims, error) {
+	out := &Claims{Value: map[string]string{}, List: map[string][]string{}}
+	for claim, name := range c.ClaimMappings {
+		raw, ok := lookUp(claims, claim)
+		if !ok {
+			continue
+		}
+		text, ok := scalar(raw)
+		if !ok {
+			return nil, errs.Newf(errs.Unauthenticated, "the claim %q is neither text, number nor boolean", claim)
+		}
+		out.Value[name] = text
+	}
+	for claim, name := range c.ListClaimMappings {
+		raw, ok := lookUp(claims, claim)
+		if !ok {
+			continue
+		}
+		list, ok := raw.([]any)
+		if !ok {
+			list = []any{raw}
+		}
+		for _, v := range list {
+			text, ok := scalar(v)
+			if !ok {
+				return nil, errs.Newf(errs.Unauthenticated, "the claim %q is not a list of texts", claim)
+			}
+			out.List[name] = append(out.List[name], text)
+		}
+	}
+	return out, nil
+}
+
+// lookUp finds a claim by its name, or by a JSON pointer (RFC 6901) for one inside another.
+func lookUp(claims map[string]any, name string) (any, bool) {
+	if !strings.HasPrefix(name, "/") {
+		v, ok := claims[name]
+		return v, ok && v != nil
+	}
+	var at any = claims
+	for _, part := range strings.Split(name[1:], "/") {
+		object, ok := at.(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		at = object[strings.NewReplacer("~1", "/", "~0", "~").Replace(part)]
+	}
+	return at, at != nil
+}
+
+// scalar returns a claim as text.
+func scalar(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case bool:
+		return fmt.Sprint(v), true
+	case float64, json.Number:
+		b, err := json.Marshal(v)
+		return string(b), err == nil
+	}
+	return "", false
+}
