@@ -72,7 +72,7 @@ func (*aclTokenCreate) about() about {
 		text:     "Makes a token and prints it with its secret: whoever has the secret has its rights. Give it a time to live, unless something must run without people.",
 		examples: [][2]string{
 			{"For a deployment", "cairn acl token create -name ci -policy deploy -ttl 1h"},
-			{"Into a variable of the shell", "CAIRN_TOKEN=$(cairn acl token create -name ci -role-name deployers -ttl 8h -t '{{.SecretID}}')"},
+			{"Into a variable of the shell", "CAIRN_TOKEN=$(cairn acl token create -policy ci -ttl 8h -t '{{.SecretID}}')"},
 			{"For an operator, in all regions", "cairn acl token create -name 'ada' -type management -global"},
 		},
 		groups: withAgent | withData,
