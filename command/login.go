@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
@@ -120,7 +121,13 @@ func (c *login) withJWT(s *session, client *api.Client) (*api.ACLToken, error) {
 
 // failure explains a login that was refused; another token would not help.
 func (c *login) failure(err error) error {
-	return hinted(failed("logging in with "+clean(c.method), err), "check the identity, and whether a binding rule of the auth method fits it")
+	out := failed("logging in with "+clean(c.method), err)
+	for _, code := range []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden} {
+		if isStatus(err, code) {
+			return hinted(out, "check the identity, and whether a binding rule of the auth method fits it")
+		}
+	}
+	return out
 }
 
 func (c *login) show(s *session, t *api.ACLToken) error {

@@ -50,6 +50,8 @@ func TestLoginWithJWT(t *testing.T) {
 	i.run("login").expect(t, 1, nil, []string{"-login-token is missing"})
 	f.replies["PUT /v1/acl/login"] = reply{status: 401, body: "the JWT has expired"}
 	f.run("login", "-login-token", "x").expect(t, 1, nil, []string{"logging in with gh: the JWT has expired (HTTP 401)", "binding rule"})
+	i.env["CAIRN_ADDR"] = "http://127.0.0.1:1"
+	i.run("login", "-method", "gh", "-type", "jwt", "-login-token", "x").expect(t, 1, nil, []string{"is an agent running at"})
 	f.replies["GET /v1/acl/auth-methods"] = reply{body: "[]"}
 	f.run("login").expect(t, 1, nil, []string{"no auth method is the default one"})
 }
