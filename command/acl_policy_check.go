@@ -80,7 +80,7 @@ func lintPolicy(name, src string) []finding {
 	p, err := acl.Parse(src)
 	if err != nil {
 		for _, text := range policyProblems(err) {
-			out = append(out, finding{File: name, Level: "error", Text: text})
+			out = append(out, errorAt(name, text))
 		}
 		return out
 	}
@@ -88,6 +88,17 @@ func lintPolicy(name, src string) []finding {
 		out = append(out, finding{File: name, Line: w.Line, Column: w.Column, Level: "warning", Text: w.Text})
 	}
 	return out
+}
+
+// errorAt takes the place out of the text of a problem.
+func errorAt(name, text string) finding {
+	f := finding{File: name, Level: "error", Text: text}
+	if n, _ := fmt.Sscanf(text, "line %d, column %d:", &f.Line, &f.Column); n == 2 {
+		_, f.Text, _ = strings.Cut(text, ": ")
+		return f
+	}
+	f.Line, f.Column = 0, 0
+	return f
 }
 
 // policyProblems returns every problem that Parse found, with its place.

@@ -250,8 +250,9 @@ func TestACLPolicyLint(t *testing.T) {
 	lint(good).expect(t, 0, []string{"1 policies checked, 0 warnings"}, nil)
 	lint(good, odd).expect(t, 0, []string{"odd.hcl:1:11: warning: ", "2 policies checked, 1 warnings"}, nil)
 	lint("-strict", odd).expect(t, 1, []string{"warning"}, []string{"1 problems found"})
-	lint(bad).expect(t, 1, []string{"bad.hcl: error: ", "polcy", "nope"}, []string{" problems found"})
+	lint(bad).expect(t, 1, []string{"bad.hcl:2:3: error: unknown key \"polcy\"", "nope"}, []string{" problems found"})
 	lint("-json", odd).expect(t, 0, []string{`"Level": "warning"`, `"Line": 1`}, nil)
+	lint(write(t, "utf.hcl", "\xff")).expect(t, 1, []string{"utf.hcl: error: the policy is not valid UTF-8"}, []string{"1 problems"})
 	lint("missing.hcl").expect(t, 1, nil, []string{"no such file"})
 }
 
