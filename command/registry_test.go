@@ -14,6 +14,12 @@ import (
 
 // inScope are the commands of the public command line that must exist.
 var inScope = []string{
+	"acl", "acl auth-method", "acl auth-method create", "acl auth-method delete", "acl auth-method info", "acl auth-method list",
+	"acl auth-method update", "acl binding-rule", "acl binding-rule create", "acl binding-rule delete", "acl binding-rule info",
+	"acl binding-rule list", "acl binding-rule update", "acl bootstrap", "acl explain", "acl policy", "acl policy apply", "acl policy delete",
+	"acl policy info", "acl policy lint", "acl policy list", "acl policy self", "acl policy test", "acl role", "acl role create",
+	"acl role delete", "acl role info", "acl role list", "acl role update", "acl token", "acl token create", "acl token delete",
+	"acl token info", "acl token list", "acl token self", "acl token update", "login",
 	"agent", "agent-info", "namespace", "namespace apply", "namespace delete", "namespace inspect", "namespace list",
 	"namespace status", "operator", "operator api", "operator metrics", "operator raft", "operator raft list-peers",
 	"operator raft remove-peer", "operator raft transfer-leadership", "server", "server force-leave", "server join",
@@ -238,7 +244,8 @@ func TestAgentOptionsAreExplainedAndCompleted(t *testing.T) {
 		set.Func("config", "read this `file`", func(string) error { return nil })
 		return set
 	}}
-	r := &runner{entry: registry[0], act: registry[0].new(), opts: opts}
+	agentEntry := registry[slices.IndexFunc(registry, func(e entry) bool { return e.name == "agent" })]
+	r := &runner{entry: agentEntry, act: agentEntry.new(), opts: opts}
 	help := r.Help()
 	for _, want := range []string{"  -config=<file>\n      Read this file.\n", "  -dev\n      Run for development.\n"} {
 		if !strings.Contains(help, want) {

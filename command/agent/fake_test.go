@@ -213,6 +213,7 @@ func (f *fakeServer) fill() *fakeServer {
 		r.To = structs.RaftIDAddress{ID: a.ID, Address: a.Address}
 		return nil
 	})
+	f.fillACL()
 	return f
 }
 

@@ -93,7 +93,7 @@ func (s *schemas) operation(r *route, method string) object {
 		"responses":   s.responses(r),
 	}
 	if r.body != nil && method != http.MethodGet {
-		op["requestBody"] = object{"required": true, "content": jsonContent(s.of(r.body))}
+		op["requestBody"] = object{"required": !r.optionalBody, "content": jsonContent(s.of(r.body))}
 	}
 	return op
 }

@@ -39,6 +39,13 @@ var customSchemas = map[reflect.Type]object{
 	}},
 }
 
+// durationTexts are the fields, by their type, that show a duration as text.
+var durationTexts = map[reflect.Type][]string{
+	reflect.TypeFor[structs.ACLToken]():            {"ExpirationTTL"},
+	reflect.TypeFor[structs.ACLAuthMethod]():       {"MaxTokenTTL"},
+	reflect.TypeFor[structs.ACLAuthMethodConfig](): {"ExpirationLeeway", "NotBeforeLeeway", "ClockSkewLeeway"},
+}
+
 // conflictType is the type of the body of a 409.
 func (r *route) conflictType() reflect.Type { return reflect.TypeFor[*structs.VariableDecrypted]() }
 
@@ -47,7 +54,7 @@ func (s *schemas) of(t reflect.Type) object {
 	if c, ok := customSchemas[t]; ok {
 		return c
 	}
-	if writesOwnJSON(t) {
+	if _, ok := durationTexts[t]; !ok && writesOwnJSON(t) {
 		panic("openapi schema: " + t.String() + " writes its own JSON and has no entry in customSchemas")
 	}
 	switch t.Kind() {
@@ -124,6 +131,9 @@ func componentName(t reflect.Type) string {
 func (s *schemas) properties(t reflect.Type) object {
 	props, required := object{}, []any{}
 	s.addFields(t, props, &required)
+	for _, name := range durationTexts[t] {
+		props[name] = object{"type": "string", "description": "duration such as 1h30m0s, empty for none"}
+	}
 	out := object{"type": "object", "properties": props}
 	if t.PkgPath() == reflect.TypeFor[agentSelf]().PkgPath() && len(required) > 0 {
 		out["required"] = required

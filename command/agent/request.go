@@ -139,6 +139,9 @@ func putBuffer(b *bytes.Buffer) {
 	}
 }
 
+// errEmptyBody is what decodeBody returns, as it is, when there is no body.
+var errEmptyBody error = errs.New(errs.Invalid, "Request body is empty")
+
 // decodeBody reads the body as JSON into v, which must not keep references
 // into the bytes it is decoded from.
 func (r *request) decodeBody(v any) error {
@@ -151,7 +154,7 @@ func (r *request) decodeBody(v any) error {
 		return nil
 	}
 	if len(bytes.TrimSpace(buf.Bytes())) == 0 {
-		return errs.New(errs.Invalid, "Request body is empty")
+		return errEmptyBody
 	}
 	if err := json.Unmarshal(buf.Bytes(), v); err != nil {
 		return errs.New(errs.Invalid, "invalid JSON in request body: "+jsonProblem(buf.Bytes(), err))

@@ -26,6 +26,8 @@ type doc struct {
 	lists string
 	// body is the type of the request body, nil for none.
 	body reflect.Type
+	// optionalBody lets a caller leave the body out.
+	optionalBody bool
 	// media is the content type of the reply, "" for JSON.
 	media string
 	// status lists further statuses: those beside 200 and the common errors.
@@ -234,12 +236,25 @@ func (e *endpoint) add(r *route) {
 	}
 }
 
+// named returns the endpoint of a fixed path, such as /v1/acl/policy/self, that
+// stands where other patterns have a variable segment; nil for none. Nothing
+// stands where a pattern takes any number of segments.
+func (rt *router) named(path string, deep bool) *endpoint {
+	if deep {
+		return nil
+	}
+	return rt.exact[path]
+}
+
 // find returns the endpoint of path and what its last segment matched.
 func (rt *router) find(path string) (*endpoint, string) {
 	for i := range rt.prefix {
 		p := &rt.prefix[i]
 		if strings.HasPrefix(path, p.prefix) {
 			rest := path[len(p.prefix):]
+			if e := rt.named(path, p.deep); e != nil {
+				return e, ""
+			}
 			if !p.deep && strings.IndexByte(rest, '/') >= 0 {
 				return nil, ""
 			}

@@ -12,6 +12,7 @@ import (
 // are made from it.
 func routes() []route {
 	return slices.Concat(
+		aclRoutes(),
 		namespaceRoutes(),
 		variableRoutes(),
 		statusRoutes(),

@@ -1,0 +1,57 @@
+package command
+
+import (
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// aclBootstrap makes the first management token.
+type aclBootstrap struct{}
+
+func (*aclBootstrap) about() about {
+	return about{
+		synopsis: "create first management token",
+		usage:    "[options] [<file> | -]",
+		text: "Makes the first token of the cluster, which may do everything, and prints it with its secret: nobody can read the secret again without it. This works once." +
+			"\n\nThe secret may be one of your own: a UUID in a file or, with -, on standard input." +
+			"\n\nIf the token is lost, write the reset index that the error names into server/acl-bootstrap-reset of the leader's data directory, and run the command again.",
+		examples: [][2]string{
+			{"Begin", "cairn acl bootstrap"},
+			{"With a secret that you made", "uuidgen | tee secret | cairn acl bootstrap -json -"},
+		},
+		max:    1,
+		groups: withAgent | withData,
+		args:   anyFile,
+	}
+}
+
+func (*aclBootstrap) flags(*flags) {}
+
+func (*aclBootstrap) run(s *session, args []string) error {
+	secret := ""
+	if len(args) > 0 {
+		src, err := s.readFile(args[0])
+		if err != nil {
+			return err
+		}
+		if secret = strings.TrimSpace(string(src)); secret == "" {
+			return usagef("%s is empty: it must hold the secret, a UUID", args[0])
+		}
+	}
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	client.SetSecretID("")
+	var t *api.ACLToken
+	if secret == "" {
+		t, _, err = client.ACLTokens().Bootstrap(s.write())
+	} else {
+		t, _, err = client.ACLTokens().BootstrapOpts(secret, s.write())
+	}
+	if err != nil {
+		return failed("bootstrapping access control", err)
+	}
+	return s.showToken(t, true)
+}

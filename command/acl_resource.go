@@ -1,0 +1,143 @@
+package command
+
+import (
+	"net/http"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// aclList lists the objects of one kind of access control.
+type aclList[T any] struct {
+	words about
+	// what is the kind in the plural.
+	what string
+	head []string
+	row  func(*T) []string
+	// fetch asks the agent; prefix and filter are "" unless the words allow them.
+	fetch func(*api.Client, *api.QueryOptions) ([]*T, error)
+	// filtered adds -filter, globals adds -global.
+	filtered, globals bool
+
+	filter string
+	global bool
+}
+
+func (c *aclList[T]) about() about {
+	a := c.words
+	a.groups = withAgent | withData
+	return a
+}
+
+func (c *aclList[T]) flags(f *flags) {
+	if c.filtered {
+		f.text(&c.filter, "filter", "expression", "Print only what the expression holds for.")
+	}
+	if c.globals {
+		f.boolean(&c.global, "global", "Print only those that are valid in all regions.")
+	}
+}
+
+func (c *aclList[T]) run(s *session, args []string) error {
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	q := s.query()
+	q.Filter = c.filter
+	if c.global {
+		q.Params = map[string]string{"global": "true"}
+	}
+	if len(args) > 0 {
+		q.Prefix = args[0]
+	}
+	list, err := c.fetch(client, q)
+	if err != nil {
+		return failed("listing "+c.what, err)
+	}
+	if list == nil {
+		list = []*T{}
+	}
+	return s.show(list, func() {
+		t := newTable(c.head...)
+		for _, v := range list {
+			if v != nil {
+				t.add(c.row(v)...)
+			}
+		}
+		s.print(t, "no "+c.what+" found")
+	})
+}
+
+// aclInfo shows one object.
+type aclInfo[T any] struct {
+	words about
+	// what is the kind in the singular.
+	what  string
+	fetch func(*api.Client, string, *api.QueryOptions) (*T, error)
+	print func(*session, *T)
+}
+
+func (c *aclInfo[T]) about() about {
+	a := c.words
+	a.min, a.max, a.groups = 1, 1, withAgent|withData
+	return a
+}
+
+func (*aclInfo[T]) flags(*flags) {}
+
+func (c *aclInfo[T]) run(s *session, args []string) error {
+	v, err := readACL(s, c.what, args[0], c.fetch)
+	if err != nil {
+		return err
+	}
+	return s.show(v, func() { c.print(s, v) })
+}
+
+// readACL reads one object of the kind what.
+func readACL[T any](s *session, what, id string, fetch func(*api.Client, string, *api.QueryOptions) (*T, error)) (*T, error) {
+	client, err := s.client()
+	if err != nil {
+		return nil, err
+	}
+	v, err := fetch(client, escape(id), s.query())
+	switch {
+	case isStatus(err, http.StatusNotFound):
+		return nil, hinted(failed(what+" "+clean(id), err), "`cairn "+aclListOf[what]+"` shows what there is")
+	case err != nil:
+		return nil, failed("reading "+what+" "+clean(id), err)
+	}
+	return v, nil
+}
+
+// aclListOf names the command that lists a kind.
+var aclListOf = map[string]string{
+	"policy": "acl policy list", "token": "acl token list", "role": "acl role list",
+	"auth method": "acl auth-method list", "binding rule": "acl binding-rule list",
+}
+
+// aclDelete deletes one object.
+type aclDelete struct {
+	words about
+	what  string
+	del   func(*api.Client, string, *api.WriteOptions) error
+}
+
+func (c *aclDelete) about() about {
+	a := c.words
+	a.min, a.max, a.groups = 1, 1, withAgent
+	return a
+}
+
+func (*aclDelete) flags(*flags) {}
+
+func (c *aclDelete) run(s *session, args []string) error {
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	if err := c.del(client, escape(args[0]), s.write()); err != nil {
+		return failed("deleting "+c.what+" "+clean(args[0]), err)
+	}
+	s.say("deleted %s %s", c.what, clean(args[0]))
+	return nil
+}
