@@ -7,6 +7,13 @@ var exceptions = map[string]string{}
 
 // internalOnly lists the RPCs that no HTTP route calls, each with the reason.
 var internalOnly = map[string]string{
+	"ACL.ExpireOneTimeTokens": "the leader deletes one-time tokens that nobody exchanged in time",
+	"ACL.GetAuthMethods":      "other regions fetch the auth methods that changed, several at once",
+	"ACL.GetBindingRules":     "other regions fetch the binding rules that changed, several at once",
+	"ACL.GetPolicies":         "other regions and node agents fetch policies, several at once",
+	"ACL.GetRolesByID":        "other regions and node agents fetch roles, several at once",
+	"ACL.GetTokens":           "other regions fetch the global tokens that changed, several at once",
+	"ACL.ResolveToken":        "node agents of earlier versions find out whose a secret is",
 	"Namespace.GetNamespaces": "other regions fetch the namespaces that changed, several at once",
 	"Status.Cluster":          "a leader asks a server which cluster it belongs to before it takes it in",
 	"Status.Ping":             "servers and SDKs of the RPC port ask each other whether they are there",
