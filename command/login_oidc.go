@@ -91,6 +91,7 @@ func awaitBrowser(ctx context.Context, listener net.Listener, state string) (ans
 		if server.Shutdown(stop) != nil { // lets the browser read its page
 			_ = server.Close()
 		}
+		_ = listener.Close() // which a server that has not begun to serve leaves open
 	}()
 	select {
 	case got := <-came:
