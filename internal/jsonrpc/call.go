@@ -56,7 +56,7 @@ func (t *turn) call(r *request) (json.RawMessage, *Error) {
 			Code: err.code(), Ran: ran, Duration: time.Since(start)})
 	}
 	if err != nil && !r.hasID {
-		t.s.logger.Debug("notification failed", "method", e.Name, "caller", caller, "error", err)
+		t.s.logger.Debug("notification failed", "method", e.Name, "caller", caller, "code", err.Code, "error", err.Message)
 	}
 	return result, err
 }

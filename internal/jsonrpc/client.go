@@ -139,10 +139,17 @@ func (c *Client) Raw(ctx context.Context, msg []byte) ([]byte, error) {
 	defer cc.conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = cc.conn.SetDeadline(longAgo) })
 	defer stop()
-	// A server that refuses the message answers before it has read all of it.
-	_, werr := cc.conn.Write(msg)
-	_ = cc.conn.CloseWrite()
+	// Answers are read while msg is still being sent: the server may not take more
+	// before it got rid of them.
+	written := make(chan error, 1)
+	go func() {
+		_, err := cc.conn.Write(msg)
+		_ = cc.conn.CloseWrite()
+		written <- err
+	}()
 	out, err := io.ReadAll(io.LimitReader(cc.conn, int64(c.maxAnswer())+1))
+	_ = cc.conn.SetWriteDeadline(longAgo) // nothing more will be answered
+	werr := <-written
 	switch {
 	case len(out) > c.maxAnswer():
 		return nil, errs.Newf(errs.TooLarge, "answer has more than %d bytes", c.maxAnswer())

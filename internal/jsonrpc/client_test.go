@@ -89,6 +89,10 @@ func TestClientRaw(t *testing.T) {
 			t.Errorf("%s: %q %v", msg, got, err)
 		}
 	}
+	many := strings.Repeat(`{"jsonrpc":"2.0","method":"echo","params":["`+strings.Repeat("x", 10_000)+`"],"id":1}`, 500)
+	if got, err := c.Raw(ctx, []byte(many)); err != nil || strings.Count(string(got), "\n") != 500 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
 	big := `{"a":"` + strings.Repeat("x", 8<<20)
 	if got, err := c.Raw(ctx, []byte(big)); err != nil || !strings.Contains(string(got), "-32001") {
 		t.Errorf("%q %v", got, err)

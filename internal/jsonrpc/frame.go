@@ -103,7 +103,10 @@ func (f *framer) fill() error {
 	if f.buf == nil {
 		f.buf = make([]byte, firstRead)
 	}
-	n := copy(f.buf, f.have)
+	n := len(f.have)
+	if cap(f.have) != cap(f.buf) { // it does not begin where the buffer does
+		copy(f.buf, f.have)
+	}
 	if n == len(f.buf) {
 		f.buf = append(f.buf, make([]byte, len(f.buf))...)
 	}
