@@ -91,16 +91,6 @@ func (c *leaderCall) mayWriteMethod(sn *state.Snapshot, m *structs.ACLAuthMethod
 	return c.mayBindAll(sn, m.Name)
 }
 
-// mayBindAll applies mayBind to all rules of a method.
-func (c *leaderCall) mayBindAll(sn *state.Snapshot, method string) error {
-	for rule := range sn.ACLBindingRules(nil, method) {
-		if err := c.mayBind(sn, rule); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 var aclDeleteAuthMethods = newLeader("ACL.DeleteAuthMethods",
 	delegated[structs.ACLAuthMethodDeleteRequest](acl.ACLAuthMethodWrite),
 	func(ctx context.Context, c *leaderCall, r *structs.ACLAuthMethodDeleteRequest, reply *structs.ACLAuthMethodDeleteResponse) (err error) {
