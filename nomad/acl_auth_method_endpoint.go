@@ -33,7 +33,7 @@ var aclGetAuthMethod = newRead("ACL.GetAuthMethod", aclAuthMethodTables,
 
 // aclGetAuthMethods is for the leaders of other regions, which need the secrets.
 var aclGetAuthMethods = newRead("ACL.GetAuthMethods", aclAuthMethodTables,
-	management[structs.ACLAuthMethodsGetRequest],
+	delegated[structs.ACLAuthMethodsGetRequest](acl.ACLAuthMethodSecrets),
 	func(v *view, r *structs.ACLAuthMethodsGetRequest, reply *structs.ACLAuthMethodsGetResponse) error {
 		reply.AuthMethods = make(map[string]*structs.ACLAuthMethod, len(r.Names))
 		for _, name := range r.Names {
