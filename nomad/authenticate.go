@@ -80,7 +80,7 @@ func (s *Server) deny(m *methodInfo, id *auth.Identity) error {
 func (s *Server) Authorize(ctx context.Context, secret string) (*acl.ACL, error) {
 	id, err := s.identify(ctx, secret)
 	if err != nil {
-		return nil, s.countUnknown(err)
+		return nil, err
 	}
 	return id.ACL, nil
 }
