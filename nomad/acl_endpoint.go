@@ -15,6 +15,7 @@ type ACL struct{ srv *Server }
 func (s *Server) newResolver(enabled bool) *auth.Resolver {
 	return auth.New(auth.Config{
 		Enabled: enabled,
+		Usage:   s.usage,
 		Store:   func() auth.Store { return s.state.Snapshot() },
 		Verify:  s.keyring.Verify,
 	})

@@ -31,7 +31,7 @@ var guards = map[string]guard{
 	"ACL.GetPolicy": operator("acl-policy-read"), "ACL.GetPolicies": {
 		rules: operator("acl-policy-read").rules, args: func() any { return &structs.ACLPolicySetRequest{Names: []string{"secret"}} }},
 	"ACL.UpsertTokens": operator("acl-token-write"), "ACL.DeleteTokens": operator("acl-token-write"),
-	"ACL.ListTokens": operator("acl-token-read"), "ACL.GetToken": operator("acl-token-read"), "ACL.GetTokens": operator("acl-token-read"),
+	"ACL.ListTokens": operator("acl-token-read"), "ACL.GetToken": operator("acl-token-read"), "ACL.GetTokens": operator("acl-token-read"), "ACL.TokenUsage": operator("acl-token-read"),
 	"ACL.ExpireOneTimeTokens": operator("acl-one-time-token-expire"),
 	"ACL.UpsertRoles":         operator("acl-role-write"), "ACL.DeleteRolesByID": operator("acl-role-write"),
 	"ACL.GetRolesByID": {rules: operator("acl-role-read").rules, args: func() any {
