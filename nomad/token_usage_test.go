@@ -46,7 +46,7 @@ func TestLastUseIsKnownEverywhereAndOutlivesServers(t *testing.T) {
 		used := time.Now().Truncate(time.Minute)
 		stale := structs.QueryOptions{AllowStale: true}
 		caller{follower, t, made.SecretID}.must("ACL.ListTokens", &structs.ACLTokenListRequest{QueryOptions: stale}, &structs.ACLTokenListResponse{})
-		time.Sleep(2 * time.Minute)
+		time.Sleep(70 * time.Second)
 		for _, n := range c.Nodes {
 			if at := (caller{n, t, root.secret}).lastUsed(made.AccessorID); at == nil || !at.Equal(used) {
 				t.Errorf("%s: last used at %v, want %v", n.Host, at, used)
@@ -55,10 +55,9 @@ func TestLastUseIsKnownEverywhereAndOutlivesServers(t *testing.T) {
 		// Each server goes and comes back: the others remember, and tell it.
 		for _, n := range slices.Clone(c.Nodes) {
 			c.Crash(n)
-			time.Sleep(time.Minute)
 			c.Restart(n)
 			c.WaitLeader()
-			time.Sleep(3 * time.Minute)
+			time.Sleep(70 * time.Second)
 		}
 		for _, n := range c.Nodes {
 			who := caller{n, t, root.secret}
@@ -86,7 +85,7 @@ func TestSilentServersAreNamed(t *testing.T) {
 				c.Fabric.Cut(n.Host, cut.Host)
 			}
 		}
-		time.Sleep(10 * time.Minute)
+		time.Sleep(7 * time.Minute)
 		who := caller{c.WaitLeader(), t, root.secret}
 		if u := who.usage(); len(u.NotHeard) != 1 || !strings.HasPrefix(u.NotHeard[0], name) {
 			t.Errorf("not heard: %v, want %s", u.NotHeard, name)
@@ -104,7 +103,7 @@ func TestUsageOfDeletedTokensIsForgotten(t *testing.T) {
 			t.Fatal("the use was not noted")
 		}
 		root.must("ACL.DeleteTokens", &structs.ACLTokenDeleteRequest{AccessorIDs: []string{made.AccessorID}}, &structs.GenericResponse{})
-		time.Sleep(2 * time.Hour)
+		time.Sleep(65 * time.Minute)
 		if _, ok := root.usage().LastUsed[made.AccessorID]; ok {
 			t.Error("the deleted token is still remembered")
 		}
