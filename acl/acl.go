@@ -37,6 +37,8 @@ type ACL struct {
 	workload *workload
 	// policies are the sources, for Explain.
 	policies []*Policy
+	// missed is called for each right that is asked for and not held, nil for nobody.
+	missed func(Denial)
 }
 
 var (

@@ -188,7 +188,7 @@ func (d *decoder) capabilities(v *vocabulary, f field) []string {
 		case n.kind != stringNode:
 			d.fail(n.pos, "a capability must be text, not %s", n.kind)
 		case v.expanded[n.text] == 0:
-			d.fail(n.pos, "unknown capability %q in the block %q: must be one of %s", clip(n.text), string(v.kind), oneOf(v.words))
+			d.fail(n.pos, "unknown capability %q in the block %q: %s", clip(n.text), string(v.kind), instead(n.text, v.words))
 		case !slices.Contains(out, n.text):
 			out = append(out, n.text)
 		}

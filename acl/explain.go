@@ -60,7 +60,7 @@ func (a *ACL) Explain(op Operation) (*Explanation, error) {
 	}
 	want := v.bit(op.Capability)
 	if want&^denied == 0 {
-		return nil, errs.Newf(errs.Invalid, "unknown capability %q of %s: must be one of %s", op.Capability, op.Kind, oneOf(v.words[1:]))
+		return nil, errs.Newf(errs.Invalid, "unknown capability %q of %s: %s", op.Capability, op.Kind, instead(op.Capability, v.words[1:]))
 	}
 	if v.label == nil && op.Name != "" || v != variableWords && op.Namespace != "" {
 		return nil, errs.Newf(errs.Invalid, "%s takes no such name: drop it", op.Kind)

@@ -22,16 +22,20 @@ const (
 	// ManageNamespaces creates, changes and deletes any namespace.
 	ManageNamespaces OperatorCapability = "namespace-write"
 	// The read capabilities of ACL objects see all of them, also in the event stream.
-	ACLPolicyRead       OperatorCapability = "acl-policy-read"
-	ACLPolicyWrite      OperatorCapability = "acl-policy-write"
-	ACLTokenRead        OperatorCapability = "acl-token-read"
-	ACLTokenWrite       OperatorCapability = "acl-token-write"
-	ACLRoleRead         OperatorCapability = "acl-role-read"
-	ACLRoleWrite        OperatorCapability = "acl-role-write"
-	ACLAuthMethodRead   OperatorCapability = "acl-auth-method-read"
-	ACLAuthMethodWrite  OperatorCapability = "acl-auth-method-write"
-	ACLBindingRuleRead  OperatorCapability = "acl-binding-rule-read"
-	ACLBindingRuleWrite OperatorCapability = "acl-binding-rule-write"
+	ACLPolicyRead      OperatorCapability = "acl-policy-read"
+	ACLPolicyWrite     OperatorCapability = "acl-policy-write"
+	ACLTokenRead       OperatorCapability = "acl-token-read"
+	ACLTokenWrite      OperatorCapability = "acl-token-write"
+	ACLRoleRead        OperatorCapability = "acl-role-read"
+	ACLRoleWrite       OperatorCapability = "acl-role-write"
+	ACLAuthMethodRead  OperatorCapability = "acl-auth-method-read"
+	ACLAuthMethodWrite OperatorCapability = "acl-auth-method-write"
+	// ACLAuthMethodSecrets reads auth methods with their secrets, as other regions do to have a copy.
+	ACLAuthMethodSecrets OperatorCapability = "acl-auth-method-secrets"
+	ACLBindingRuleRead   OperatorCapability = "acl-binding-rule-read"
+	ACLBindingRuleWrite  OperatorCapability = "acl-binding-rule-write"
+	// ACLOneTimeExpire deletes one-time tokens that have expired.
+	ACLOneTimeExpire OperatorCapability = "acl-one-time-token-expire"
 	// ACLExplain asks what a token or a set of policies other than one's own may do.
 	ACLExplain OperatorCapability = "acl-explain"
 	// RaftRead shows the members of the Raft cluster, RaftWrite removes them and moves leadership.
@@ -61,7 +65,7 @@ var publicOperator = []string{"snapshot-save", "license-read", "keyring-read", "
 
 var delegated = []string{"namespace-write",
 	"acl-policy-read", "acl-policy-write", "acl-token-read", "acl-token-write", "acl-role-read", "acl-role-write",
-	"acl-auth-method-read", "acl-auth-method-write", "acl-binding-rule-read", "acl-binding-rule-write", "acl-explain",
+	"acl-auth-method-read", "acl-auth-method-write", "acl-auth-method-secrets", "acl-one-time-token-expire", "acl-binding-rule-read", "acl-binding-rule-write", "acl-explain",
 	"raft-read", "raft-write", "snapshot-restore", "keyring-write", "system-gc", "system-reconcile",
 	"eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete", "event-read-all", "variable-lock-read", "metrics-read"}
 

@@ -1,17 +1,19 @@
 package acl
 
 // IsManagement reports whether the caller may do everything.
-func (a *ACL) IsManagement() bool { return a != nil && a.management }
+func (a *ACL) IsManagement() bool { return a != nil && (a.management || a.miss("", "", "management")) }
 
 // AllowServerOp reports whether the caller is a server of the cluster.
-func (a *ACL) AllowServerOp() bool { return a != nil && a.server }
+func (a *ACL) AllowServerOp() bool { return a != nil && (a.server || a.miss("", "", "server")) }
 
 // AllowClientOp reports whether the caller is a node agent of the cluster.
-func (a *ACL) AllowClientOp() bool { return a != nil && a.client }
+func (a *ACL) AllowClientOp() bool { return a != nil && (a.client || a.miss("", "", "client")) }
 
 // AllowServerRead reports whether the caller may read what servers and node
 // agents tell each other.
-func (a *ACL) AllowServerRead() bool { return a != nil && (a.server || a.client || a.management) }
+func (a *ACL) AllowServerRead() bool {
+	return a != nil && (a.server || a.client || a.management || a.miss("", "", "server"))
+}
 
 // ClientPool returns the node pool of a node agent, "" for any other caller.
 func (a *ACL) ClientPool() string {
@@ -45,10 +47,10 @@ func (a *ACL) AllowNamespace(ns string) bool {
 		return true
 	case a.namespaces != nil && ns != allNamespaces:
 		if rule, ok := a.namespaces.find(ns); ok && rule.set != 0 {
-			return rule.set.grants(anything)
+			return rule.set.grants(anything) || a.miss(KindNamespace, ns, "any")
 		}
 	}
-	return a.AllowVariableSearch(ns)
+	return a.searchesVariables(ns) || a.miss(KindNamespace, ns, "any")
 }
 
 // AllowNamespaceOperation reports whether the caller may do c in the namespace;
@@ -59,9 +61,9 @@ func (a *ACL) AllowNamespaceOperation(ns string, c NamespaceCapability) bool {
 	}
 	want := namespaceBits[c]
 	if ns == allNamespaces {
-		return a.namespaces != nil && a.namespaces.any(want)
+		return a.namespaces != nil && a.namespaces.any(want) || a.miss(KindNamespace, ns, string(c))
 	}
-	return granted(a.namespaces, ns, want)
+	return granted(a.namespaces, ns, want) || a.miss(KindNamespace, ns, string(c))
 }
 
 // AllowNsOp reports whether the caller may do one of several things in the namespace.
@@ -76,7 +78,7 @@ func (a *ACL) AllowNsOp(ns string, one ...NamespaceCapability) bool {
 
 // AllowNamespaceWrite reports whether the caller may create, change and delete the namespace.
 func (a *ACL) AllowNamespaceWrite(ns string) bool {
-	return a.AllowOperatorCapability(ManageNamespaces) || ns != allNamespaces && a.AllowNamespaceOperation(ns, NamespaceManage)
+	return ns != allNamespaces && a.AllowNamespaceOperation(ns, NamespaceManage) || a.AllowOperatorCapability(ManageNamespaces)
 }
 
 // AllowServiceList reports whether the caller may list the services of the
@@ -114,7 +116,7 @@ func (a *ACL) AllowVariable(ns, path string, c VariableCapability) bool {
 		return a.IsManagement()
 	}
 	rule, ok := a.findVariable(ns, path)
-	return ok && rule.set.grants(variableBit(c))
+	return ok && rule.set.grants(variableBit(c)) || a.miss(KindVariables, ns, string(c))
 }
 
 // findVariable returns the rule that decides: the exact one, then the implicit
@@ -137,6 +139,10 @@ func (a *ACL) findVariable(ns, path string) (match, bool) {
 // AllowVariableSearch reports whether some variable of the namespace could be
 // visible to the caller, so that a list is worth running; "*" asks for some namespace.
 func (a *ACL) AllowVariableSearch(ns string) bool {
+	return a.searchesVariables(ns) || a.miss(KindVariables, ns, string(VariablesList))
+}
+
+func (a *ACL) searchesVariables(ns string) bool {
 	switch {
 	case a == nil:
 		return false
@@ -148,7 +154,7 @@ func (a *ACL) AllowVariableSearch(ns string) bool {
 
 // AllowNodePool reports whether the caller has any right on the node pool.
 func (a *ACL) AllowNodePool(pool string) bool {
-	return a != nil && (a.management || a.client && a.pool == pool || granted(a.nodePools, pool, anything))
+	return a != nil && (a.management || a.client && a.pool == pool || granted(a.nodePools, pool, anything) || a.miss(KindNodePool, "", "any"))
 }
 
 // AllowNodePoolOperation reports whether the caller may do c to the node pool.
@@ -156,17 +162,19 @@ func (a *ACL) AllowNodePoolOperation(pool string, c NodePoolCapability) bool {
 	if a == nil || a.management {
 		return a.IsManagement()
 	}
-	return a.client && a.pool == pool && c == NodePoolRead || granted(a.nodePools, pool, nodePoolWords.bit(string(c)))
+	return a.client && a.pool == pool && c == NodePoolRead || granted(a.nodePools, pool, nodePoolWords.bit(string(c))) ||
+		a.miss(KindNodePool, "", string(c))
 }
 
 // AllowHostVolume reports whether the caller has any right on the static host volume.
 func (a *ACL) AllowHostVolume(name string) bool {
-	return a != nil && (a.management || granted(a.hostVolumes, name, anything))
+	return a != nil && (a.management || granted(a.hostVolumes, name, anything) || a.miss(KindHostVolume, "", "any"))
 }
 
 // AllowHostVolumeOperation reports whether the caller may do c to the static host volume.
 func (a *ACL) AllowHostVolumeOperation(name string, c HostVolumeCapability) bool {
-	return a != nil && (a.management || granted(a.hostVolumes, name, hostVolumeWords.bit(string(c))))
+	return a != nil && (a.management || granted(a.hostVolumes, name, hostVolumeWords.bit(string(c))) ||
+		a.miss(KindHostVolume, "", string(c)))
 }
 
 // Bits of the coarse kinds: read and write lie at the same place in all of them.
@@ -176,11 +184,13 @@ var (
 )
 
 // AllowAgentRead reports whether the caller may read the agent's own state.
-func (a *ACL) AllowAgentRead() bool { return a != nil && (a.management || a.agent.grants(coarseRead)) }
+func (a *ACL) AllowAgentRead() bool {
+	return a != nil && (a.management || a.agent.grants(coarseRead) || a.miss(KindAgent, "", "read"))
+}
 
 // AllowAgentWrite reports whether the caller may change the agent.
 func (a *ACL) AllowAgentWrite() bool {
-	return a != nil && (a.management || a.agent.grants(coarseWrite))
+	return a != nil && (a.management || a.agent.grants(coarseWrite) || a.miss(KindAgent, "", "write"))
 }
 
 // AllowAgentDebug reports whether the caller may take profiles of the agent.
@@ -193,51 +203,57 @@ func (a *ACL) AllowAgentDebug(enabled bool) bool {
 }
 
 // AllowNodeRead reports whether the caller may read nodes and members.
-func (a *ACL) AllowNodeRead() bool { return a != nil && (a.management || a.node.grants(coarseRead)) }
+func (a *ACL) AllowNodeRead() bool {
+	return a != nil && (a.management || a.node.grants(coarseRead) || a.miss(KindNode, "", "read"))
+}
 
 // AllowNodeWrite reports whether the caller may change nodes.
-func (a *ACL) AllowNodeWrite() bool { return a != nil && (a.management || a.node.grants(coarseWrite)) }
+func (a *ACL) AllowNodeWrite() bool {
+	return a != nil && (a.management || a.node.grants(coarseWrite) || a.miss(KindNode, "", "write"))
+}
 
 // AllowQuotaRead reports whether the caller may read quotas.
-func (a *ACL) AllowQuotaRead() bool { return a != nil && (a.management || a.quota.grants(coarseRead)) }
+func (a *ACL) AllowQuotaRead() bool {
+	return a != nil && (a.management || a.quota.grants(coarseRead) || a.miss(KindQuota, "", "read"))
+}
 
 // AllowQuotaWrite reports whether the caller may change quotas.
 func (a *ACL) AllowQuotaWrite() bool {
-	return a != nil && (a.management || a.quota.grants(coarseWrite))
+	return a != nil && (a.management || a.quota.grants(coarseWrite) || a.miss(KindQuota, "", "write"))
 }
 
 // AllowOperatorRead reports whether the caller may read the cluster's configuration.
 func (a *ACL) AllowOperatorRead() bool {
-	return a != nil && (a.management || a.operator.grants(coarseRead))
+	return a != nil && (a.management || a.operator.grants(coarseRead) || a.miss(KindOperator, "", "read"))
 }
 
 // AllowOperatorWrite reports whether the caller may change the cluster's configuration.
 func (a *ACL) AllowOperatorWrite() bool {
-	return a != nil && (a.management || a.operator.grants(coarseWrite))
+	return a != nil && (a.management || a.operator.grants(coarseWrite) || a.miss(KindOperator, "", "write"))
 }
 
 // AllowOperatorCapability reports whether the caller may do c, an action on the cluster.
 func (a *ACL) AllowOperatorCapability(c OperatorCapability) bool {
-	return a != nil && (a.management || a.operator.grants(operatorWords.bit(string(c))))
+	return a != nil && (a.management || a.operator.grants(operatorWords.bit(string(c))) || a.miss(KindOperator, "", string(c)))
 }
 
 // AllowPluginList reports whether the caller may list plugins.
 func (a *ACL) AllowPluginList() bool {
-	return a != nil && (a.management || a.plugin.grants(pluginWords.bit("list")))
+	return a != nil && (a.management || a.plugin.grants(pluginWords.bit("list")) || a.miss(KindPlugin, "", "list"))
 }
 
 // AllowPluginRead reports whether the caller may read plugins.
 func (a *ACL) AllowPluginRead() bool {
-	return a != nil && (a.management || a.plugin.grants(pluginWords.bit("read")))
+	return a != nil && (a.management || a.plugin.grants(pluginWords.bit("read")) || a.miss(KindPlugin, "", "read"))
 }
 
 // AllowPluginWrite reports whether the caller may change plugins.
 func (a *ACL) AllowPluginWrite() bool {
-	return a != nil && (a.management || a.plugin.grants(pluginWords.bit("write")))
+	return a != nil && (a.management || a.plugin.grants(pluginWords.bit("write")) || a.miss(KindPlugin, "", "write"))
 }
 
 // AllowSentinel reports whether the caller may do c to Sentinel policies, which
 // nobody may while access control is off.
 func (a *ACL) AllowSentinel(c SentinelCapability) bool {
-	return a != nil && !a.off && (a.management || a.sentinel.grants(sentinelWords.bit(string(c))))
+	return a != nil && !a.off && (a.management || a.sentinel.grants(sentinelWords.bit(string(c))) || a.miss(KindSentinel, "", string(c)))
 }

@@ -14,25 +14,22 @@ const masked = "********"
 const showSecretUsage = "Show the secret, which reads " + masked + " otherwise, also in JSON and templates."
 
 func newACLTokenList() action {
-	return &aclList[api.ACLTokenListStub]{
+	return &aclList[tokenStub]{
 		words: about{
 			synopsis: "show all tokens", usage: "[options] [prefix of the accessor]",
-			text: "Lists tokens without their secrets.",
+			text: "Lists tokens without their secrets. When a token was last used is known to the minute, and as long as the servers remember: unknown means not since they were all started, or not by them.",
 			examples: [][2]string{
 				{"Show them", "cairn acl token list"},
 				{"Who can do everything?", "cairn acl token list -filter 'Type == \"management\"'"},
 			},
 			max: 1, args: tokenAccessors,
 		},
-		what: "tokens", head: []string{"Accessor ID", "Name", "Type", "Global", "Policies", "Roles", "Expires"},
-		row: func(t *api.ACLTokenListStub) []string {
+		what: "tokens", head: []string{"Accessor ID", "Name", "Type", "Global", "Policies", "Roles", "Expires", "Last used"},
+		row: func(t *tokenStub) []string {
 			return []string{t.AccessorID, orNone(t.Name), t.Type, yesNo(t.Global), orNone(strings.Join(t.Policies, ", ")),
-				orNone(roleLinks(t.Roles)), expiry(t.ExpirationTime)}
+				orNone(roleLinks(t.Roles)), expiry(t.ExpirationTime), lastUse(t.LastUsedTime)}
 		},
-		fetch: func(c *api.Client, q *api.QueryOptions) ([]*api.ACLTokenListStub, error) {
-			list, _, err := c.ACLTokens().List(q)
-			return list, err
-		},
+		fetch:    fetchTokens,
 		filtered: true, globals: true,
 	}
 }
@@ -81,15 +78,22 @@ func (c *aclTokenInfo) about() about {
 func (c *aclTokenInfo) flags(f *flags) { f.boolean(&c.secret, "show-secret", showSecretUsage) }
 
 func (c *aclTokenInfo) run(s *session, args []string) error {
-	fetch, id := fetchToken, "self"
+	id := "self"
 	if !c.self {
 		id = args[0]
 	}
-	t, err := readACL(s, "token", id, fetch)
+	t, err := readACL(s, "token", id, fetchTokenInfo)
 	if err != nil {
 		return err
 	}
-	return s.showToken(t, c.secret)
+	if !c.secret && t.SecretID != "" {
+		t.SecretID = masked
+	}
+	var used [][2]string
+	if !c.self {
+		used = append(used, [2]string{"Last Used", lastUse(t.LastUsedTime)})
+	}
+	return s.show(t, func() { s.printToken(&t.ACLToken, used...) })
 }
 
 // fetchToken reads the token with the accessor; "self" is the caller's own.
@@ -107,15 +111,16 @@ func (s *session) showToken(t *api.ACLToken, secret bool) error {
 	return s.show(&c, func() { s.printToken(&c) })
 }
 
-func (s *session) printToken(t *api.ACLToken) {
+func (s *session) printToken(t *api.ACLToken, more ...[2]string) {
 	kv := [][2]string{
 		{"Accessor ID", t.AccessorID}, {"Secret ID", orNone(t.SecretID)}, {"Name", orNone(t.Name)}, {"Type", t.Type}, {"Global", yesNo(t.Global)},
 	}
 	if t.Type != "management" {
 		kv = append(kv, [2]string{"Policies", orNone(strings.Join(t.Policies, ", "))}, [2]string{"Roles", orNone(roleLinks(t.Roles))})
 	}
-	s.pairs(append(kv, [2]string{"Create Time", wallTime(t.CreateTime)}, [2]string{"Expires", expiry(t.ExpirationTime)},
-		[2]string{"Create Index", index(t.CreateIndex)}, [2]string{"Modify Index", index(t.ModifyIndex)})...)
+	kv = append(kv, [2]string{"Create Time", wallTime(t.CreateTime)}, [2]string{"Expires", expiry(t.ExpirationTime)})
+	kv = append(kv, more...)
+	s.pairs(append(kv, [2]string{"Create Index", index(t.CreateIndex)}, [2]string{"Modify Index", index(t.ModifyIndex)})...)
 }
 
 func roleLinks(roles []*api.ACLTokenRoleLink) string {

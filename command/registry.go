@@ -46,6 +46,7 @@ var registry = []entry{
 	{name: "acl token delete", new: newACLTokenDelete},
 	{name: "acl token info", new: newACLTokenInfo},
 	{name: "acl token list", new: newACLTokenList},
+	{name: "acl token prune", new: func() action { return &aclTokenPrune{} }},
 	{name: "acl token self", new: newACLTokenSelf},
 	{name: "acl token update", new: func() action { return &aclTokenUpdate{} }},
 	{name: "agent", new: func() action { return &agentRun{} }},

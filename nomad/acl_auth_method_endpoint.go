@@ -33,7 +33,7 @@ var aclGetAuthMethod = newRead("ACL.GetAuthMethod", aclAuthMethodTables,
 
 // aclGetAuthMethods is for the leaders of other regions, which need the secrets.
 var aclGetAuthMethods = newRead("ACL.GetAuthMethods", aclAuthMethodTables,
-	management[structs.ACLAuthMethodsGetRequest],
+	delegated[structs.ACLAuthMethodsGetRequest](acl.ACLAuthMethodSecrets),
 	func(v *view, r *structs.ACLAuthMethodsGetRequest, reply *structs.ACLAuthMethodsGetResponse) error {
 		reply.AuthMethods = make(map[string]*structs.ACLAuthMethod, len(r.Names))
 		for _, name := range r.Names {
@@ -89,16 +89,6 @@ func (c *leaderCall) mayWriteMethod(sn *state.Snapshot, m *structs.ACLAuthMethod
 		return errs.Newf(errs.Invalid, "default method for type %s already exists: %s", m.Type, other.Name)
 	}
 	return c.mayBindAll(sn, m.Name)
-}
-
-// mayBindAll applies mayBind to all rules of a method.
-func (c *leaderCall) mayBindAll(sn *state.Snapshot, method string) error {
-	for rule := range sn.ACLBindingRules(nil, method) {
-		if err := c.mayBind(sn, rule); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 var aclDeleteAuthMethods = newLeader("ACL.DeleteAuthMethods",

@@ -98,7 +98,7 @@ func (c *leaderCall) completeRule(sn *state.Snapshot, row *structs.ACLBindingRul
 			return errs.New(errs.Invalid, "the auth method of a binding rule cannot change: create another rule")
 		}
 		row.CreateTime = existing.CreateTime
-		if err := c.mayBind(sn, existing); err != nil {
+		if err := c.mayChangeRule(sn, existing, row); err != nil {
 			return err
 		}
 	case row.ID != "" && !missing:
@@ -122,7 +122,7 @@ var aclDeleteBindingRules = newLeader("ACL.DeleteBindingRules",
 			if rule == nil {
 				return errs.New(errs.NotFound, "ACL binding rule not found")
 			}
-			if err := c.mayBind(sn, rule); err != nil {
+			if err := c.mayChangeRule(sn, rule, nil); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@ package nomad
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -27,7 +28,7 @@ func (s *Server) startTokenGC(t *term) error {
 			select {
 			case <-t.ctx.Done():
 				return
-			case <-time.After(tokenGCInterval):
+			case <-time.After(tokenGCInterval + rand.N(tokenGCInterval/jitterFraction)):
 			}
 			if err := s.deleteExpired(t.ctx, time.Now()); err != nil && t.ctx.Err() == nil {
 				s.logger.Error("could not delete expired tokens, will try again", "error", err)

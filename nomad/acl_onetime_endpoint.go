@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -65,7 +66,7 @@ func (s *Server) exchangeOneTimeToken(ctx context.Context, secret string, reply 
 }
 
 var aclExpireOneTimeTokens = newLeader("ACL.ExpireOneTimeTokens",
-	management[structs.OneTimeTokenExpireRequest],
+	delegated[structs.OneTimeTokenExpireRequest](acl.ACLOneTimeExpire),
 	func(ctx context.Context, c *leaderCall, r *structs.OneTimeTokenExpireRequest, reply *structs.GenericResponse) (err error) {
 		at := r.Timestamp
 		if now := time.Now(); at.IsZero() || at.After(now) {

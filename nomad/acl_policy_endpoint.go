@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/cairn-project/cairn/acl"
-	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -76,13 +75,13 @@ var aclUpsertPolicies = newLeader("ACL.UpsertPolicies",
 		if err := r.Validate(); err != nil {
 			return err
 		}
-		entry := &structs.ACLPolicyUpsertRequest{}
+		sn, entry := c.srv.state.Snapshot(), &structs.ACLPolicyUpsertRequest{}
 		for _, p := range r.Policies {
 			rules, err := acl.Parse(p.Rules)
 			if err != nil {
 				return err
 			}
-			if err := c.mayWritePolicy(p, rules); err != nil {
+			if err := c.mayWritePolicy(sn, p, rules); err != nil {
 				return err
 			}
 			row := p.Copy()
@@ -99,57 +98,15 @@ var aclDeletePolicies = newLeader("ACL.DeletePolicies",
 		if err := r.Validate(); err != nil {
 			return err
 		}
+		sn := c.srv.state.Snapshot()
 		for _, name := range r.Names {
-			if err := c.mayChangePolicy(name); err != nil {
+			if err := c.mayWritePolicy(sn, &structs.ACLPolicy{Name: name}, nil); err != nil {
 				return err
 			}
 		}
 		reply.Index, err = c.commit(ctx, structs.ACLPolicyDeleteRequestType, &structs.ACLPolicyDeleteRequest{Names: r.Names})
 		return err
 	})
-
-// mayChangePolicy refuses a delegate the policies that decide on its own rights,
-// and the one that decides on everybody's.
-func (c *leaderCall) mayChangePolicy(name string) error {
-	if c.acl.IsManagement() {
-		return nil
-	}
-	if name == structs.ACLAnonymousPolicy || c.id.Holds(name) {
-		return errs.Newf(errs.PermissionDenied, "Permission denied: only a management token may change the policy %q, which applies to you", name)
-	}
-	return nil
-}
-
-// clusterLevels are the rights on the cluster as a whole by the words that grant them.
-var clusterLevels = map[acl.Kind]map[string]func(*acl.ACL) bool{
-	acl.KindAgent:    {"read": (*acl.ACL).AllowAgentRead, "write": (*acl.ACL).AllowAgentWrite},
-	acl.KindNode:     {"read": (*acl.ACL).AllowNodeRead, "write": (*acl.ACL).AllowNodeWrite},
-	acl.KindQuota:    {"read": (*acl.ACL).AllowQuotaRead, "write": (*acl.ACL).AllowQuotaWrite},
-	acl.KindOperator: {"read": (*acl.ACL).AllowOperatorRead, "write": (*acl.ACL).AllowOperatorWrite},
-	acl.KindPlugin:   {"read": (*acl.ACL).AllowPluginRead, "list": (*acl.ACL).AllowPluginList, "write": (*acl.ACL).AllowPluginWrite},
-}
-
-// mayWritePolicy refuses a delegate policies that would hand out the management of
-// the cluster, or that workloads of its own would get without anybody's consent.
-func (c *leaderCall) mayWritePolicy(p *structs.ACLPolicy, rules *acl.Policy) error {
-	if c.acl.IsManagement() {
-		return nil
-	}
-	if stored := c.srv.state.Snapshot().ACLPolicy(nil, p.Name); p.JobACL != nil || stored != nil && stored.JobACL != nil {
-		return errs.New(errs.PermissionDenied, "Permission denied: only a management token may write policies for workloads")
-	}
-	for _, rule := range rules.Rules {
-		if may := clusterLevels[rule.Kind][rule.Level]; may != nil && !may(c.acl) {
-			return errs.Newf(errs.PermissionDenied, "Permission denied: the policy grants %s %s, which you do not hold", rule.Kind, rule.Level)
-		}
-		for _, word := range rule.Capabilities {
-			if rule.Kind == acl.KindOperator && word != "deny" && !c.acl.AllowOperatorCapability(acl.OperatorCapability(word)) {
-				return errs.Newf(errs.PermissionDenied, "Permission denied: the policy grants the operator capability %q, which you do not hold", word)
-			}
-		}
-	}
-	return c.mayChangePolicy(p.Name)
-}
 
 // ListPolicies lists the policies that the caller holds, or all to whoever may read them.
 func (a *ACL) ListPolicies(ctx context.Context, args *structs.ACLPolicyListRequest, reply *structs.ACLPolicyListResponse) error {

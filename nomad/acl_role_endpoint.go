@@ -122,10 +122,8 @@ func (c *leaderCall) prepareRole(sn *state.Snapshot, role *structs.ACLRole, miss
 	if other := sn.ACLRoleByName(nil, role.Name); other != nil && other.ID != role.ID {
 		return nil, errs.Newf(errs.Invalid, "role with name %s already exists", role.Name)
 	}
-	for _, granted := range []*structs.ACLRole{existing, role} {
-		if err := c.mayGrant("the role", rolePolicies(granted)...); err != nil {
-			return nil, err
-		}
+	if err := c.mayChangeRole(sn, existing, role); err != nil {
+		return nil, err
 	}
 	if role.ID == "" {
 		role.ID = uuid.NewString()
@@ -146,7 +144,7 @@ var aclDeleteRolesByID = newLeader("ACL.DeleteRolesByID",
 			if role == nil {
 				return errs.New(errs.NotFound, "ACL role not found")
 			}
-			if err := c.mayGrant("the role", rolePolicies(role)...); err != nil {
+			if err := c.mayChangeRole(sn, role, nil); err != nil {
 				return err
 			}
 		}

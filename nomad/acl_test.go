@@ -339,7 +339,8 @@ func TestOneTimeToken(t *testing.T) {
 func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
 		root := admin(t, c.Nodes[0])
-		root.policy("delegate", `operator { capabilities = ["acl-policy-write", "acl-token-write", "acl-token-read", "acl-role-write", "acl-binding-rule-write", "acl-auth-method-write"] }`)
+		root.policy("delegate", `operator { capabilities = ["acl-policy-write", "acl-token-write", "acl-token-read", "acl-role-write", "acl-binding-rule-write", "acl-auth-method-write"] }
+			namespace "x" { policy = "read" }`)
 		root.policy("strong", `namespace "*" { policy = "write" }`)
 		made := root.token(client("delegate"))
 		strong := root.token(client("strong"))
@@ -382,6 +383,7 @@ func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 			{"ACL.UpsertPolicies", policyRequest("new", `operator { capabilities = ["snapshot-restore"] }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("new", `operator { policy = "write" }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("new", `agent { policy = "write" }`), &structs.GenericResponse{}},
+			{"ACL.UpsertPolicies", policyRequest("new", `namespace "*" { policy = "read" }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("new", `node { policy = "read" }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", workload, &structs.GenericResponse{}},
 			{"ACL.DeletePolicies", &structs.ACLPolicyDeleteRequest{Names: []string{"delegate"}}, &structs.GenericResponse{}},

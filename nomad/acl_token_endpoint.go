@@ -39,6 +39,7 @@ var aclGetToken = newRead("ACL.GetToken", aclTokenTables,
 		}
 		if t := v.ACLToken(v.ws, r.AccessorID); t != nil {
 			reply.Token, v.index = v.shownToken(t), t.ModifyIndex
+			reply.LastUsedTime = v.srv.usage.Last(t.AccessorID)
 		}
 		return nil
 	})

@@ -23,7 +23,9 @@ var aclListTokens = newRead("ACL.ListTokens", aclTokenTables,
 			object:  func(t *structs.ACLToken) any { return t.Stub() }, // a filter must not find secrets
 			key:     func(t *structs.ACLToken) string { return tokenCursor(r.Prefix, t) },
 			emit: func(t *structs.ACLToken) {
-				reply.Tokens = append(reply.Tokens, v.NameACLRoles(nil, t).Stub())
+				stub := v.NameACLRoles(nil, t).Stub()
+				stub.LastUsedTime = v.srv.usage.Last(t.AccessorID)
+				reply.Tokens = append(reply.Tokens, stub)
 			},
 		})
 		return err

@@ -31,15 +31,15 @@ var guards = map[string]guard{
 	"ACL.GetPolicy": operator("acl-policy-read"), "ACL.GetPolicies": {
 		rules: operator("acl-policy-read").rules, args: func() any { return &structs.ACLPolicySetRequest{Names: []string{"secret"}} }},
 	"ACL.UpsertTokens": operator("acl-token-write"), "ACL.DeleteTokens": operator("acl-token-write"),
-	"ACL.ListTokens": operator("acl-token-read"), "ACL.GetToken": operator("acl-token-read"), "ACL.GetTokens": operator("acl-token-read"),
-	"ACL.ExpireOneTimeTokens": {},
+	"ACL.ListTokens": operator("acl-token-read"), "ACL.GetToken": operator("acl-token-read"), "ACL.GetTokens": operator("acl-token-read"), "ACL.TokenUsage": operator("acl-token-read"),
+	"ACL.ExpireOneTimeTokens": operator("acl-one-time-token-expire"),
 	"ACL.UpsertRoles":         operator("acl-role-write"), "ACL.DeleteRolesByID": operator("acl-role-write"),
 	"ACL.GetRolesByID": {rules: operator("acl-role-read").rules, args: func() any {
 		return &structs.ACLRolesByIDRequest{ACLRoleIDs: []string{uuid.NewString()}}
 	}},
 	"ACL.GetRoleByID": operator("acl-role-read"), "ACL.GetRoleByName": operator("acl-role-read"),
 	"ACL.UpsertAuthMethods": operator("acl-auth-method-write"), "ACL.DeleteAuthMethods": operator("acl-auth-method-write"),
-	"ACL.GetAuthMethod": operator("acl-auth-method-read"), "ACL.GetAuthMethods": {},
+	"ACL.GetAuthMethod": operator("acl-auth-method-read"), "ACL.GetAuthMethods": operator("acl-auth-method-secrets"),
 	"ACL.UpsertBindingRules": operator("acl-binding-rule-write"), "ACL.DeleteBindingRules": operator("acl-binding-rule-write"),
 	"ACL.ListBindingRules": operator("acl-binding-rule-read"), "ACL.GetBindingRules": operator("acl-binding-rule-read"),
 	"ACL.GetBindingRule": operator("acl-binding-rule-read"),

@@ -103,17 +103,19 @@ func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req,
 			if !first { // a token may be revoked while its read waits
 				var err error
 				if id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
-					return 0, err
+					return 0, s.countUnknown(err)
 				}
 			}
 			first = false
 			if !m.allow(id.ACL, args) {
-				return 0, s.deny(m.methodInfo, id)
+				return 0, refuseCall(s, m.methodInfo, id, m.allow, args)
 			}
 			v.acl, v.id = id.ACL, id
 			*reply = *new(Resp)
-			err := m.run(v, args, reply)
-			return v.index, err
+			if err := m.run(v, args, reply); err != nil {
+				return v.index, refusedRun(v, err, m.run, args)
+			}
+			return v.index, nil
 		}, m.meta(reply))
 	})
 }
@@ -180,9 +182,9 @@ func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req
 	c := &call{methodInfo: m.methodInfo, routing: r, args: args, reply: reply}
 	return s.serve(ctx, c, func(ctx context.Context, id *auth.Identity) error {
 		if !m.allow(id.ACL, args) {
-			return s.deny(m.methodInfo, id)
+			return refuseCall(s, m.methodInfo, id, m.allow, args)
 		}
-		return m.run(ctx, &leaderCall{srv: s, acl: id.ACL, id: id}, args, reply)
+		return s.refusedWrite(m.run(ctx, &leaderCall{srv: s, acl: id.ACL, id: id}, args, reply))
 	})
 }
 
@@ -212,7 +214,7 @@ func (m *localMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req
 	c := &call{methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply}
 	return s.serve(ctx, c, func(ctx context.Context, id *auth.Identity) error {
 		if !m.allow(id.ACL, args) {
-			return s.deny(m.methodInfo, id)
+			return refuseCall(s, m.methodInfo, id, m.allow, args)
 		}
 		return m.run(ctx, s, args, reply)
 	})
@@ -227,12 +229,12 @@ func (s *Server) serve(ctx context.Context, c *call, run func(context.Context, *
 	}
 	id, err := s.admit(ctx, c)
 	if err != nil {
-		return err
+		return s.countUnknown(err)
 	}
 	c.run = func(ctx context.Context) error {
 		if id == nil {
 			if id, err = s.authenticate(ctx, c.token); err != nil {
-				return err
+				return s.countUnknown(err)
 			}
 		}
 		return run(ctx, id)
@@ -242,6 +244,3 @@ func (s *Server) serve(ctx context.Context, c *call, run func(context.Context, *
 
 // anyone is the rule of methods that need no right.
 func anyone[Req any](*acl.ACL, *Req) bool { return true }
-
-// management is the rule of methods that need all rights.
-func management[Req any](a *acl.ACL, _ *Req) bool { return a.IsManagement() }

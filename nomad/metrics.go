@@ -22,6 +22,7 @@ type methodStats struct {
 type serverMetrics struct {
 	byMethod map[string]*methodStats
 	blocking atomic.Int64
+	denied   denials
 }
 
 func newServerMetrics() *serverMetrics {
@@ -59,7 +60,7 @@ var (
 
 // Describe sends the metrics' descriptions; part of prometheus.Collector.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descCalls, descFailed, descSeconds, descBlocking, descLeader, descIndex, descApplied, descQueue, descInFlight} {
+	for _, d := range []*prometheus.Desc{descCalls, descFailed, descSeconds, descBlocking, descLeader, descIndex, descApplied, descQueue, descInFlight, descDenied} {
 		ch <- d
 	}
 }
@@ -87,6 +88,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descApplied, float64(s.fsm.seen.Load()))
 	gauge(descQueue, float64(len(s.proposer.queue)))
 	gauge(descInFlight, float64(s.rpc.InFlight()))
+	s.metrics.denied.collect(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.

@@ -60,6 +60,8 @@ type Server struct {
 	metrics    *serverMetrics
 	oneTimeMu  sync.Mutex // held while a one-time token is used up
 	logins     auth.Logins
+	usage      *auth.Usage // when tokens were last used
+	usageOf    usagePeers
 
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -99,7 +101,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		leaders: newLeaderWatch(), catchUp: newCatchUp(),
 		reconcile: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
-		router: router.New(), metrics: newServerMetrics(),
+		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, step := range []func(hclog.Logger) error{
@@ -132,6 +134,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runCatchUp(s.ctx) })
 	s.wg.Go(func() { s.runGossip(s.ctx) })
 	s.wg.Go(func() { s.runTags(s.ctx) })
+	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
 	s.wg.Go(func() { s.watchFatal(s.ctx) })
 	s.wg.Go(func() { s.watchLeaderProcess(s.ctx) })

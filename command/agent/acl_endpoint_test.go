@@ -62,6 +62,10 @@ func (f *fakeServer) fillTokens(meta structs.QueryMeta) {
 		r.Tokens, r.QueryMeta = []*structs.ACLTokenListStub{testToken().Stub()}, meta
 		return nil
 	})
+	on(f, "ACL.TokenUsage", func(_ *structs.ACLTokenUsageRequest, r *structs.ACLTokenUsageResponse) error {
+		r.Since, r.LastUsed = time.Unix(60, 0).UTC(), map[string]int64{"a": 2}
+		return nil
+	})
 	on(f, "ACL.GetToken", func(a *structs.ACLTokenSpecificRequest, r *structs.SingleACLTokenResponse) error {
 		if r.QueryMeta = meta; a.AccessorID == accessor {
 			r.Token = testToken()

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"reflect"
+	"time"
 
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -20,6 +21,24 @@ type (
 	}
 	exchangeBody struct{ OneTimeSecretID string }
 )
+
+// tokenUsage is the body of /v1/acl/tokens/usage.
+type tokenUsage struct {
+	// Since is from when on no use is missing, unless servers are in NotHeard.
+	Since time.Time
+	// LastUsed holds when a token was last used by its accessor, to the minute.
+	LastUsed map[string]time.Time
+	// NotHeard names servers of the region that have not told what they know lately.
+	NotHeard []string
+}
+
+func newTokenUsage(p *structs.ACLTokenUsageResponse) *tokenUsage {
+	u := &tokenUsage{Since: p.Since, LastUsed: make(map[string]time.Time, len(p.LastUsed)), NotHeard: list(p.NotHeard)}
+	for accessor, minute := range p.LastUsed {
+		u.LastUsed[accessor] = time.Unix(minute*60, 0).UTC()
+	}
+	return u
+}
 
 func aclTokenRoutes() []route {
 	body := reflect.TypeFor[structs.ACLToken]()
@@ -52,8 +71,17 @@ func aclTokenRoutes() []route {
 				q.AccessorID = r.rest
 				return r.needRest("token accessor")
 			},
-			func(_ *request, p *structs.SingleACLTokenResponse) (*structs.ACLToken, error) {
-				return found(p.Token, "ACL token")
+			func(_ *request, p *structs.SingleACLTokenResponse) (*structs.ACLTokenInfo, error) {
+				if p.Token == nil {
+					return found[structs.ACLTokenInfo](nil, "ACL token")
+				}
+				return &structs.ACLTokenInfo{ACLToken: *p.Token, LastUsedTime: p.LastUsedTime}, nil
+			}),
+		read(doc{methods: "GET", pattern: "/v1/acl/tokens/usage", rpc: "ACL.TokenUsage",
+			summary: "Tell when tokens were last used, as far as the servers remember."},
+			asIs[structs.ACLTokenUsageRequest],
+			func(_ *request, p *structs.ACLTokenUsageResponse) (*tokenUsage, error) {
+				return newTokenUsage(p), nil
 			}),
 		write(doc{methods: "PUT POST", pattern: "/v1/acl/token/{accessor}", rpc: "ACL.UpsertTokens",
 			summary: "Update a token; the body must name the same accessor.", body: body, status: []int{404}},

@@ -64,6 +64,7 @@ func (r *request) allow(right func(*acl.ACL) bool) error {
 		return err
 	}
 	if !right(a) {
+		r.api.server.Refused(a, right)
 		return errs.New(errs.PermissionDenied, "Permission denied")
 	}
 	return nil

@@ -73,6 +73,7 @@ func (f *fakeServer) RPC(ctx context.Context, method string, args, reply any) er
 }
 
 func (f *fakeServer) Authorize(context.Context, string) (*acl.ACL, error) { return f.rights, f.authErr }
+func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool)               {}
 func (f *fakeServer) Join(addrs []string) (int, error) {
 	f.joined = addrs
 	return len(addrs), nil

@@ -42,6 +42,7 @@ var customSchemas = map[reflect.Type]object{
 // durationTexts are the fields, by their type, that show a duration as text.
 var durationTexts = map[reflect.Type][]string{
 	reflect.TypeFor[structs.ACLToken]():            {"ExpirationTTL"},
+	reflect.TypeFor[structs.ACLTokenInfo]():        {"ExpirationTTL"},
 	reflect.TypeFor[structs.ACLAuthMethod]():       {"MaxTokenTTL"},
 	reflect.TypeFor[structs.ACLAuthMethodConfig](): {"ExpirationLeeway", "NotBeforeLeeway", "ClockSkewLeeway"},
 }

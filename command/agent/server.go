@@ -15,6 +15,8 @@ type caller interface {
 	RPC(ctx context.Context, method string, args, reply any) error
 	// Authorize returns the rights of a secret, for routes the agent answers itself.
 	Authorize(ctx context.Context, secret string) (*acl.ACL, error)
+	// Refused counts a call that the agent refused for want of right.
+	Refused(rights *acl.ACL, right func(*acl.ACL) bool)
 }
 
 // gossiper is the gossip pool of the server.

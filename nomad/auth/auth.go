@@ -80,6 +80,8 @@ type Store interface {
 type Config struct {
 	// Enabled turns access control on. The other fields are needed only then.
 	Enabled bool
+	// Usage remembers which stored tokens call, nil for nobody.
+	Usage *Usage
 	// Store returns what is stored now.
 	Store func() Store
 	// Verify checks that the cluster signed a JWT that is in force, and decodes its claims.
@@ -109,6 +111,9 @@ func (r *Resolver) Resolve(_ context.Context, secret string, peer *Peer) (*Ident
 	id, err := r.resolve(secret)
 	if err != nil {
 		return nil, err
+	}
+	if r.config.Usage != nil && secret != "" && id.Token != nil {
+		r.config.Usage.Note(id.Token.AccessorID, time.Now())
 	}
 	id.Peer = peer
 	return id, nil

@@ -59,6 +59,9 @@ type ACLTokenListStub struct {
 	Hash           []byte
 	CreateTime     time.Time
 	ExpirationTime *time.Time `json:",omitempty"`
+	// LastUsedTime is when the token was last used, to the minute and a minute or two
+	// late, as far as the servers remember; nil for not. It is not stored.
+	LastUsedTime *time.Time `json:",omitempty"`
 
 	CreateIndex uint64
 	ModifyIndex uint64
@@ -88,7 +91,7 @@ func (t *ACLToken) Copy() *ACLToken {
 
 // Stub returns what lists show. It shares memory with t.
 func (t *ACLToken) Stub() *ACLTokenListStub {
-	return &ACLTokenListStub{t.AccessorID, t.Name, t.Type, t.Policies, t.Roles, t.Global, t.Hash, t.CreateTime, t.ExpirationTime,
+	return &ACLTokenListStub{t.AccessorID, t.Name, t.Type, t.Policies, t.Roles, t.Global, t.Hash, t.CreateTime, t.ExpirationTime, nil,
 		t.CreateIndex, t.ModifyIndex}
 }
 

@@ -24,6 +24,22 @@ func (t ACLToken) MarshalJSON() ([]byte, error) {
 	}{plainToken(t), durationText(t.ExpirationTTL)})
 }
 
+// ACLTokenInfo is a token as readers of one token see it.
+type ACLTokenInfo struct {
+	ACLToken
+	// LastUsedTime is as in ACLTokenListStub.
+	LastUsedTime *time.Time `json:",omitempty"`
+}
+
+// MarshalJSON writes the fields of the token and the last use as one object.
+func (i ACLTokenInfo) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		plainToken
+		ExpirationTTL string
+		LastUsedTime  *time.Time `json:",omitempty"`
+	}{plainToken(i.ACLToken), durationText(i.ExpirationTTL), i.LastUsedTime})
+}
+
 // UnmarshalJSON reads ExpirationTTL as text or as an integer of nanoseconds.
 func (t *ACLToken) UnmarshalJSON(b []byte) error {
 	raw := struct {

@@ -82,6 +82,25 @@ type ACLTokenListResponse struct {
 	QueryMeta
 }
 
+// ACLTokenUsageRequest asks a server when tokens were last used.
+type ACLTokenUsageRequest struct {
+	// AfterMinute leaves out earlier uses, in minutes since the epoch.
+	AfterMinute int64
+	QueryOptions
+}
+
+// ACLTokenUsageResponse answers ACLTokenUsageRequest.
+type ACLTokenUsageResponse struct {
+	// Since is from when on no use is missing, as long as nobody is silent.
+	Since time.Time
+	// LastUsed holds minutes since the epoch by accessor. A token that was not used
+	// since Since is absent.
+	LastUsed map[string]int64
+	// NotHeard names the servers of the region that have not told what they know lately.
+	NotHeard []string
+	QueryMeta
+}
+
 // ACLTokenSpecificRequest reads one token.
 type ACLTokenSpecificRequest struct {
 	AccessorID string
@@ -91,6 +110,8 @@ type ACLTokenSpecificRequest struct {
 // SingleACLTokenResponse answers ACLTokenSpecificRequest; nil means absent.
 type SingleACLTokenResponse struct {
 	Token *ACLToken
+	// LastUsedTime is as in ACLTokenListStub.
+	LastUsedTime *time.Time
 	QueryMeta
 }
 
