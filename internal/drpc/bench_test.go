@@ -53,7 +53,7 @@ func BenchmarkDispatch(b *testing.B) {
 func BenchmarkLargeCall(b *testing.B) {
 	r := NewRegistry()
 	mustRegister(b, r, Module{ID: 5, Name: "five", Allow: Anyone, Methods: []Method{{ID: 1, Name: "echo", Handle: echo}}})
-	l := connect(b, start(b, r, func(c *Config) { c.WriteTimeout = time.Minute }).path)
+	l := connect(b, start(b, r, func(c *Config) { c.MessageTimeout = time.Minute }).path)
 	msg, err := proto.Marshal(&Call{Module: 5, Method: 1, Sequence: 1, Body: pattern(1 << 20)})
 	if err != nil {
 		b.Fatal(err)

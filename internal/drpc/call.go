@@ -140,7 +140,7 @@ func (s *Server) refuseBusy(session *Session, msg []byte) *Response {
 	if err := decodeCall(msg, s.cfg.MaxMessage, &call); err != nil {
 		return respond(-1, nil, err, "")
 	}
-	err := errs.Newf(errs.Busy, "the session has %d calls in flight, or too many bytes in them: wait for answers", session.Calls()).
+	err := errs.Newf(errs.Busy, "the session has %d calls in flight, or the calls of this user hold too many bytes: wait for answers", session.Calls()).
 		WithRetryAfter(100 * time.Millisecond)
 	return respond(call.Sequence, nil, err, "")
 }

@@ -31,8 +31,12 @@ type Config struct {
 	MaxSessions, MaxSessionsPerUID int
 	// MaxCalls bounds the calls in flight on one session; more are answered UNAVAILABLE.
 	MaxCalls int
-	// WriteTimeout is how long a peer may take to read one message.
-	WriteTimeout time.Duration
+	// MaxBytesPerUID bounds what the calls of one user's sessions hold together,
+	// those that are still coming in and those that run.
+	MaxBytesPerUID int
+	// MessageTimeout is how long a peer may take to read a message, or to finish
+	// one in frames.
+	MessageTimeout time.Duration
 	// Grace is what calls in flight get at shutdown before their contexts end.
 	Grace time.Duration
 
@@ -61,7 +65,8 @@ func DefaultConfig() Config {
 		MaxSessions:       1024,
 		MaxSessionsPerUID: 128,
 		MaxCalls:          64,
-		WriteTimeout:      10 * time.Second,
+		MaxBytesPerUID:    64 << 20,
+		MessageTimeout:    10 * time.Second,
 		Grace:             5 * time.Second,
 		Privileged:        RootOrSelf,
 	}
@@ -85,7 +90,8 @@ func (c *Config) Validate() error {
 	check(c.MaxSessions >= 1, "max_sessions", "must be at least 1")
 	check(c.MaxSessionsPerUID >= 1, "max_sessions_per_uid", "must be at least 1")
 	check(c.MaxCalls >= 1, "max_calls", "must be at least 1")
-	check(c.WriteTimeout > 0, "write_timeout", "must be positive")
+	check(c.MaxBytesPerUID >= max(1, c.MaxMessage), "max_bytes_per_uid", "must be at least max_message")
+	check(c.MessageTimeout > 0, "message_timeout", "must be positive")
 	check(c.Grace >= 0, "grace", "must not be negative")
 	check(c.Privileged != nil, "privileged", "say who is privileged, RootOrSelf for the usual")
 	check(c.Logger != nil, "logger", "a server needs a logger")

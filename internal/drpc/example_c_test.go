@@ -48,7 +48,7 @@ func TestExampleInC(t *testing.T) {
 		t.Errorf("%v\n%s, want\n%s", err, out, want)
 	}
 	none := &Registry{modules: map[int32]*registered{}}
-	other := start(t, none, func(c *Config) { c.WriteTimeout = time.Minute })
+	other := start(t, none, func(c *Config) { c.MessageTimeout = time.Minute })
 	if out, err := exec.Command(program, other.path, "world").CombinedOutput(); err == nil || !strings.Contains(string(out), "status 3: no module 0") {
 		t.Errorf("without a module: %v, %s", err, out)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-project/cairn/internal/errs"
 )
 
 // Message is what one peer sent in one go.
@@ -36,6 +38,12 @@ type Link struct {
 	packets packets
 	buf     []byte // of the reader
 	asm     Assembler
+
+	// For links of a server, nil and 0 for others: what a message that is not
+	// complete may hold, and how long it may take.
+	share   *share
+	held    int
+	patient time.Duration
 
 	turn chan struct{} // full while a message is written, so that frames of two never mix
 	out  []byte        // of the writer
@@ -71,9 +79,41 @@ func (l *Link) Read() (Message, error) {
 			return Message{Data: append([]byte(nil), packet...)}, nil
 		}
 		msg, done, err := l.asm.Add(packet)
+		if err == nil {
+			err = l.hold(n, done)
+		}
 		if err != nil || done {
 			return Message{Data: msg, Framed: true}, err
 		}
+	}
+}
+
+// hold counts a frame of n bytes against the share until its message is
+// complete, and lets the message take its time and no more.
+func (l *Link) hold(n int, done bool) error {
+	if l.share == nil || done && l.held == 0 {
+		return nil
+	}
+	if done {
+		l.drop()
+		return l.conn.SetReadDeadline(time.Time{})
+	}
+	if !l.share.take(n) {
+		return errs.New(errs.Busy, "the calls of this user hold too many bytes: wait for answers").WithRetryAfter(time.Second)
+	}
+	first := l.held == 0
+	l.held += n
+	if !first {
+		return nil
+	}
+	return l.conn.SetReadDeadline(time.Now().Add(l.patient))
+}
+
+// drop gives back what hold took.
+func (l *Link) drop() {
+	if l.share != nil {
+		l.share.give(l.held)
+		l.held = 0
 	}
 }
 

@@ -21,9 +21,9 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
-	perUID   map[int]int // sessions, and those whose handlers are still on their way out
-	total    int         // sum of perUID
-	lingers  int         // refused connections that were not closed yet
+	shares   map[int]*share // by uid, of those that have sessions
+	total    int            // sessions of all shares
+	lingers  int            // refused connections that were not closed yet
 	lastID   uint64
 	calls    int // in flight, of all sessions
 	closing  bool
@@ -44,7 +44,7 @@ func Listen(cfg Config, registry *Registry) (*Server, error) {
 }
 
 func newServer(cfg Config, registry *Registry) *Server {
-	return &Server{cfg: cfg, registry: registry, sessions: map[*Session]struct{}{}, perUID: map[int]int{}, idle: make(chan struct{})}
+	return &Server{cfg: cfg, registry: registry, sessions: map[*Session]struct{}{}, shares: map[int]*share{}, idle: make(chan struct{})}
 }
 
 // Serve answers until ctx ends. Then it takes no more connections, refuses new
@@ -80,7 +80,9 @@ func (s *Server) accept(ctx, sessions context.Context) {
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return
 		default: // short of descriptors or memory: others may give some back
-			s.cfg.Logger.Error("cannot accept a connection to the agent's socket", "path", s.cfg.Path, "error", err)
+			if n, ok := s.refused.allow(); ok {
+				s.cfg.Logger.Error("cannot accept a connection to the agent's socket", "path", s.cfg.Path, "error", err, "unlogged", n)
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(100 * time.Millisecond):
@@ -130,14 +132,17 @@ func (s *Server) admit(ctx context.Context, link *Link, peer Peer) (*Session, er
 		return nil, errClosing()
 	case s.total >= s.cfg.MaxSessions:
 		return nil, errs.Newf(errs.Busy, "the agent's socket has %d sessions, its limit: try again later", s.total).WithRetryAfter(time.Second)
-	case s.perUID[peer.UID] >= s.cfg.MaxSessionsPerUID:
-		return nil, errs.Newf(errs.Busy, "uid %d has %d sessions, its limit: close some, or send all calls over one", peer.UID, s.perUID[peer.UID]).
-			WithRetryAfter(time.Second)
+	case s.shares[peer.UID] == nil:
+		s.shares[peer.UID] = &share{max: int64(s.cfg.MaxBytesPerUID)}
+	case s.shares[peer.UID].sessions >= s.cfg.MaxSessionsPerUID:
+		return nil, errs.Newf(errs.Busy, "uid %d has %d sessions, its limit: close some, or send all calls over one",
+			peer.UID, s.shares[peer.UID].sessions).WithRetryAfter(time.Second)
 	}
+	link.share, link.patient = s.shares[peer.UID], s.cfg.MessageTimeout
 	s.lastID++
 	session := newSession(ctx, s, link, peer)
 	s.sessions[session] = struct{}{}
-	s.perUID[peer.UID]++
+	link.share.sessions++
 	s.total++
 	return session, nil
 }
@@ -158,8 +163,8 @@ func (s *Server) release(uid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total--
-	if s.perUID[uid]--; s.perUID[uid] == 0 {
-		delete(s.perUID, uid)
+	if s.shares[uid].sessions--; s.shares[uid].sessions == 0 {
+		delete(s.shares, uid)
 	}
 }
 

@@ -164,7 +164,7 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, r, func(c *Config) {
-		c.WriteTimeout = 20 * time.Millisecond
+		c.MessageTimeout = 20 * time.Millisecond
 		c.Closed = func(*Session) { close(closed) }
 	})
 	l := connect(t, s.path)

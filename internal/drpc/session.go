@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-project/cairn/internal/errs"
 )
 
 // Session is one connection of a peer. Its end is the end of the peer's
@@ -75,6 +77,7 @@ func (s *Session) serve() {
 	}
 	log.Debug("session opened", "session", s.id, "peer", s.peer.String())
 	err := s.read()
+	s.link.drop()
 	s.cancel()
 	s.link.Close()
 	s.server.forget(s)
@@ -131,6 +134,9 @@ func (s *Session) read() error {
 		case errors.As(err, &broken):
 			s.link.Refuse(respond(-1, nil, Fail(statusOfFrame(broken), broken.Error()), ""))
 			return err
+		case errors.Is(err, errs.Busy):
+			s.link.Refuse(respond(-1, nil, err, ""))
+			return err
 		case errors.Is(err, io.EOF):
 			return nil
 		default:
@@ -162,12 +168,15 @@ func (s *Session) take(msg Message) error {
 }
 
 // reserve counts a call of n bytes. What is in flight stays below four of the
-// largest messages; a session that has nothing in flight may always start one.
+// largest messages, unless it is one call, and within the user's share.
 func (s *Session) reserve(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cfg := &s.server.cfg
 	if s.calls > 0 && (s.calls >= cfg.MaxCalls || s.bytes+n > 4*cfg.MaxMessage) {
+		return false
+	}
+	if !s.link.share.take(n) {
 		return false
 	}
 	s.calls++
@@ -180,6 +189,7 @@ func (s *Session) hold(n int) {
 	s.mu.Lock()
 	s.bytes += n
 	s.mu.Unlock()
+	s.link.share.add(n)
 }
 
 func (s *Session) free(n int) {
@@ -187,6 +197,7 @@ func (s *Session) free(n int) {
 	s.calls--
 	s.bytes -= n
 	s.mu.Unlock()
+	s.link.share.give(n)
 }
 
 // send encodes and writes an answer. An error ends the session: a peer that
@@ -197,7 +208,7 @@ func (s *Session) send(resp *Response, framed bool) error {
 }
 
 func (s *Session) write(b []byte, framed bool) error {
-	err := s.link.Write(Message{Data: b, Framed: framed}, s.server.cfg.WriteTimeout)
+	err := s.link.Write(Message{Data: b, Framed: framed}, s.server.cfg.MessageTimeout)
 	if err != nil {
 		s.link.Close()
 	}

@@ -153,7 +153,7 @@ func TestConfigSaysAllThatIsWrong(t *testing.T) {
 	for _, d := range e.Errata {
 		fields[d.Field] = true
 	}
-	for _, f := range []string{"path", "mode", "max_message", "max_sessions", "max_sessions_per_uid", "max_calls", "write_timeout", "privileged", "logger"} {
+	for _, f := range []string{"path", "mode", "max_message", "max_sessions", "max_sessions_per_uid", "max_calls", "message_timeout", "privileged", "max_bytes_per_uid", "logger"} {
 		if !fields[f] {
 			t.Errorf("nothing said of %s", f)
 		}
