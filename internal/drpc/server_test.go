@@ -284,15 +284,15 @@ func TestShutdownDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestPeerIsProven(t *testing.T) {
-	var seen Peer
+	seen := make(chan Peer, 1)
 	r := module5(t, func(_ context.Context, req *Request) ([]byte, error) {
-		seen = req.Peer
+		seen <- req.Peer
 		return nil, nil
 	})
 	s := start(t, r, nil)
 	mustAsk(t, connect(t, s.path), &Call{Module: 5, Method: 1}, false)
 	want := Peer{Known: true, UID: os.Getuid(), GID: os.Getgid(), PID: os.Getpid(), Privileged: true, Socket: s.path}
-	if diff := cmp.Diff(want, seen); diff != "" {
+	if diff := cmp.Diff(want, <-seen); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -315,14 +315,14 @@ func TestPrivilegedMethodOfAnOpenModule(t *testing.T) {
 }
 
 func TestErrorsArriveAsTheyWere(t *testing.T) {
-	var next error
-	s := start(t, module5(t, func(context.Context, *Request) ([]byte, error) { return []byte("x"), next }), nil)
+	next := make(chan error, 1)
+	s := start(t, module5(t, func(context.Context, *Request) ([]byte, error) { return []byte("x"), <-next }), nil)
 	l := connect(t, s.path)
 	for _, code := range errs.Codes() {
 		sent := errs.New(code, "text with \xff in it").WithRetryAfter(1500*time.Millisecond).
 			WithErrata(errs.Erratum{Field: "a.b", Msg: "wrong"}, errs.Erratum{Msg: "also wrong"})
 		sent.Executed = errs.ExecutedUnknown
-		next = fmt.Errorf("wrapped: %w", sent)
+		next <- fmt.Errorf("wrapped: %w", sent)
 		resp := mustAsk(t, l, &Call{Module: 5, Method: 1, Sequence: 1}, true)
 		if want := Status(code.Surface().DRPC); resp.Status != want || len(resp.Body) != 0 {
 			t.Errorf("%s: status %v with body %q, want %v with none", code, resp.Status, resp.Body, want)
