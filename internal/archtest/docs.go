@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// checkDocs wants a comment on every package and on every exported name.
+// checkDocs wants a comment on every package and on every exported name that a
+// person wrote.
 func checkDocs(t *tree) []problem {
 	var out []problem
 	for _, dir := range t.packages() {
@@ -15,7 +16,7 @@ func checkDocs(t *tree) []problem {
 		}
 	}
 	for _, f := range t.files {
-		if f.test {
+		if f.test || ast.IsGenerated(f.ast) {
 			continue
 		}
 		for _, d := range f.ast.Decls {

@@ -25,6 +25,7 @@ var layers = []row{
 	{0, "internal/raftnet"},
 	{0, "internal/pool"},
 	{0, "internal/drpc"},
+	{0, "drpc"},
 	{0, "internal/jsonrpc"},
 	{1, "acl"},
 	{1, "nomad/structs"},
