@@ -264,7 +264,8 @@ func TestDevBesideAFile(t *testing.T) {
 
 func TestValidateReportsAllProblems(t *testing.T) {
 	c := DefaultConfig()
-	c.ACL.Enabled = true
+	c.ACL.TokenMinExpirationTTL, c.ACL.TokenMaxExpirationTTL = 2*time.Hour, time.Hour
+	c.ACL.InitialManagementTokenFile, c.ACL.ProtectMetrics = "/f", true
 	c.TLSConfig.EnableRPC = true
 	c.TLSConfig.EnableHTTP = true
 	c.TLSConfig.TLSCipherSuites = "TLS_RSA_WITH_RC4_128_SHA"
@@ -279,7 +280,7 @@ func TestValidateReportsAllProblems(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"acl.enabled", "tls.rpc", "tls.http", "tls_cipher_suites", "client.enabled", "ports.rpc: 70000",
+	for _, want := range []string{"acl.token_max_expiration_ttl", "acl.initial_management_token_file", "acl.protect_metrics", "tls.rpc", "tls.http", "tls_cipher_suites", "client.enabled", "ports.rpc: 70000",
 		"ports.serf: port 4646", "log_level", "server.encrypt", "raft_logstore.backend", "retry_join", "max_variable_size"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%s", want, err)
