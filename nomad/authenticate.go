@@ -108,7 +108,10 @@ func (s *Server) deny(m *methodInfo, id *auth.Identity) error {
 // answers itself.
 func (s *Server) Authorize(ctx context.Context, secret string) (*acl.ACL, error) {
 	id, err := s.identifySurely(ctx, secret)
-	if err != nil {
+	switch {
+	case errors.Is(err, auth.ErrBadIdentity): // clients of the public API know no text for it
+		return nil, errPermissionDenied
+	case err != nil:
 		return nil, err
 	}
 	return id.ACL, nil

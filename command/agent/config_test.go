@@ -257,6 +257,16 @@ func TestDevBesideAFile(t *testing.T) {
 	if err != nil || len(unused) > 0 {
 		t.Fatal(err, unused)
 	}
+	if c.ACL.Enabled {
+		t.Error("access control is on unasked")
+	}
+	f = newFlags()
+	if err := f.set.Parse([]string{"-config", path, "-dev", "-acl-enabled"}); err != nil {
+		t.Fatal(err)
+	}
+	if c, _, err := f.config(); err != nil || !c.ACL.Enabled {
+		t.Errorf("-acl-enabled: %s %v", c, err)
+	}
 	if c.serverDataDir() != "" || c.Ports.HTTP != 20001 || c.BindAddr != "127.0.0.1" || c.NodeName != "node-1" {
 		t.Errorf("%s, data in %q", c, c.serverDataDir())
 	}
