@@ -111,6 +111,9 @@ func TestNoSecretIsLogged(t *testing.T) {
 	if _, _, err := client.Variables().Create(&sdkapi.Variable{Path: "a", Items: sdkapi.VariableItems{"k": secrets["variable"]}}, nil); err != nil {
 		t.Fatal(err)
 	}
+	if _, _, err := client.ACLTokens().ExchangeOneTimeToken(secrets["one-time"], nil); err != nil {
+		t.Error(err)
+	}
 	for _, r := range routes() { // every route, by everybody, with bodies of every kind
 		for _, method := range strings.Fields(r.methods) {
 			target, _, cut := strings.Cut(r.pattern, "{")
@@ -126,9 +129,6 @@ func TestNoSecretIsLogged(t *testing.T) {
 				}
 			}
 		}
-	}
-	if _, _, err := client.ACLTokens().ExchangeOneTimeToken(secrets["one-time"], nil); err != nil {
-		t.Error(err)
 	}
 	text := log.String()
 	for what, secret := range secrets {
