@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/google/uuid"
+	"github.com/hashicorp/nomad/api"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -74,4 +78,104 @@ func TestAccessControlStories(t *testing.T) {
 			})
 		})
 	}
+}
+
+// newGuardedCluster runs three servers whose first management token is declared.
+func newGuardedCluster(t *testing.T) (*cluster, string) {
+	t.Helper()
+	c, root, dir := prepareCluster(t, nil), uuid.NewString(), t.TempDir()
+	conf, err := json.Marshal(settings{"acl": settings{"enabled": true,
+		"initial_management_token_file": write(t, dir, "management-token", root+"\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, dir, "acl.json", string(conf))
+	for _, a := range c.servers {
+		a.args = append(a.args, "-config", path)
+	}
+	c.startAll()
+	eventually(t, "the declared token works", func() bool {
+		_, _, err := c.servers[0].as(root).ACLTokens().List(nil)
+		return err == nil
+	})
+	return c, root
+}
+
+// as returns a client with a token.
+func (a *agent) as(secret string) *api.Client {
+	client := a.client(callLimit)
+	client.SetSecretID(secret)
+	return client
+}
+
+func forbidden(err error) bool {
+	var status api.UnexpectedResponseError
+	return errors.As(err, &status) && status.StatusCode() == 403
+}
+
+// mustMake makes a token although a leader may be missing for a while.
+func (a *agent) mustMake(root string) *api.ACLToken {
+	a.t.Helper()
+	var made *api.ACLToken
+	eventually(a.t, a.name+" makes a token", func() (ok bool) {
+		var err error
+		made, _, err = a.as(root).ACLTokens().Create(&api.ACLToken{Type: "management", Name: "e2e"}, nil)
+		return err == nil
+	})
+	return made
+}
+
+// mustServe wants the token to work, now, for every kind of call.
+func (a *agent) mustServe(secret string) {
+	a.t.Helper()
+	client := a.as(secret)
+	_, _, list := client.ACLTokens().List(nil)
+	_, _, stale := client.ACLTokens().List(&api.QueryOptions{AllowStale: true})
+	_, local := client.Agent().Self()
+	_, members := client.Agent().Members()
+	if err := errors.Join(list, stale, local, members); err != nil {
+		a.t.Errorf("%s: a token that was made: %v", a.name, err)
+	}
+}
+
+func TestATokenWorksOnEveryServerAtOnce(t *testing.T) {
+	c, root := newGuardedCluster(t)
+	if _, _, err := c.servers[0].api.ACLTokens().Bootstrap(nil); err == nil {
+		t.Error("a stranger made a management token")
+	}
+	for i := range 30 {
+		made := c.servers[i%3].mustMake(root)
+		c.servers[(i+1)%3].mustServe(made.SecretID)
+		c.servers[(i+2)%3].mustServe(made.SecretID)
+		if _, err := c.servers[i%3].as(root).ACLTokens().Delete(made.AccessorID, nil); err != nil {
+			t.Error(err)
+		}
+		for _, a := range c.servers {
+			if _, _, err := a.as(made.SecretID).Namespaces().List(nil); !forbidden(err) {
+				t.Errorf("%s: a token that was deleted: %v", a.name, err)
+			}
+		}
+	}
+}
+
+// A leader that was replaced while it stood still knows none of what was made since.
+func TestATokenWorksOnALeaderThatWasReplaced(t *testing.T) {
+	c, root := newGuardedCluster(t)
+	for range 3 {
+		old := c.leader()
+		old.freeze()
+		made := c.leader(old).mustMake(root)
+		old.resume()
+		old.mustServe(made.SecretID)
+	}
+	old := c.leader()
+	made := old.mustMake(root)
+	old.kill()
+	for _, a := range c.others(old) {
+		a.mustServe(made.SecretID)
+	}
+	c.leader(old).mustMake(root)
+	old.start()
+	old.ready()
+	old.mustServe(made.SecretID)
 }

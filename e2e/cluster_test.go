@@ -218,6 +218,14 @@ type cluster struct {
 // newCluster runs three servers and waits until they have a leader.
 func newCluster(t *testing.T, more settings) *cluster {
 	t.Helper()
+	c := prepareCluster(t, more)
+	c.startAll()
+	return c
+}
+
+// prepareCluster is newCluster without the start.
+func prepareCluster(t *testing.T, more settings) *cluster {
+	t.Helper()
 	c := &cluster{t: t}
 	for _, name := range []string{"one", "two", "three"} {
 		c.servers = append(c.servers, newServer(t, name, 3, nil))
@@ -232,7 +240,6 @@ func newCluster(t *testing.T, more settings) *cluster {
 		maps.Copy(server, more)
 		a.configure(settings{"server": server})
 	}
-	c.startAll()
 	return c
 }
 
