@@ -415,6 +415,9 @@ func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 		update.AccessorID = strong.AccessorID
 		workload := policyRequest("mine", `namespace "*" { policy = "write" }`)
 		workload.Policies[0].JobACL = &structs.JobACL{Namespace: "default"}
+		signer := &structs.ACLAuthMethod{Name: "signer", Type: "OIDC", TokenLocality: "local", MaxTokenTTL: time.Hour, Config: &structs.ACLAuthMethodConfig{
+			OIDCDiscoveryURL: "http://127.0.0.1:1", OIDCClientID: "someone:else", AllowedRedirectURIs: []string{"http://127.0.0.1:1/oidc/callback"},
+			OIDCClientAssertion: &structs.OIDCClientAssertion{KeySource: "nomad"}}}
 		roles := func(id, name string, policies ...string) *structs.ACLRolesUpsertRequest {
 			r := newRole(name, policies...)
 			r.ID = id
@@ -448,6 +451,7 @@ func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 			{"ACL.UpsertBindingRules", rule("role", "strongs"), &structs.ACLBindingRulesUpsertResponse{}},
 			{"ACL.UpsertBindingRules", rule("role", "later"), &structs.ACLBindingRulesUpsertResponse{}},
 			{"ACL.UpsertAuthMethods", methods(), &structs.ACLAuthMethodUpsertResponse{}},
+			{"ACL.UpsertAuthMethods", &structs.ACLAuthMethodUpsertRequest{AuthMethods: []*structs.ACLAuthMethod{signer}}, &structs.ACLAuthMethodUpsertResponse{}},
 			{"ACL.DeleteAuthMethods", &structs.ACLAuthMethodDeleteRequest{Names: []string{"ci"}}, &structs.ACLAuthMethodDeleteResponse{}},
 		} {
 			d.refused(errs.PermissionDenied, bad.method, bad.args, bad.reply)
