@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"os"
@@ -83,16 +82,9 @@ func TestAccessControlStories(t *testing.T) {
 // newGuardedCluster runs three servers whose first management token is declared.
 func newGuardedCluster(t *testing.T) (*cluster, string) {
 	t.Helper()
-	c, root, dir := prepareCluster(t, nil), uuid.NewString(), t.TempDir()
-	conf, err := json.Marshal(settings{"acl": settings{"enabled": true,
-		"initial_management_token_file": write(t, dir, "management-token", root+"\n")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := write(t, dir, "acl.json", string(conf))
-	for _, a := range c.servers {
-		a.args = append(a.args, "-config", path)
-	}
+	root := uuid.NewString()
+	file := write(t, t.TempDir(), "management-token", root+"\n")
+	c := prepareCluster(t, nil, settings{"acl": settings{"enabled": true, "initial_management_token_file": file}})
 	c.startAll()
 	eventually(t, "the declared token works", func() bool {
 		_, _, err := c.servers[0].as(root).ACLTokens().List(nil)

@@ -85,22 +85,8 @@ var (
 // unrelated is a right that no method above needs.
 const unrelated = `namespace "other" { policy = "read" }`
 
-// nodeSecret is that of a node agent: such a secret is no token.
+// nodeSecret is that of a node agent, which is no token.
 const nodeSecret = "0d3f7c1e-5a55-4e0c-8f55-5d1f5b3f8f01"
-
-// withNode is a resolver that knows one node agent.
-func withNode(s *Server) *auth.Resolver {
-	return auth.New(auth.Config{
-		Enabled: true, Verify: s.keyring.Verify,
-		Store: func() auth.Store { return s.state.Snapshot() },
-		Node: func(secret string) *auth.Node {
-			if secret != nodeSecret {
-				return nil
-			}
-			return &auth.Node{ID: "n1", Pool: "default"}
-		},
-	})
-}
 
 // workload returns the identity of a job, as the cluster signs it.
 func workload(t *testing.T, s *Server, job, audience string) string {
@@ -115,7 +101,7 @@ func workload(t *testing.T, s *Server, job, audience string) string {
 
 func TestEveryMethodIsEnforced(t *testing.T) {
 	s := startLone(t)
-	s.auth = withNode(s)
+	s.auth = s.newResolver(true)
 	admin := bootstrapped(t, s)
 	waitForKeys(t, s)
 	job, other := workload(t, s, "shop", auth.DefaultAudience), workload(t, s, "shop", "vault")
@@ -144,7 +130,7 @@ func TestEveryMethodIsEnforced(t *testing.T) {
 		try("an expired token", expired.SecretID, false)
 		try("a token without the right", without.SecretID, open || self)
 		try("a management token", admin, !never)
-		try("a node's secret", nodeSecret, open)
+		try("a node's secret", nodeSecret, false)
 		try("a workload", job, jobs)
 		try("a workload that is meant for another service", other, false)
 		if g.rules != "" {

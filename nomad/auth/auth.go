@@ -54,13 +54,7 @@ type Peer struct {
 	TLSNames []string
 }
 
-// Node is a node agent that has registered.
-type Node struct {
-	// ID is that of the node, Pool its node pool.
-	ID, Pool string
-}
-
-// Identity is who a caller is. One of Token, Workload and Node is set. It must not be mutated.
+// Identity is who a caller is. One of Token and Workload is set. It must not be mutated.
 type Identity struct {
 	ACL *acl.ACL
 	// Token is the stored one, or a stand-in for callers without a secret and
@@ -68,8 +62,6 @@ type Identity struct {
 	Token *structs.ACLToken
 	// Workload is set for a caller with a workload identity.
 	Workload *WorkloadClaims
-	// Node is set for a node agent that calls with its own secret.
-	Node *Node
 	// Policies are the names of the policies that the caller holds, through roles
 	// too and whether they exist or not; nil for management.
 	Policies []string
@@ -93,9 +85,6 @@ type Config struct {
 	Usage *Usage
 	// Store returns what is stored now.
 	Store func() Store
-	// Node returns the node with a secret, nil for none. It may be nil where no
-	// nodes register; otherwise it must not take time.
-	Node func(secret string) *Node
 	// Verify checks that the cluster signed a JWT that is in force, and decodes its claims.
 	Verify func(token string, claims any) error
 }
@@ -141,21 +130,9 @@ func (r *Resolver) resolve(secret string) (*Identity, error) {
 	}
 	token := store.ACLTokenBySecret(nil, secret)
 	if token == nil {
-		return r.node(secret)
+		return nil, ErrTokenNotFound
 	}
 	return r.Holder(store, token)
-}
-
-// node returns the node with the secret.
-func (r *Resolver) node(secret string) (*Identity, error) {
-	if r.config.Node == nil {
-		return nil, ErrTokenNotFound
-	}
-	n := r.config.Node(secret)
-	if n == nil {
-		return nil, ErrTokenNotFound
-	}
-	return &Identity{ACL: acl.Client(n.Pool), Node: n}, nil
 }
 
 // WellFormed reports whether a secret could be one that a cluster has made: any
