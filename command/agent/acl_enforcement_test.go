@@ -106,6 +106,7 @@ var accesses = map[string]access{
 
 	"PUT /v1/acl/oidc/complete-auth":     {who: blind, body: `{}`},
 	"GET /v1/acl/tokens":                 {rules: capability("acl-token-read")},
+	"GET /v1/acl/tokens/usage":           {rules: capability("acl-token-read")},
 	"GET /v1/acl/token/self":             {who: anyone},
 	"PUT /v1/acl/token/onetime":          {who: anyToken},
 	"PUT /v1/acl/token/onetime/exchange": {who: proven, body: `{"OneTimeSecretID":"` + nobodysID + `"}`},
