@@ -213,12 +213,23 @@ func (a *agent) mustRead(path, value string) {
 type cluster struct {
 	t       *testing.T
 	servers []*agent
+	// server is the server block of all.
+	server settings
 }
 
 // newCluster runs three servers and waits until they have a leader.
 func newCluster(t *testing.T, more settings) *cluster {
 	t.Helper()
-	c := &cluster{t: t}
+	c := prepareCluster(t, more, nil)
+	c.startAll()
+	return c
+}
+
+// prepareCluster is newCluster without running anything; top are settings
+// outside of the server block.
+func prepareCluster(t *testing.T, more, top settings) *cluster {
+	t.Helper()
+	c := &cluster{t: t, server: settings{"enabled": true, "bootstrap_expect": 3}}
 	for _, name := range []string{"one", "two", "three"} {
 		c.servers = append(c.servers, newServer(t, name, 3, nil))
 	}
@@ -226,14 +237,20 @@ func newCluster(t *testing.T, more settings) *cluster {
 	for _, a := range c.servers {
 		join = append(join, fmt.Sprintf("127.0.0.1:%d", a.serf))
 	}
+	c.server["server_join"] = settings{"retry_join": join, "retry_interval": "1s"}
+	maps.Copy(c.server, more)
 	for _, a := range c.servers {
-		server := settings{"enabled": true, "bootstrap_expect": 3,
-			"server_join": settings{"retry_join": join, "retry_interval": "1s"}}
-		maps.Copy(server, more)
-		a.configure(settings{"server": server})
+		c.configure(a, top)
 	}
-	c.startAll()
 	return c
+}
+
+// configure writes the configuration of one server; it counts from its next start on.
+func (c *cluster) configure(a *agent, top settings) {
+	c.t.Helper()
+	conf := settings{"server": c.server}
+	maps.Copy(conf, top)
+	a.configure(conf)
 }
 
 // startAll runs every server and waits until each serves.

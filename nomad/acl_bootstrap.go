@@ -25,11 +25,20 @@ const bootstrapResetFile = "acl-bootstrap-reset"
 // maxSmallFile bounds what is read of a file that holds one word.
 const maxSmallFile = 1 << 10
 
+// errBootstrapByFile keeps whoever calls first from taking a cluster whose first
+// token the operator has declared.
+var errBootstrapByFile = errs.New(errs.Invalid,
+	"the first management token comes from the file that the servers are configured with (acl.initial_management_token_file): use its secret, "+
+		"and see the log of the leader if it is not known")
+
 var aclBootstrap = newLeader("ACL.Bootstrap",
 	anyone[structs.ACLTokenBootstrapRequest],
 	func(ctx context.Context, c *leaderCall, r *structs.ACLTokenBootstrapRequest, reply *structs.ACLTokenUpsertResponse) error {
 		if err := r.Validate(); err != nil {
 			return err
+		}
+		if c.srv.config.ACL.BootstrapSecretFile != "" && c.srv.state.Snapshot().ACLBootstrapIndex() == 0 {
+			return errBootstrapByFile
 		}
 		token, index, err := c.srv.bootstrapACL(ctx, r.BootstrapSecret)
 		if err != nil {
@@ -122,7 +131,7 @@ func (s *Server) startBootstrap(t *term) error {
 		err = uuid.Validate(secret)
 	}
 	if err != nil {
-		s.logger.Error("cannot use the file with the bootstrap secret: it must hold one UUID", "path", path)
+		s.logger.Error("cannot use the file with the secret of the first management token: it must hold one UUID; correct it and restart", "path", path)
 		return nil
 	}
 	if _, _, err := s.bootstrapACL(t.ctx, secret); err != nil && !errors.Is(err, errs.Invalid) {

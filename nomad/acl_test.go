@@ -155,15 +155,67 @@ func TestBootstrapFromFile(t *testing.T) {
 	}, withACL, func(c *nomad.Config) { c.ACL.BootstrapSecretFile = file })
 }
 
+func TestAFileClosesBootstrapToOthers(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "secret")
+	if err := os.WriteFile(file, []byte("no uuid"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		time.Sleep(time.Second)
+		anon := caller{c.Nodes[0], t, ""}
+		anon.refused(errs.Invalid, "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{}, &structs.ACLTokenUpsertResponse{})
+		anon.refused(errs.Invalid, "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{BootstrapSecret: uuid.NewString()}, &structs.ACLTokenUpsertResponse{})
+	}, withACL, func(c *nomad.Config) { c.ACL.BootstrapSecretFile = file })
+}
+
 func TestNewTokenWorksOnEveryServerAtOnce(t *testing.T) {
 	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
 		root := admin(t, c.Follower())
 		for _, n := range c.Nodes {
 			made := root.token(structs.ACLToken{Type: structs.ACLManagementToken})
 			got := caller{n, t, made.SecretID}
-			got.must("ACL.ListTokens", &structs.ACLTokenListRequest{}, &structs.ACLTokenListResponse{})
+			got.must("Namespace.ListNamespaces", &structs.NamespaceListRequest{QueryOptions: structs.QueryOptions{AllowStale: true}}, &structs.NamespaceListResponse{})
+			made = root.token(structs.ACLToken{Type: structs.ACLManagementToken})
+			got.as(made.SecretID).must("Status.Members", &structs.GenericRequest{}, &structs.MembersResponse{})
+			made = root.token(structs.ACLToken{Type: structs.ACLManagementToken})
+			if rights, err := n.Authorize(context.Background(), made.SecretID); err != nil || !rights.IsManagement() {
+				t.Errorf("what the agent answers itself: %v", err)
+			}
+			made = root.token(structs.ACLToken{Type: structs.ACLManagementToken})
+			got.as(made.SecretID).must("ACL.ListTokens", &structs.ACLTokenListRequest{}, &structs.ACLTokenListResponse{})
 			got.as(uuid.NewString()).refused(errs.PermissionDenied, "ACL.ListTokens", &structs.ACLTokenListRequest{}, &structs.ACLTokenListResponse{})
 		}
+	}, withACL)
+}
+
+func TestANewTokenOutlivesTheLeaderThatMadeIt(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		old := c.WaitLeader()
+		made := admin(t, old).token(structs.ACLToken{Type: structs.ACLManagementToken})
+		c.Crash(old)
+		for _, n := range c.Nodes { // while they elect a leader, too
+			if n != old {
+				caller{n, t, made.SecretID}.must("ACL.ListTokens", &structs.ACLTokenListRequest{}, &structs.ACLTokenListResponse{})
+			}
+		}
+	}, withACL)
+}
+
+// A server that is cut off cannot say that there is no such token.
+func TestATokenIsUnknownOnlyWhereThatIsCertain(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		admin(t, c.WaitLeader())
+		cut := c.Follower()
+		c.Fabric.Isolate(cut.Host)
+		time.Sleep(10 * time.Second)
+		got := caller{cut, t, uuid.NewString()}
+		got.refused(errs.NoLeader, "Status.Members", &structs.GenericRequest{}, &structs.MembersResponse{})
+		got.refused(errs.NoLeader, "ACL.ListTokens", &structs.ACLTokenListRequest{}, &structs.ACLTokenListResponse{})
+		got.as("nonsense").refused(errs.PermissionDenied, "Status.Members", &structs.GenericRequest{}, &structs.MembersResponse{})
+		c.Fabric.HealAll()
+		c.WaitReady()
+		got.refused(errs.PermissionDenied, "Status.Members", &structs.GenericRequest{}, &structs.MembersResponse{})
 	}, withACL)
 }
 
@@ -363,6 +415,9 @@ func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 		update.AccessorID = strong.AccessorID
 		workload := policyRequest("mine", `namespace "*" { policy = "write" }`)
 		workload.Policies[0].JobACL = &structs.JobACL{Namespace: "default"}
+		signer := &structs.ACLAuthMethod{Name: "signer", Type: "OIDC", TokenLocality: "local", MaxTokenTTL: time.Hour, Config: &structs.ACLAuthMethodConfig{
+			OIDCDiscoveryURL: "http://127.0.0.1:1", OIDCClientID: "someone:else", AllowedRedirectURIs: []string{"http://127.0.0.1:1/oidc/callback"},
+			OIDCClientAssertion: &structs.OIDCClientAssertion{KeySource: "nomad"}}}
 		roles := func(id, name string, policies ...string) *structs.ACLRolesUpsertRequest {
 			r := newRole(name, policies...)
 			r.ID = id
@@ -396,6 +451,7 @@ func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 			{"ACL.UpsertBindingRules", rule("role", "strongs"), &structs.ACLBindingRulesUpsertResponse{}},
 			{"ACL.UpsertBindingRules", rule("role", "later"), &structs.ACLBindingRulesUpsertResponse{}},
 			{"ACL.UpsertAuthMethods", methods(), &structs.ACLAuthMethodUpsertResponse{}},
+			{"ACL.UpsertAuthMethods", &structs.ACLAuthMethodUpsertRequest{AuthMethods: []*structs.ACLAuthMethod{signer}}, &structs.ACLAuthMethodUpsertResponse{}},
 			{"ACL.DeleteAuthMethods", &structs.ACLAuthMethodDeleteRequest{Names: []string{"ci"}}, &structs.ACLAuthMethodDeleteResponse{}},
 		} {
 			d.refused(errs.PermissionDenied, bad.method, bad.args, bad.reply)

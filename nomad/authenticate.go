@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
@@ -29,22 +30,50 @@ func (s *Server) refuseWhileOff(m *methodInfo) error {
 // admit authenticates the caller before the call is routed. A token that this
 // server does not know may be known where the call goes, to another region or to
 // a leader that made it just now: then nobody is returned, and the caller is
-// authenticated there.
+// authenticated there. Nobody is returned for a known caller of such a call too:
+// should it be answered here after all, this server has become the leader and
+// may have learnt meanwhile that the token is revoked.
 func (s *Server) admit(ctx context.Context, c *call) (*auth.Identity, error) {
-	id, err := s.identify(ctx, c.token)
-	if errors.Is(err, auth.ErrTokenNotFound) || errors.Is(err, auth.ErrBadIdentity) {
-		elsewhere := c.region != "" && c.region != s.config.Region
-		toLeader := c.kind != localKind && !(c.kind == readKind && c.stale) && s.leadership.Load() == nil
-		if elsewhere || toLeader {
-			return nil, nil
-		}
+	elsewhere := c.region != "" && c.region != s.config.Region
+	toLeader := c.kind != localKind && !(c.kind == readKind && c.stale) && !s.IsLeader()
+	if !elsewhere && !toLeader {
+		id, err := s.identifySurely(ctx, c.token)
+		return id, denied(err)
 	}
-	return id, denied(err)
+	if _, err := s.identify(ctx, c.token); err != nil && !unknown(err) {
+		return nil, denied(err)
+	}
+	return nil, nil
+}
+
+// unknown reports whether a server that is behind the others may know them no better.
+func unknown(err error) bool {
+	return errors.Is(err, auth.ErrTokenNotFound) || errors.Is(err, auth.ErrBadIdentity)
+}
+
+// unknownWait bounds how long a caller that this server does not know waits for
+// it to catch up.
+const unknownWait = 2 * time.Second
+
+// identifySurely is identify for a call that is answered here. A caller is refused
+// as unknown only by what the leader knows, so that a token works on every server
+// as soon as it has been made.
+func (s *Server) identifySurely(ctx context.Context, secret string) (*auth.Identity, error) {
+	id, err := s.identify(ctx, secret)
+	if !unknown(err) || !auth.WellFormed(secret) {
+		return id, err
+	}
+	wait, cancel := context.WithTimeout(ctx, unknownWait)
+	defer cancel()
+	if s.catchUpWith(wait) != nil {
+		return nil, errNoLeader
+	}
+	return s.identify(ctx, secret)
 }
 
 // authenticate finds out who calls. Whoever is not known is refused without a reason.
 func (s *Server) authenticate(ctx context.Context, secret string) (*auth.Identity, error) {
-	id, err := s.identify(ctx, secret)
+	id, err := s.identifySurely(ctx, secret)
 	return id, denied(err)
 }
 
@@ -78,8 +107,11 @@ func (s *Server) deny(m *methodInfo, id *auth.Identity) error {
 // Authorize returns the rights of the holder of secret, for what an agent
 // answers itself.
 func (s *Server) Authorize(ctx context.Context, secret string) (*acl.ACL, error) {
-	id, err := s.identify(ctx, secret)
-	if err != nil {
+	id, err := s.identifySurely(ctx, secret)
+	switch {
+	case errors.Is(err, auth.ErrBadIdentity): // clients of the public API know no text for it
+		return nil, errPermissionDenied
+	case err != nil:
 		return nil, err
 	}
 	return id.ACL, nil

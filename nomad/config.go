@@ -89,7 +89,8 @@ type ACLConfig struct {
 	TokenMinTTL time.Duration
 	TokenMaxTTL time.Duration
 	// BootstrapSecretFile holds a UUID that becomes the secret of the first
-	// management token, which the leader makes if there is none; "" for none.
+	// management token, which the leader makes if there is none; where it is set,
+	// nobody else can make that token. "" for none.
 	BootstrapSecretFile string
 }
 

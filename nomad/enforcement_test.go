@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -73,19 +74,37 @@ func path(capability string) string {
 // selfMethods answer every token, and nobody without one.
 var selfMethods = []string{"ACL.UpsertOneTimeToken"}
 
-// workloadMethods answer workloads only; provenMethods want a proof of their own.
+// workloadMethods answer workloads only; implicitMethods answer workloads too, with
+// what is theirs without a policy; provenMethods want a proof of their own.
 var (
 	workloadMethods = []string{"ACL.GetClaimPolicies"}
+	implicitMethods = []string{"Variables.List"}
 	provenMethods   = []string{"ACL.ExchangeOneTimeToken"}
 )
 
 // unrelated is a right that no method above needs.
 const unrelated = `namespace "other" { policy = "read" }`
 
+// nodeSecret is that of a node agent, which is no token.
+const nodeSecret = "0d3f7c1e-5a55-4e0c-8f55-5d1f5b3f8f01"
+
+// workload returns the identity of a job, as the cluster signs it.
+func workload(t *testing.T, s *Server, job, audience string) string {
+	t.Helper()
+	token, _, err := s.keyring.Sign(&auth.WorkloadClaims{Namespace: "default", JobID: job, Task: "web",
+		Subject: "global:default:" + job + ":front:web:default", Audience: []string{audience}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
 func TestEveryMethodIsEnforced(t *testing.T) {
 	s := startLone(t)
 	s.auth = s.newResolver(true)
 	admin := bootstrapped(t, s)
+	waitForKeys(t, s)
+	job, other := workload(t, s, "shop", auth.DefaultAudience), workload(t, s, "shop", "vault")
 	expired := tokenWith(t, s, admin, structs.ACLManagementToken, "")
 	expire(t, s, expired)
 	without := tokenWith(t, s, admin, structs.ACLClientToken, unrelated)
@@ -93,7 +112,9 @@ func TestEveryMethodIsEnforced(t *testing.T) {
 		g, guarded := guards[name]
 		open := slices.Contains(openMethods, name)
 		self := slices.Contains(selfMethods, name)
-		never := slices.Contains(workloadMethods, name) || slices.Contains(provenMethods, name)
+		claims := slices.Contains(workloadMethods, name)
+		jobs := open || claims || slices.Contains(implicitMethods, name)
+		never := claims || slices.Contains(provenMethods, name)
 		if !guarded && !open && !self && !never {
 			t.Errorf("%s: nothing says who may call it", name)
 			continue
@@ -109,13 +130,38 @@ func TestEveryMethodIsEnforced(t *testing.T) {
 		try("an expired token", expired.SecretID, false)
 		try("a token without the right", without.SecretID, open || self)
 		try("a management token", admin, !never)
+		try("a node's secret", nodeSecret, false)
+		try("a workload", job, jobs)
+		try("a workload that is meant for another service", other, false)
 		if g.rules != "" {
 			try("a token with the right", tokenWith(t, s, admin, structs.ACLClientToken, g.rules).SecretID, true)
 			writePolicy(t, s, admin, structs.ACLAnonymousPolicy, g.rules)
 			try("anonymous with the right", "", true)
 			writePolicy(t, s, admin, structs.ACLAnonymousPolicy, unrelated)
+			writeJobPolicy(t, s, admin, "shop", g.rules)
+			try("a workload with the right", job, true)
+			writeJobPolicy(t, s, admin, "other", g.rules)
+			try("a workload beside one with the right", job, jobs)
 		}
 	}
+}
+
+// waitForKeys returns once the cluster can sign.
+func waitForKeys(t *testing.T, s *Server) {
+	t.Helper()
+	select {
+	case <-s.keyring.Ready():
+	case <-time.After(20 * time.Second):
+		t.Fatal("no root key")
+	}
+}
+
+// writeJobPolicy gives a right to the workloads of a job.
+func writeJobPolicy(t *testing.T, s *Server, admin, job, rules string) {
+	t.Helper()
+	policy := &structs.ACLPolicy{Name: "of-a-job", Rules: rules, JobACL: &structs.JobACL{Namespace: "default", JobID: job}}
+	req := &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{policy}, WriteRequest: structs.WriteRequest{AuthToken: admin}}
+	mustCall(t, s, "ACL.UpsertPolicies", req, &structs.GenericResponse{})
 }
 
 func TestManagementOfAccessControlIsRefusedWhileItIsOff(t *testing.T) {

@@ -121,6 +121,7 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.state = state.New(logger.Named("state"), s.broker.Publish)
 	s.keyring = keyring.New(logger.Named("keyring"))
 	s.auth = s.newResolver(s.config.ACL.Enabled)
+	s.logins.Sign = s.keyring.Sign
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
 	s.locks = newLockTimers(s)
 	return nil

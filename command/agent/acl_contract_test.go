@@ -2,25 +2,39 @@ package agent
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	sdkapi "github.com/hashicorp/nomad/api"
-
-	"github.com/cairn-project/cairn/nomad"
 )
 
-// aclSDK starts a real agent with access control and returns a client without a token.
-func aclSDK(t *testing.T) *sdkapi.Client {
+// aclAgent starts a real agent from an HCL file that holds more, with data in
+// memory, and returns a client without a token.
+func aclAgent(t *testing.T, more string) (*Agent, *sdkapi.Client) {
 	t.Helper()
-	c := DefaultDevConfig()
-	c.NodeName, c.Ports = "n1", PortsConfig{}
-	a, err := start(c, hclog.NewNullLogger(), func(nc *nomad.Config) (server, error) {
-		nc.ACL.Enabled = true
-		return startServer(nc)
-	})
+	return aclAgentLogging(t, more, hclog.NewNullLogger())
+}
+
+func aclAgentLogging(t *testing.T, more string, logger hclog.Logger) (*Agent, *sdkapi.Client) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "agent.hcl")
+	text := "name = \"n1\"\n\nports {\n  http = 0\n  rpc  = 0\n  serf = 0\n}\n\n" + more + "\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := newFlags()
+	if err := f.set.Parse([]string{"-dev", "-config", path}); err != nil {
+		t.Fatal(err)
+	}
+	c, unused, err := f.config()
+	if err != nil || len(unused) > 0 {
+		t.Fatal(unused, err)
+	}
+	a, err := Start(c, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,12 +49,14 @@ func aclSDK(t *testing.T) *sdkapi.Client {
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if h, err := client.Agent().Health(); err == nil && h.Server.Ok {
-			return client
+			return a, client
 		} else if time.Now().After(deadline) {
 			t.Fatal("no leader: ", err)
 		}
 	}
 }
+
+const aclOn = "acl {\n  enabled = true\n}"
 
 func wantStatus(t *testing.T, what string, err error, code int, text string) {
 	t.Helper()
@@ -52,7 +68,7 @@ func wantStatus(t *testing.T, what string, err error, code int, text string) {
 
 // TestSDKOfAccessControl drives a real agent through every ACL call of the public Go SDK.
 func TestSDKOfAccessControl(t *testing.T) {
-	client := aclSDK(t)
+	_, client := aclAgent(t, aclOn)
 	_, _, err := client.ACLTokens().List(nil)
 	wantStatus(t, "no token", err, 403, "Permission denied")
 	root, _, err := client.ACLTokens().Bootstrap(nil)

@@ -81,7 +81,14 @@ func getSelf(r *request) error {
 	})
 }
 
-func clientServers(*request) error {
+func clientServers(r *request) error {
+	right := (*acl.ACL).AllowAgentRead
+	if r.Method == http.MethodPut || r.Method == http.MethodPost {
+		right = (*acl.ACL).AllowAgentWrite
+	}
+	if err := r.allow(right); err != nil {
+		return err
+	}
 	return errs.New(errs.Unsupported, "this agent is a server: only client agents keep a list of servers")
 }
 
@@ -105,7 +112,12 @@ func getHealth(r *request) error {
 	return r.writeJSON(http.StatusOK, &out)
 }
 
+// putJoin asks for a right that the public API only warns about: a stranger could
+// tie the cluster to servers of its own.
 func putJoin(r *request) error {
+	if err := r.allow((*acl.ACL).AllowAgentWrite); err != nil {
+		return err
+	}
 	addrs := slices.DeleteFunc(slices.Clone(r.query["address"]), func(a string) bool { return a == "" })
 	if len(addrs) == 0 {
 		return errs.New(errs.Invalid, "missing address to join")

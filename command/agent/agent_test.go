@@ -267,7 +267,7 @@ func TestStartProblems(t *testing.T) {
 		{"stray argument", []string{"-dev", "x"}, `unexpected argument "x"`},
 		{"missing file", []string{"-dev", "-config", "/nope"}, "no such file"},
 		{"unknown key", []string{"-dev", "-config", write("\nx = 1")}, `c.hcl:2: unknown key "x"`},
-		{"access control", []string{"-dev", "-config", write("acl { enabled = true }")}, "does not enforce ACLs"},
+		{"access control", []string{"-dev", "-config", write("acl { protect_metrics = true }")}, "needs acl.enabled"},
 		{"client alone", []string{"-client", "-data-dir", "/tmp"}, "no node agent"},
 		{"port in use", []string{"-dev", "-config", write("ports { http = " + port + " }")}, "is in use"},
 		{"foreign address", []string{"-dev", "-bind", "192.0.2.1"}, "192.0.2.1"},

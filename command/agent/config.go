@@ -76,9 +76,17 @@ type AddressesConfig struct {
 	Serf string `hcl:"serf"`
 }
 
-// ACLConfig configures access control, which this build does not enforce.
+// ACLConfig configures access control. All servers of a region must agree.
 type ACLConfig struct {
 	Enabled bool `hcl:"enabled"`
+	// TokenMinExpirationTTL and TokenMaxExpirationTTL bound the life of tokens that expire.
+	TokenMinExpirationTTL time.Duration `hcl:"token_min_expiration_ttl"`
+	TokenMaxExpirationTTL time.Duration `hcl:"token_max_expiration_ttl"`
+	// InitialManagementTokenFile holds a UUID that becomes the secret of the first
+	// management token; where it is set, nobody can make that token over the API.
+	InitialManagementTokenFile string `hcl:"initial_management_token_file"`
+	// ProtectMetrics shows metrics only to those who may read them.
+	ProtectMetrics bool `hcl:"protect_metrics"`
 }
 
 // ClientConfig configures the node agent, which this build does not have.
@@ -194,6 +202,10 @@ func DefaultConfig() *Config {
 		BindAddr:   "0.0.0.0",
 		Ports:      PortsConfig{HTTP: 4646, RPC: 4647, Serf: 4648},
 		LogLevel:   "INFO",
+		ACL: ACLConfig{
+			TokenMinExpirationTTL: structs.DefaultACLTokenLimits().MinTTL,
+			TokenMaxExpirationTTL: structs.DefaultACLTokenLimits().MaxTTL,
+		},
 		Server: ServerConfig{
 			RaftProtocol:             3,
 			ProtocolVersion:          1,

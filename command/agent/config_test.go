@@ -257,6 +257,16 @@ func TestDevBesideAFile(t *testing.T) {
 	if err != nil || len(unused) > 0 {
 		t.Fatal(err, unused)
 	}
+	if c.ACL.Enabled {
+		t.Error("access control is on unasked")
+	}
+	f = newFlags()
+	if err := f.set.Parse([]string{"-config", path, "-dev", "-acl-enabled"}); err != nil {
+		t.Fatal(err)
+	}
+	if c, _, err := f.config(); err != nil || !c.ACL.Enabled {
+		t.Errorf("-acl-enabled: %s %v", c, err)
+	}
 	if c.serverDataDir() != "" || c.Ports.HTTP != 20001 || c.BindAddr != "127.0.0.1" || c.NodeName != "node-1" {
 		t.Errorf("%s, data in %q", c, c.serverDataDir())
 	}
@@ -264,7 +274,8 @@ func TestDevBesideAFile(t *testing.T) {
 
 func TestValidateReportsAllProblems(t *testing.T) {
 	c := DefaultConfig()
-	c.ACL.Enabled = true
+	c.ACL.TokenMinExpirationTTL, c.ACL.TokenMaxExpirationTTL = 2*time.Hour, time.Hour
+	c.ACL.InitialManagementTokenFile, c.ACL.ProtectMetrics = "/f", true
 	c.TLSConfig.EnableRPC = true
 	c.TLSConfig.EnableHTTP = true
 	c.TLSConfig.TLSCipherSuites = "TLS_RSA_WITH_RC4_128_SHA"
@@ -279,7 +290,7 @@ func TestValidateReportsAllProblems(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"acl.enabled", "tls.rpc", "tls.http", "tls_cipher_suites", "client.enabled", "ports.rpc: 70000",
+	for _, want := range []string{"acl.token_max_expiration_ttl", "acl.initial_management_token_file", "acl.protect_metrics", "tls.rpc", "tls.http", "tls_cipher_suites", "client.enabled", "ports.rpc: 70000",
 		"ports.serf: port 4646", "log_level", "server.encrypt", "raft_logstore.backend", "retry_join", "max_variable_size"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%s", want, err)

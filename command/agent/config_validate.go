@@ -28,8 +28,6 @@ func (c *Config) validate(complete bool) error {
 		"the agent has nothing to run: set enabled in the server block, or start it with -dev or -server")
 	bad(!c.Server.Enabled && c.Client.Enabled,
 		"client.enabled: this build has no node agent yet; set server.enabled")
-	bad(c.ACL.Enabled,
-		"acl.enabled: this build does not enforce ACLs yet, so it refuses to run as if it did; set it to false")
 	bad(c.Region == "" || strings.ContainsAny(c.Region, " \t\n/"), "region %q: must be set and hold no space or slash", c.Region)
 	bad(c.Datacenter == "" || strings.ContainsAny(c.Datacenter, " \t\n"), "datacenter %q: must be set and hold no space", c.Datacenter)
 	bad(strings.ContainsAny(c.NodeName, " \t\n"), "name %q: must hold no space", c.NodeName)
@@ -44,6 +42,7 @@ func (c *Config) validate(complete bool) error {
 	bad(c.Telemetry.InMemoryCollectionInterval < 0 || c.Telemetry.InMemoryRetentionPeriod < 0,
 		"telemetry: intervals must not be negative")
 	problems = append(problems, c.portProblems()...)
+	problems = append(problems, c.ACL.problems()...)
 	problems = append(problems, c.Server.problems()...)
 	problems = append(problems, c.TLSConfig.problems()...)
 	return problemsError(problems)
@@ -64,6 +63,23 @@ func (c *Config) portProblems() []problem {
 		}
 		byPort[p.port] = p.name
 	}
+	return out
+}
+
+func (a *ACLConfig) problems() []problem {
+	var out []problem
+	bad := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, problem{msg: fmt.Sprintf("acl."+format, args...)})
+		}
+	}
+	bad(a.TokenMinExpirationTTL < 0 || a.TokenMaxExpirationTTL < 0, "token_*_expiration_ttl: must not be negative")
+	limits := nomad.ACLConfig{}
+	a.fill(&limits)
+	bad(limits.TokenMaxTTL < limits.TokenMinTTL, "token_max_expiration_ttl: %s is below token_min_expiration_ttl, %s",
+		limits.TokenMaxTTL, limits.TokenMinTTL)
+	bad(a.InitialManagementTokenFile != "" && !a.Enabled, "initial_management_token_file: needs acl.enabled, without it everybody may do everything")
+	bad(a.ProtectMetrics && !a.Enabled, "protect_metrics: needs acl.enabled, without it everybody may read everything")
 	return out
 }
 

@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/cairn-project/cairn/acl"
 )
 
 func metricsRoutes() []route {
@@ -14,8 +16,16 @@ func metricsRoutes() []route {
 	}
 }
 
+// mayReadMetrics lets everybody read metrics unless they are protected.
+func (r *request) mayReadMetrics(a *acl.ACL) bool {
+	return !r.api.config.ACL.ProtectMetrics || a.IsManagement() || a.AllowOperatorCapability(acl.MetricsRead)
+}
+
 // getMetrics answers without the server, so that it works before there is a leader.
 func getMetrics(r *request) error {
+	if err := r.allow(r.mayReadMetrics); err != nil {
+		return err
+	}
 	if r.query.Get("format") != "prometheus" {
 		return r.writeJSON(http.StatusOK, r.api.telemetry.summary())
 	}

@@ -199,6 +199,8 @@ func (a *Agent) reload(f *flags) {
 	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
 }
 
+var onOff = map[bool]string{true: "on", false: "off: everybody may do everything"}
+
 // banner shows the operator what runs, in one write.
 func (a *Agent) banner(out io.Writer) {
 	w := &strings.Builder{}
@@ -218,6 +220,7 @@ func (a *Agent) banner(out io.Writer) {
 		{"Gossip", fmt.Sprintf("%s port %d (advertised %s)", e.serfHost, e.serfPort, e.advSerf)},
 		{"Server", fmt.Sprintf("%t (bootstrap expect %d)", c.Server.Enabled, c.Server.BootstrapExpect)},
 		{"Data dir", data},
+		{"Access control", onOff[c.ACL.Enabled]},
 		{"Log level", strings.ToUpper(c.LogLevel)},
 	} {
 		fmt.Fprintf(w, "%16s: %s\n", row[0], row[1])
@@ -234,16 +237,20 @@ func (a *Agent) hint(w io.Writer) {
 	if a.config.TLSConfig.EnableHTTP {
 		scheme = "https"
 	}
+	token := ""
+	if a.config.ACL.Enabled {
+		token = "      export CAIRN_TOKEN=$(cairn acl bootstrap -t '{{.SecretID}}')   # works once\n"
+	}
 	fmt.Fprintf(w, `    Try, in another terminal:
 
       export CAIRN_ADDR=%[1]s://%[2]s   # NOMAD_ADDR does as well
-      cairn var put app/db user=web pass=s3cret
+%[3]s      cairn var put app/db user=web pass=s3cret
       cairn var get app/db
       cairn server members
 
     "make cluster" starts three servers with data on disk.
 
-`, scheme, a.HTTPAddr())
+`, scheme, a.HTTPAddr(), token)
 }
 
 func indent(s string) string { return "    " + strings.ReplaceAll(s, "\n", "\n    ") }

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // serverConfig returns the configuration of the server half.
@@ -29,11 +30,21 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.RPCHandshakeTimeout = cmp.Or(c.Limits.RPCHandshakeTimeout, out.RPCHandshakeTimeout)
 	out.RPCMaxConnsPerClient = c.Limits.RPCMaxConnsPerClient
 	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
+	c.ACL.fill(&out.ACL)
 	c.Server.raft(&out.Raft)
 	if out.DataDir == "" {
 		out.Raft.LogStore = nomad.LogStoreMemory
 	}
 	return out, c.gossip(e, &out.Gossip)
+}
+
+// fill hands the settings to the server; a bound of 0 is the default.
+func (a *ACLConfig) fill(out *nomad.ACLConfig) {
+	def := structs.DefaultACLTokenLimits()
+	out.Enabled = a.Enabled
+	out.TokenMinTTL = cmp.Or(a.TokenMinExpirationTTL, def.MinTTL)
+	out.TokenMaxTTL = cmp.Or(a.TokenMaxExpirationTTL, def.MaxTTL)
+	out.BootstrapSecretFile = a.InitialManagementTokenFile
 }
 
 // serverDataDir returns where the server keeps its state, "" for in memory.

@@ -45,6 +45,7 @@ func TestServerConfig(t *testing.T) {
 			raft_boltdb { no_freelist_sync = true }
 			server_join { retry_join = ["new"], retry_max = 3 }
 		}
+		acl { enabled = true, token_min_expiration_ttl = "5s", token_max_expiration_ttl = "48h", initial_management_token_file = "/f" }
 		limits { rpc_max_conns_per_client = 0 }`)
 	if problems != "" {
 		t.Fatal(problems)
@@ -75,6 +76,7 @@ func TestServerConfig(t *testing.T) {
 		{"rotation", got.RootKeyRotationThreshold, 24 * time.Hour},
 		{"connections", got.RPCMaxConnsPerClient, 0},
 		{"rpc", got.RPCAdvertise, "localhost:4647"},
+		{"acl", got.ACL, nomad.ACLConfig{Enabled: true, TokenMinTTL: 5 * time.Second, TokenMaxTTL: 48 * time.Hour, BootstrapSecretFile: "/f"}},
 	} {
 		if check.got != check.want {
 			t.Errorf("%s: %v, want %v", check.name, check.got, check.want)
@@ -92,7 +94,7 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 	want := nomad.DefaultConfig()
 	if got.Raft.SnapshotThreshold != want.Raft.SnapshotThreshold || got.Raft.TrailingLogs != want.Raft.TrailingLogs ||
 		got.Raft.LogStore != want.Raft.LogStore || got.MaxVariableSize != want.MaxVariableSize ||
-		got.RootKeyRotationThreshold != want.RootKeyRotationThreshold {
+		got.RootKeyRotationThreshold != want.RootKeyRotationThreshold || got.ACL != want.ACL {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }

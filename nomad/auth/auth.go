@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/go-memdb"
 
 	"github.com/cairn-project/cairn/acl"
@@ -124,7 +125,7 @@ func (r *Resolver) resolve(secret string) (*Identity, error) {
 	switch {
 	case secret == "":
 		return r.Holder(store, anonymous)
-	case strings.Count(secret, ".") == 2:
+	case isJWT(secret):
 		return r.workload(store, secret)
 	}
 	token := store.ACLTokenBySecret(nil, secret)
@@ -133,6 +134,13 @@ func (r *Resolver) resolve(secret string) (*Identity, error) {
 	}
 	return r.Holder(store, token)
 }
+
+// WellFormed reports whether a secret could be one that a cluster has made: any
+// other is refused without asking further.
+func WellFormed(secret string) bool { return uuid.Validate(secret) == nil || isJWT(secret) }
+
+// isJWT tells signed claims by their three parts (RFC 7515).
+func isJWT(secret string) bool { return strings.Count(secret, ".") == 2 }
 
 // Holder returns the identity of whoever holds the token, which need not be stored.
 func (r *Resolver) Holder(store Store, token *structs.ACLToken) (*Identity, error) {

@@ -23,6 +23,10 @@ const maxMethods = 128
 // Logins checks the proofs that people and programs log in with. It keeps the keys
 // of remote providers. It is safe for concurrent use; the zero value is ready.
 type Logins struct {
+	// Sign signs claims with a key of the cluster. It must be set before the first
+	// use; nil refuses methods that need it.
+	Sign func(claims any) (token, keyID string, err error)
+
 	mu      sync.Mutex
 	methods map[string]*knownMethod // by name, under mu
 	// pending are OIDC logins that have begun, by their client nonce, under mu.

@@ -32,24 +32,18 @@ func (l *Logins) AuthURL(ctx context.Context, m *structs.ACLAuthMethod, redirect
 	if !slices.Contains(m.Config.AllowedRedirectURIs, redirectURI) {
 		return "", errs.New(errs.Invalid, "the redirect URI is none of AllowedRedirectURIs of the auth method")
 	}
+	proof, err := l.assertion(m)
+	if err != nil {
+		return "", err
+	}
 	p, err := openProvider(ctx, m)
 	if err != nil {
 		return "", err
 	}
 	defer p.Done()
-	options := []oidc.Option{oidc.WithNonce(clientNonce)}
-	if len(m.Config.OIDCScopes) > 0 {
-		options = append(options, oidc.WithScopes(m.Config.OIDCScopes...))
-	}
-	if len(m.Config.BoundAudiences) > 0 {
-		options = append(options, oidc.WithAudiences(m.Config.BoundAudiences...))
-	}
-	if m.Config.OIDCEnablePKCE {
-		verifier, err := oidc.NewCodeVerifier()
-		if err != nil {
-			return "", errs.Wrap(errs.Internal, "no code verifier could be made", err)
-		}
-		options = append(options, oidc.WithPKCE(verifier))
+	options, err := loginOptions(m.Config, clientNonce, proof)
+	if err != nil {
+		return "", err
 	}
 	req, err := oidc.NewRequest(oidcPatience, redirectURI, options...)
 	if err != nil {
@@ -63,6 +57,29 @@ func (l *Logins) AuthURL(ctx context.Context, m *structs.ACLAuthMethod, redirect
 		return "", errs.Wrap(errs.Invalid, "the login cannot begin: "+oneLine(err), err)
 	}
 	return url, nil
+}
+
+// loginOptions says what a login asks of the provider; proof is nil for a method
+// without a client assertion.
+func loginOptions(c *structs.ACLAuthMethodConfig, clientNonce string, proof oidc.JWTSerializer) ([]oidc.Option, error) {
+	options := []oidc.Option{oidc.WithNonce(clientNonce)}
+	if proof != nil {
+		options = append(options, oidc.WithClientAssertionJWT(proof))
+	}
+	if len(c.OIDCScopes) > 0 {
+		options = append(options, oidc.WithScopes(c.OIDCScopes...))
+	}
+	if len(c.BoundAudiences) > 0 {
+		options = append(options, oidc.WithAudiences(c.BoundAudiences...))
+	}
+	if c.OIDCEnablePKCE {
+		verifier, err := oidc.NewCodeVerifier()
+		if err != nil {
+			return nil, errs.Wrap(errs.Internal, "no code verifier could be made", err)
+		}
+		options = append(options, oidc.WithPKCE(verifier))
+	}
+	return options, nil
 }
 
 // begin remembers a login. A nonce that is in use belongs to somebody else.
@@ -146,8 +163,9 @@ func addUserInfo(ctx context.Context, p *oidc.Provider, token *oidc.Tk, c *struc
 // openProvider asks the provider of a method about itself. Done must be called.
 func openProvider(ctx context.Context, m *structs.ACLAuthMethod) (*oidc.Provider, error) {
 	c := m.Config
+	secret := c.OIDCClientSecret
 	if c.OIDCClientAssertion != nil {
-		return nil, errs.Newf(errs.Unsupported, "auth method %s uses OIDCClientAssertion: use OIDCClientSecret, or OIDCEnablePKCE without a secret", m.Name)
+		secret = "" // what is signed with it stands for it
 	}
 	var algs []oidc.Alg
 	for _, alg := range c.SigningAlgs {
@@ -160,7 +178,7 @@ func openProvider(ctx context.Context, m *structs.ACLAuthMethod) (*oidc.Provider
 	if err != nil {
 		return nil, unreachable(m, err)
 	}
-	conf, err := oidc.NewConfig(c.OIDCDiscoveryURL, c.OIDCClientID, oidc.ClientSecret(c.OIDCClientSecret), algs, c.AllowedRedirectURIs)
+	conf, err := oidc.NewConfig(c.OIDCDiscoveryURL, c.OIDCClientID, oidc.ClientSecret(secret), algs, c.AllowedRedirectURIs)
 	if err != nil {
 		return nil, errs.Wrap(errs.Invalid, "the configuration of auth method "+m.Name+" is not usable: "+oneLine(err), err)
 	}

@@ -286,6 +286,16 @@ func (a *OIDCClientAssertion) Copy() *OIDCClientAssertion {
 	return &c
 }
 
+// SignsWithServerKeys reports whether logins sign with the cluster's own key or
+// read files of the servers.
+func (c *ACLAuthMethodConfig) SignsWithServerKeys() bool {
+	if c == nil || c.OIDCClientAssertion == nil {
+		return false
+	}
+	a := c.OIDCClientAssertion
+	return a.KeySource == "nomad" || a.PrivateKey != nil && (a.PrivateKey.PemKeyFile != "" || a.PrivateKey.PemCertFile != "")
+}
+
 // secrets returns where the secrets of a configuration are, always in the same order.
 func (c *ACLAuthMethodConfig) secrets() []*string {
 	if c == nil {

@@ -1,0 +1,278 @@
+package agent
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	sdkapi "github.com/hashicorp/nomad/api"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
+)
+
+// who says which callers a route answers.
+type who int
+
+const (
+	// byRight routes answer callers with a right, and management tokens.
+	byRight who = iota
+	// anyone routes answer everybody who is who it says: what they show is filtered.
+	anyone
+	// anyToken routes answer every token, and nobody without one.
+	anyToken
+	// blind routes do not look at tokens: what they tell is nobody's, or the call
+	// carries a proof of its own.
+	blind
+	// proven routes are blind and say 403 to a bad proof.
+	proven
+)
+
+// access says who may use a route, and how to use it so that nothing but the
+// right decides between 403 and any other status.
+type access struct {
+	who who
+	// rules are exactly the right that the route needs.
+	rules string
+	// rest follows the fixed part of the pattern: the last segment, or a query.
+	rest, body string
+}
+
+func capability(name string) string {
+	return `operator { capabilities = ["` + name + `"] }`
+}
+
+func variableRight(name string) string {
+	return `namespace "default" { variables { path "app/*" { capabilities = ["` + name + `"] } } }`
+}
+
+const (
+	agentRead  = `agent { policy = "read" }`
+	agentWrite = `agent { policy = "write" }`
+	nobodysID  = "00000000-1111-2222-3333-444444444444"
+)
+
+// accesses has an entry for every method and pattern of the route table. POST is
+// the same as PUT.
+var accesses = map[string]access{
+	"GET /":                                 {who: blind},
+	"GET /v1/openapi.json":                  {who: blind},
+	"GET /.well-known/openid-configuration": {who: blind},
+	"GET /.well-known/jwks.json":            {who: anyone},
+	"GET /v1/agent/health":                  {who: blind},
+	"GET /v1/metrics":                       {rules: capability("metrics-read")},
+	"GET /v1/status/leader":                 {who: anyone},
+	"GET /v1/status/peers":                  {who: anyone},
+	"GET /v1/regions":                       {who: anyone},
+
+	"GET /v1/agent/self":        {rules: agentRead},
+	"GET /v1/agent/members":     {rules: `node { policy = "read" }`},
+	"GET /v1/agent/servers":     {rules: agentRead},
+	"PUT /v1/agent/servers":     {rules: agentWrite},
+	"PUT /v1/agent/join":        {rules: agentWrite, rest: "?address=127.0.0.1:1"},
+	"PUT /v1/agent/force-leave": {rules: agentWrite, rest: "?node=absent"},
+
+	"GET /v1/operator/raft/configuration":       {rules: capability("raft-read")},
+	"DELETE /v1/operator/raft/peer":             {rules: capability("raft-write"), rest: "?id=absent"},
+	"PUT /v1/operator/raft/transfer-leadership": {rules: capability("raft-write"), rest: "?id=absent"},
+	"GET /v1/operator/keyring/keys":             {rules: capability("keyring-read")},
+
+	"GET /v1/namespaces":           {who: anyone},
+	"PUT /v1/namespace":            {rules: `namespace "ours" { capabilities = ["manage-namespace"] }`, body: `{"Name":"ours"}`},
+	"GET /v1/namespace/{name}":     {rules: `namespace "ours" { policy = "read" }`, rest: "ours"},
+	"PUT /v1/namespace/{name}":     {rules: `namespace "ours" { capabilities = ["manage-namespace"] }`, rest: "ours", body: `{"Name":"ours"}`},
+	"DELETE /v1/namespace/{name}":  {rules: capability("namespace-write"), rest: "absent"},
+	"GET /v1/vars":                 {rules: variableRight("list")},
+	"GET /v1/var/{path...}":        {rules: variableRight("read"), rest: "app/db"},
+	"PUT /v1/var/{path...}":        {rules: variableRight("write"), rest: "app/db", body: `{"Items":{"a":"b"}}`},
+	"DELETE /v1/var/{path...}":     {rules: variableRight("destroy"), rest: "app/absent"},
+	"POST /v1/acl/explain":         {who: anyone, body: `{"Kind":"agent","Capability":"read"}`},
+	"PUT /v1/acl/explain":          {who: anyone, body: `{"Kind":"agent","Capability":"read"}`},
+	"PUT /v1/acl/bootstrap":        {who: blind},
+	"PUT /v1/acl/login":            {who: blind, body: `{}`},
+	"PUT /v1/acl/oidc/auth-url":    {who: blind, body: `{}`},
+	"GET /v1/acl/auth-methods":     {who: anyone},
+	"GET /v1/acl/policies":         {who: anyone},
+	"GET /v1/acl/policy/self":      {who: anyone},
+	"GET /v1/acl/policy/{name}":    {rules: capability("acl-policy-read"), rest: "absent"},
+	"PUT /v1/acl/policy/{name}":    {rules: capability("acl-policy-write"), rest: "bad!", body: `{"Name":"bad!"}`},
+	"DELETE /v1/acl/policy/{name}": {rules: capability("acl-policy-write"), rest: "absent"},
+
+	"PUT /v1/acl/oidc/complete-auth":     {who: blind, body: `{}`},
+	"GET /v1/acl/tokens":                 {rules: capability("acl-token-read")},
+	"GET /v1/acl/tokens/usage":           {rules: capability("acl-token-read")},
+	"GET /v1/acl/token/self":             {who: anyone},
+	"PUT /v1/acl/token/onetime":          {who: anyToken},
+	"PUT /v1/acl/token/onetime/exchange": {who: proven, body: `{"OneTimeSecretID":"` + nobodysID + `"}`},
+	"PUT /v1/acl/token":                  {rules: capability("acl-token-write"), body: `{}`},
+	"GET /v1/acl/token/{accessor}":       {rules: capability("acl-token-read"), rest: nobodysID},
+	"PUT /v1/acl/token/{accessor}":       {rules: capability("acl-token-write"), rest: nobodysID, body: `{"AccessorID":"` + nobodysID + `"}`},
+	"DELETE /v1/acl/token/{accessor}":    {rules: capability("acl-token-write"), rest: nobodysID},
+	"GET /v1/acl/roles":                  {who: anyone},
+	"PUT /v1/acl/role":                   {rules: capability("acl-role-write"), body: `{}`},
+	"GET /v1/acl/role/{id}":              {rules: capability("acl-role-read"), rest: nobodysID},
+	"GET /v1/acl/role/name/{name}":       {rules: capability("acl-role-read"), rest: "absent"},
+	"PUT /v1/acl/role/{id}":              {rules: capability("acl-role-write"), rest: nobodysID, body: `{"ID":"` + nobodysID + `"}`},
+	"DELETE /v1/acl/role/{id}":           {rules: capability("acl-role-write"), rest: nobodysID},
+	"PUT /v1/acl/auth-method":            {rules: capability("acl-auth-method-write"), body: `{}`},
+	"GET /v1/acl/auth-method/{name}":     {rules: capability("acl-auth-method-read"), rest: "absent"},
+	"PUT /v1/acl/auth-method/{name}":     {rules: capability("acl-auth-method-write"), rest: "absent", body: `{"Name":"absent"}`},
+	"DELETE /v1/acl/auth-method/{name}":  {rules: capability("acl-auth-method-write"), rest: "absent"},
+	"GET /v1/acl/binding-rules":          {rules: capability("acl-binding-rule-read")},
+	"PUT /v1/acl/binding-rule":           {rules: capability("acl-binding-rule-write"), body: `{}`},
+	"GET /v1/acl/binding-rule/{id}":      {rules: capability("acl-binding-rule-read"), rest: nobodysID},
+	"PUT /v1/acl/binding-rule/{id}":      {rules: capability("acl-binding-rule-write"), rest: nobodysID, body: `{"ID":"` + nobodysID + `"}`},
+	"DELETE /v1/acl/binding-rule/{id}":   {rules: capability("acl-binding-rule-write"), rest: nobodysID},
+}
+
+// unrelated is a right that no route above needs.
+const unrelated = `namespace "other" { policy = "read" }`
+
+// forged is a JWT that no cluster signed: its signature is that of nobody.
+const forged = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJub21hZHByb2plY3QuaW8iLCJub21hZF9uYW1lc3BhY2UiOiJkZWZhdWx0Iiwibm9tYWRfam9iX2lkIjoiYSJ9.c2lnbmF0dXJl"
+
+// guarded is an agent that enforces access control, with callers of every kind.
+type guarded struct {
+	t      *testing.T
+	client *sdkapi.Client
+	url    string
+	// secrets are those of tokens by their rules.
+	secrets map[string]string
+}
+
+func TestEveryRouteIsEnforced(t *testing.T) {
+	a, client := aclAgent(t, `acl {
+  enabled                  = true
+  protect_metrics          = true
+  token_min_expiration_ttl = "1ms"
+}`)
+	g := &guarded{t: t, client: client, url: "http://" + a.HTTPAddr(), secrets: map[string]string{}}
+	root := g.bootstrap()
+	expired, _, err := client.ACLTokens().Create(&sdkapi.ACLToken{Type: "management", ExpirationTTL: time.Millisecond}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(*expired.ExpirationTime))
+	left := maps.Clone(accesses)
+	for _, r := range routes() {
+		for _, method := range strings.Fields(r.methods) {
+			key := method + " " + r.pattern
+			if _, ok := accesses[key]; !ok {
+				key = strings.Replace(key, "POST", "PUT", 1)
+			}
+			rule, ok := accesses[key]
+			if !ok {
+				t.Errorf("%s %s: nothing says who may use it: add it to accesses", method, r.pattern)
+				continue
+			}
+			delete(left, key)
+			base, _, _ := strings.Cut(r.pattern, "{")
+			g.tryAll(method, base+rule.rest, rule, map[string]string{"root": root.SecretID, "expired": expired.SecretID})
+		}
+	}
+	if len(left) > 0 {
+		t.Errorf("no route has these: %v", slices.Sorted(maps.Keys(left)))
+	}
+}
+
+func (g *guarded) tryAll(method, target string, a access, secrets map[string]string) {
+	try := func(caller, secret string, want bool) {
+		g.t.Helper()
+		status, body := g.request(method, target, a.body, secret)
+		if got := status != http.StatusForbidden; got != want {
+			g.t.Errorf("%s %s by %s: %d %q, want allowed %v", method, target, caller, status, body, want)
+		}
+		if status == http.StatusForbidden && !strings.HasPrefix(body, "Permission denied") && !strings.HasPrefix(body, "ACL token ") {
+			g.t.Errorf("%s %s by %s: clients do not know the text %q", method, target, caller, body)
+		}
+	}
+	open, ignored := a.who == anyone || a.who == blind, a.who == blind
+	try("nobody", "", open)
+	try("an unknown token", uuid.NewString(), ignored)
+	try("no token at all", "nonsense", ignored)
+	try("an expired token", secrets["expired"], ignored)
+	try("a forged identity", forged, ignored)
+	try("a token without the right", g.token(unrelated), open || a.who == anyToken)
+	try("a management token", secrets["root"], a.who != proven)
+	if a.who == byRight {
+		try("a token with exactly the right", g.token(a.rules), true)
+		g.policy("anonymous", a.rules)
+		try("nobody while anonymous has the right", "", true)
+		g.policy("anonymous", unrelated)
+		try("nobody while anonymous has another right", "", false)
+	}
+}
+
+func (g *guarded) bootstrap() *sdkapi.ACLToken {
+	g.t.Helper()
+	root, _, err := g.client.ACLTokens().Bootstrap(nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.client.SetSecretID(root.SecretID)
+	return root
+}
+
+func (g *guarded) policy(name, rules string) {
+	g.t.Helper()
+	if _, err := g.client.ACLPolicies().Upsert(&sdkapi.ACLPolicy{Name: name, Rules: rules}, nil); err != nil {
+		g.t.Fatal(rules, err)
+	}
+}
+
+// token returns the secret of a token with the rules.
+func (g *guarded) token(rules string) string {
+	g.t.Helper()
+	if g.secrets[rules] == "" {
+		name := fmt.Sprint("p", len(g.secrets))
+		g.policy(name, rules)
+		made, _, err := g.client.ACLTokens().Create(&sdkapi.ACLToken{Type: "client", Policies: []string{name}}, nil)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		g.secrets[rules] = made.SecretID
+	}
+	return g.secrets[rules]
+}
+
+func (g *guarded) request(method, target, body, secret string) (int, string) {
+	g.t.Helper()
+	req, err := http.NewRequestWithContext(g.t.Context(), method, g.url+target, strings.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if secret != "" {
+		req.Header.Set("X-Nomad-Token", secret)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func TestMetricsAreOpenUnlessProtected(t *testing.T) {
+	f := newFake()
+	f.rights = acl.DenyAll
+	for protect, want := range map[bool]int{false: 200, true: 403} {
+		h := testAPI(t, f, func(c *Config) { c.ACL.ProtectMetrics = protect })
+		if w := call(h, "GET", "/v1/metrics", ""); w.Code != want {
+			t.Errorf("protected %v: %d %s", protect, w.Code, w.Body)
+		}
+	}
+	f.authErr = errs.New(errs.PermissionDenied, "ACL token expired")
+	if w := call(testAPI(t, f), "GET", "/v1/metrics", ""); w.Code != 403 {
+		t.Errorf("an expired token: %d %s", w.Code, w.Body)
+	}
+}
