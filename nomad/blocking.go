@@ -20,14 +20,21 @@ const jitterFraction = 16
 // When the wait is over the current result stands. A read of no table never blocks.
 func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *structs.QueryOptions, run func(*view) (uint64, error), meta *structs.QueryMeta) error {
 	var waitCtx context.Context
+	var ws memdb.WatchSet
+	blocks := opts.MinQueryIndex > 0 && len(tables) > 0
+	if blocks {
+		defer func() { s.state.Unwatch(ws) }()
+	}
 	for {
 		if err := s.confirmUnlessStale(ctx, opts); err != nil {
 			return err
 		}
 		abandoned := s.state.AbandonCh()
 		v := &view{Snapshot: s.state.Snapshot(), srv: s}
-		if opts.MinQueryIndex > 0 && len(tables) > 0 {
-			v.ws = memdb.NewWatchSet()
+		if blocks {
+			s.state.Unwatch(ws) // of the round before
+			ws = memdb.NewWatchSet()
+			v.ws = ws
 			v.ws.Add(abandoned)
 			v.ws.Add(s.ctx.Done())
 			if err := s.watchTerm(v.ws, opts); err != nil {

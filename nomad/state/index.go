@@ -67,7 +67,9 @@ func (t *Table[T]) indexes() []*rowIndex[T] {
 	return out
 }
 
-// newDB returns a database that has every table of the registry.
+// newDB returns a database that has every table of the registry. It is a clone of
+// an empty one, as a clone does not note which of its nodes a write replaces:
+// who waits for a change is on a list of our own.
 func newDB() *memdb.MemDB {
 	s := &memdb.DBSchema{Tables: make(map[string]*memdb.TableSchema, len(registry))}
 	for _, t := range registry {
@@ -75,7 +77,7 @@ func newDB() *memdb.MemDB {
 	}
 	db, err := memdb.NewMemDB(s)
 	impossible(err)
-	return db
+	return db.Snapshot()
 }
 
 // impossible panics on an error that go-memdb gives only to a query which does
