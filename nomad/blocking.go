@@ -16,9 +16,9 @@ const jitterFraction = 16
 
 // blockingQuery runs a read, again and again while the index it gives is not
 // above the one asked for, and wakes only when a row that the read touched
-// changes. run returns the index of a single object, 0 for that of the tables.
-// When the wait is over the current result stands. A read of no table never blocks.
-func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *structs.QueryOptions, run func(*view) (uint64, error), meta *structs.QueryMeta) error {
+// changes. run returns the index of a single object, 0 for that of the tables, and
+// is told when it runs again. When the wait is over the current result stands. A read of no table never blocks.
+func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *structs.QueryOptions, run func(v *view, again bool) (uint64, error), meta *structs.QueryMeta) error {
 	var waitCtx context.Context
 	var ws memdb.WatchSet
 	blocks := opts.MinQueryIndex > 0 && len(tables) > 0
@@ -41,7 +41,7 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 				return err
 			}
 		}
-		index, err := run(v)
+		index, err := run(v, waitCtx != nil)
 		if err != nil {
 			return err
 		}

@@ -37,11 +37,11 @@ func newServerMetrics() *serverMetrics {
 func (m *serverMetrics) blocked(by int64) { m.blocking.Add(by) }
 
 // observe counts one finished call of a method.
-func (s *Server) observe(m *methodInfo, start time.Time, err *error) {
+func (s *Server) observe(m *methodInfo, start time.Time, err error) {
 	st := s.metrics.byMethod[m.name]
 	st.calls.Add(1)
 	st.nanos.Add(uint64(time.Since(start)))
-	if *err != nil && errs.CodeOf(*err) != errs.Deadline {
+	if err != nil && errs.CodeOf(err) != errs.Deadline {
 		st.failed.Add(1)
 	}
 }
