@@ -41,7 +41,7 @@ type opResult struct {
 // proposal is a write that waits for its place in the log.
 type proposal struct {
 	entry []byte
-	done  chan opResult
+	done  chan opResult // capacity 1
 }
 
 // proposer turns concurrent writes into few Raft entries. A lone write goes out
@@ -59,6 +59,8 @@ type proposer struct {
 	turn    chan (<-chan struct{})
 	stopped <-chan struct{} // closed when nothing is proposed any more
 	wg      sync.WaitGroup
+	// spare holds proposals whose outcome was taken.
+	spare sync.Pool
 }
 
 func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped func() bool, appended, stopped <-chan struct{}) *proposer {
@@ -168,7 +170,11 @@ func settle(f raft.ApplyFuture, group []*proposal) {
 // submit waits for the outcome of one entry. When ctx ends first the write may
 // still be applied.
 func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
-	g := &proposal{entry: entry, done: make(chan opResult, 1)}
+	g, _ := p.spare.Get().(*proposal)
+	if g == nil {
+		g = &proposal{done: make(chan opResult, 1)}
+	}
+	g.entry = entry
 	select {
 	case p.queue <- g:
 	case <-ctx.Done():
@@ -178,6 +184,8 @@ func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 	}
 	select {
 	case r := <-g.done:
+		g.entry = nil
+		p.spare.Put(g)
 		return r.applied, r.err
 	case <-ctx.Done():
 		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "the caller went away; the write may be applied", Executed: errs.ExecutedUnknown}
@@ -199,23 +207,32 @@ func raftError(err error) error {
 	return errs.Lost(errs.ExecutedUnknown, "the write could not be committed; it may have been applied", err)
 }
 
-// apply encodes msg, has it committed and returns what the store answered. An
-// entry that the store could not decode would stop every server: it is refused.
+// apply encodes msg, has it committed and returns what the store answered.
 func (s *Server) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
+	entry, err := s.encodeEntry(t, msg)
+	if err != nil {
+		return applied{}, err
+	}
+	return s.proposer.submit(ctx, entry)
+}
+
+// encodeEntry returns msg as an entry of the log. One that the store could not
+// decode would stop every server: it is refused.
+func (s *Server) encodeEntry(t structs.MessageType, msg any) ([]byte, error) {
 	entry, err := structs.Encode(t, msg)
 	if err != nil {
-		return applied{}, errs.Wrap(errs.Internal, "could not encode the write", err)
+		return nil, errs.Wrap(errs.Internal, "could not encode the write", err)
 	}
 	if len(entry) > warnEntryBytes {
 		if len(entry) > maxEntryBytes {
-			return applied{}, errs.Newf(errs.TooLarge, "write of %d bytes exceeds the limit of %d", len(entry), maxEntryBytes)
+			return nil, errs.Newf(errs.TooLarge, "write of %d bytes exceeds the limit of %d", len(entry), maxEntryBytes)
 		}
 		s.logger.Warn("large write", "type", t, "bytes", len(entry))
 	}
 	if t != structs.VarApplyStateRequestType { // whose codec takes back what it gives
 		if o, _ := s.fsm.decodeOp(t, entry[1:]); o.err != nil {
-			return applied{}, errs.Newf(errs.Invalid, "the request is too large or too complex to be stored: %w", o.err)
+			return nil, errs.Newf(errs.Invalid, "the request is too large or too complex to be stored: %w", o.err)
 		}
 	}
-	return s.proposer.submit(ctx, entry)
+	return entry, nil
 }
