@@ -22,6 +22,8 @@ const (
 	enqueueTimeout = 30 * time.Second
 	// warnEntryBytes is the size from which a single write is worth a warning.
 	warnEntryBytes = 1 << 20
+	// maxSpareEntry bounds the memory of an encoded write that is used again.
+	maxSpareEntry = 4 << 10
 	// maxEntryBytes is the size from which a single write is refused.
 	maxEntryBytes = 8 << 20
 )
@@ -59,8 +61,9 @@ type proposer struct {
 	turn    chan (<-chan struct{})
 	stopped <-chan struct{} // closed when nothing is proposed any more
 	wg      sync.WaitGroup
-	// spare holds proposals whose outcome was taken.
-	spare sync.Pool
+	// spare holds proposals whose outcome was taken, entries memory for encoded
+	// writes, as *[]byte.
+	spare, entries sync.Pool
 }
 
 func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped func() bool, appended, stopped <-chan struct{}) *proposer {
@@ -109,7 +112,7 @@ func (p *proposer) next(ctx context.Context) bool {
 	case <-p.appended: // of something else
 	default:
 	}
-	f := p.propose(groupEntry(group), enqueueTimeout)
+	f := p.propose(p.groupEntry(group), enqueueTimeout)
 	settled := make(chan struct{})
 	p.turn <- settled
 	settle(f, group)
@@ -135,8 +138,9 @@ func (p *proposer) fill(group []*proposal) []*proposal {
 	return group
 }
 
-// groupEntry returns the Raft entry for a group; a lone write needs no batch.
-func groupEntry(group []*proposal) []byte {
+// groupEntry returns the Raft entry for a group; a lone write needs no batch. What
+// the writes of a batch were encoded into may be used again.
+func (p *proposer) groupEntry(group []*proposal) []byte {
 	if len(group) == 1 {
 		return group[0].entry
 	}
@@ -145,7 +149,13 @@ func groupEntry(group []*proposal) []byte {
 		entries[i] = g.entry
 		size += len(g.entry) + 4
 	}
-	return structs.AppendBatch(make([]byte, 0, size), entries)
+	batch := structs.AppendBatch(make([]byte, 0, size), entries)
+	for i := range entries {
+		if cap(entries[i]) <= maxSpareEntry {
+			p.entries.Put(&entries[i])
+		}
+	}
+	return batch
 }
 
 // settle hands out the results of a group.
@@ -167,7 +177,7 @@ func settle(f raft.ApplyFuture, group []*proposal) {
 	}
 }
 
-// submit waits for the outcome of one entry. When ctx ends first the write may
+// submit waits for the outcome of one entry, which is the proposer's from now on. When ctx ends first the write may
 // still be applied.
 func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 	g, _ := p.spare.Get().(*proposal)
@@ -219,7 +229,13 @@ func (s *Server) apply(ctx context.Context, t structs.MessageType, msg any) (app
 // encodeEntry returns msg as an entry of the log. One that the store could not
 // decode would stop every server: it is refused.
 func (s *Server) encodeEntry(t structs.MessageType, msg any) ([]byte, error) {
-	entry, err := structs.Encode(t, msg)
+	var entry []byte
+	var err error
+	if room, ok := s.proposer.entries.Get().(*[]byte); ok {
+		entry, err = structs.AppendEntry((*room)[:0], t, msg)
+	} else {
+		entry, err = structs.Encode(t, msg)
+	}
 	if err != nil {
 		return nil, errs.Wrap(errs.Internal, "could not encode the write", err)
 	}
