@@ -106,6 +106,7 @@ func (s *Server) Stats() map[string]map[string]string {
 		"state": {
 			"index":      strconv.FormatUint(s.state.LatestIndex(), 10),
 			"raft_index": strconv.FormatUint(s.fsm.seen.Load(), 10),
+			"watches":    strconv.FormatInt(s.state.Watching(), 10),
 		},
 		"rpc": {
 			"in_flight":        strconv.Itoa(s.rpc.InFlight()),

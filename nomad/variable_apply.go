@@ -46,7 +46,8 @@ func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesAppl
 	return c.fillOutput(&req, stored.Written, reply)
 }
 
-// sealing is memory that a write needs until its entry of the log is encoded.
+// sealing is memory that a write needs until its entry of the log is encoded, and
+// a read until the items are parsed.
 type sealing struct {
 	plain  []byte // the items, nil if the operation has none
 	sealed []byte
@@ -196,10 +197,13 @@ func (s *Server) openItems(row *structs.VariableEncrypted) (structs.VariableItem
 	if len(row.Data) == 0 {
 		return structs.VariableItems{}, nil
 	}
-	plain, err := s.keyring.Open(nil, row.Data, row.KeyID)
+	b := sealings.Get().(*sealing)
+	defer b.done()
+	plain, err := s.keyring.Open(b.stored[:0], row.Data, row.KeyID)
 	if err != nil {
 		return nil, err
 	}
+	b.stored = plain
 	return structs.ParseItems(plain)
 }
 

@@ -170,6 +170,9 @@ func (e *edits[T]) wakeLocked(w *watchers) {
 	}
 }
 
+// Watching returns how many rows, values and ranges somebody waits for.
+func (s *StateStore) Watching() int64 { return s.core.watchers.waiting.Load() }
+
 // Unwatch gives back what was added to ws by reads of this store. Every set that
 // was handed to a read is given back once nobody waits on it any more.
 func (s *StateStore) Unwatch(ws memdb.WatchSet) {
