@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,7 +69,9 @@ func leaderOf(b *testing.B, servers []*nomad.Server) *nomad.Server {
 func inParallel(b *testing.B, c int, do func(i int64) error) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	b.ReportAllocs()
 	b.ResetTimer()
+	began := cpuTime(b)
 	for range c {
 		wg.Go(func() {
 			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
@@ -81,6 +84,17 @@ func inParallel(b *testing.B, c int, do func(i int64) error) {
 	}
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+	b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/1e3/float64(b.N), "cpu-us/op")
+}
+
+// cpuTime returns what the process has spent so far, its kernel time included:
+// on a shared machine the figure that says most.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkVariables measures the server below HTTP: writes and default reads

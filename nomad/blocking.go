@@ -16,25 +16,32 @@ const jitterFraction = 16
 
 // blockingQuery runs a read, again and again while the index it gives is not
 // above the one asked for, and wakes only when a row that the read touched
-// changes. run returns the index of a single object, 0 for that of the tables.
-// When the wait is over the current result stands. A read of no table never blocks.
-func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *structs.QueryOptions, run func(*view) (uint64, error), meta *structs.QueryMeta) error {
+// changes. run returns the index of a single object, 0 for that of the tables, and
+// is told when it runs again. When the wait is over the current result stands. A read of no table never blocks.
+func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *structs.QueryOptions, run func(v *view, again bool) (uint64, error), meta *structs.QueryMeta) error {
 	var waitCtx context.Context
+	var ws memdb.WatchSet
+	blocks := opts.MinQueryIndex > 0 && len(tables) > 0
+	if blocks {
+		defer func() { s.state.Unwatch(ws) }()
+	}
 	for {
 		if err := s.confirmUnlessStale(ctx, opts); err != nil {
 			return err
 		}
 		abandoned := s.state.AbandonCh()
 		v := &view{Snapshot: s.state.Snapshot(), srv: s}
-		if opts.MinQueryIndex > 0 && len(tables) > 0 {
-			v.ws = memdb.NewWatchSet()
+		if blocks {
+			s.state.Unwatch(ws) // of the round before
+			ws = memdb.NewWatchSet()
+			v.ws = ws
 			v.ws.Add(abandoned)
 			v.ws.Add(s.ctx.Done())
 			if err := s.watchTerm(v.ws, opts); err != nil {
 				return err
 			}
 		}
-		index, err := run(v)
+		index, err := run(v, waitCtx != nil)
 		if err != nil {
 			return err
 		}
@@ -52,7 +59,7 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 			defer cancel()
 		}
 		s.metrics.blocked(1)
-		_ = v.ws.WatchCtx(waitCtx)
+		waitAny(waitCtx, ws)
 		s.metrics.blocked(-1)
 		if err := ctx.Err(); err != nil {
 			return errs.Wrap(errs.Deadline, "the caller went away", err)
@@ -60,6 +67,28 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 		if s.ctx.Err() != nil {
 			return errs.New(errs.Unavailable, "this server is stopping: ask another one")
 		}
+	}
+}
+
+// waitAny waits until a channel of ws is closed or ctx ends. Most sets are small:
+// a select of few channels costs each of ten thousand waiters less.
+func waitAny(ctx context.Context, ws memdb.WatchSet) {
+	var few [4]<-chan struct{}
+	if len(ws) > len(few) {
+		_ = ws.WatchCtx(ctx)
+		return
+	}
+	n := 0
+	for ch := range ws {
+		few[n] = ch
+		n++
+	}
+	select {
+	case <-few[0]:
+	case <-few[1]:
+	case <-few[2]:
+	case <-few[3]:
+	case <-ctx.Done():
 	}
 }
 

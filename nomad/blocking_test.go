@@ -2,7 +2,9 @@ package nomad_test
 
 import (
 	"context"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cairn-project/cairn/nomad/nomadtest"
@@ -37,6 +39,43 @@ func TestBlockingQueryEndsWithItsServer(t *testing.T) {
 		c.Stop(n)
 		if took := (<-ended).Sub(stopping); took > 5*time.Second {
 			t.Fatalf("the query outlived its server by %v", took)
+		}
+	})
+}
+
+// TestBlockingQueriesLeaveNoWatch checks that whoever waits is on the list of the
+// store while it waits, and not afterwards: woken, timed out or gone.
+func TestBlockingQueriesLeaveNoWatch(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		n := c.Nodes[0]
+		index := mustPut(t, n, "app/db", "1")
+		watches := func() string {
+			synctest.Wait()
+			return n.Stats()["state"]["watches"]
+		}
+		before := watches()
+		ctx, leave := context.WithCancel(context.Background())
+		defer leave()
+		var wg sync.WaitGroup
+		wait := func(ctx context.Context, path string, opts structs.QueryOptions) {
+			wg.Go(func() { _, _ = n.Get(ctx, path, opts) })
+		}
+		wait(context.Background(), "app/db", structs.QueryOptions{MinQueryIndex: index})
+		wait(ctx, "app/gone", structs.QueryOptions{MinQueryIndex: index + 100})
+		wait(ctx, "app/late", structs.QueryOptions{MinQueryIndex: index + 100, MaxQueryTime: time.Minute, AllowStale: true})
+		wg.Go(func() {
+			req := &structs.VariablesListRequest{QueryOptions: structs.QueryOptions{Prefix: "app/", MinQueryIndex: index + 1}}
+			_ = n.RPC(ctx, "Variables.List", req, &structs.VariablesListResponse{})
+		})
+		if during := watches(); during == before {
+			t.Fatalf("%s watches while four queries wait, as before", during)
+		}
+		mustPut(t, n, "app/db", "2")
+		time.Sleep(2 * time.Minute)
+		leave()
+		wg.Wait()
+		if after := watches(); after != before {
+			t.Errorf("%s watches are left, %s were there before", after, before)
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -53,8 +54,22 @@ type call struct {
 	// args and reply are pointers to the method's types, or wire.Raw and
 	// *wire.Raw for a request that is passed on undecoded.
 	args, reply any
-	// run answers the call on this server.
-	run func(context.Context) error
+	// answer runs the call on this server, for id.
+	answer func(context.Context, *Server, *call) error
+	// id is who calls, nil while that is not known.
+	id    *auth.Identity
+	began time.Time
+}
+
+// run answers the call here. Whoever was not known when the call was admitted has
+// to be known now.
+func (c *call) run(ctx context.Context, s *Server) (err error) {
+	if c.id == nil {
+		if c.id, err = s.authenticate(ctx, c.token); err != nil {
+			return s.countUnknown(err)
+		}
+	}
+	return c.answer(ctx, s, c)
 }
 
 // hops returns how often the call has been passed on.
@@ -78,18 +93,17 @@ func (s *Server) route(ctx context.Context, c *call) error {
 		return s.forwardRegion(ctx, c)
 	}
 	if c.kind == localKind {
-		return c.run(ctx)
+		return c.run(ctx, s)
 	}
-	began := time.Now()
-	pace := newHold(s.config.RPCHoldTimeout)
-	for {
-		changed, start := s.leaders.changed(), time.Now()
+	pace := hold{deadline: c.began.Add(s.config.RPCHoldTimeout), step: firstPause}
+	for start := c.began; ; start = time.Now() {
+		changed := s.leaders.changed()
 		err := s.routeOnce(ctx, c)
 		if err == nil || !c.mayRetry(err) || s.ctx.Err() != nil {
 			return err
 		}
-		if time.Since(start) > s.config.RPCHoldTimeout && time.Since(began) < c.blocking {
-			pace = newHold(s.config.RPCHoldTimeout)
+		if time.Since(start) > s.config.RPCHoldTimeout && time.Since(c.began) < c.blocking {
+			pace = hold{deadline: time.Now().Add(s.config.RPCHoldTimeout), step: firstPause}
 		}
 		if !pace.wait(ctx, changed) {
 			return err
@@ -105,13 +119,13 @@ func (s *Server) routeOnce(ctx context.Context, c *call) error {
 				return err
 			}
 		}
-		return c.run(ctx)
+		return c.run(ctx, s)
 	}
 	if term := s.leadership.Load(); term != nil {
 		if !term.established() {
 			return &errs.Error{Code: errNotReady.Code, Msg: errNotReady.Msg, Executed: errs.ExecutedNo}
 		}
-		return c.run(ctx)
+		return c.run(ctx, s)
 	}
 	leader := s.leaders.current()
 	if leader.addr == "" || leader.id == s.nodeID || c.hops(ctx) >= maxHops {
@@ -226,9 +240,8 @@ type hold struct {
 	step     time.Duration
 }
 
-func newHold(limit time.Duration) *hold {
-	return &hold{deadline: time.Now().Add(limit), step: 5 * time.Millisecond}
-}
+// firstPause is about how long the first pause lasts; each of the next is longer.
+const firstPause = 5 * time.Millisecond
 
 // wait sleeps until something changed or a growing, jittered pause is over.
 // It reports whether another try is worth while.

@@ -46,7 +46,11 @@ func newFSM(logger hclog.Logger, store *state.StateStore, keys *keyring.Keyring,
 
 // op is one decoded write.
 type op struct {
-	// run runs in the transaction of the batch; nil for a write that is skipped.
+	// variable is set for an operation on a variable, the most frequent write:
+	// it needs no function of its own.
+	variable *variableOp
+	// run runs in the transaction of the batch. Without it and a variable the
+	// write is skipped.
 	run func(b *state.StateStore, index uint64) (any, error)
 	// err says that the body of a known type could not be decoded.
 	err error
@@ -57,7 +61,7 @@ type op struct {
 func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known bool) {
 	switch t {
 	case structs.VarApplyStateRequestType:
-		return applyReply(body, (*state.StateStore).ApplyVariable)
+		return applyVariable(&variableOp{}, body)
 	case structs.WrappedRootKeysUpsertRequestType:
 		return apply(body, n.upsertRootKey)
 	case structs.WrappedRootKeysDeleteRequestType:
@@ -107,21 +111,24 @@ func decodeACLOp(t structs.MessageType, body []byte) (o op, known bool) {
 	return op{}, false
 }
 
+// variableOp is an operation on a variable as it is decoded.
+type variableOp struct {
+	req structs.VarApplyStateRequest
+	row structs.VariableEncrypted
+}
+
+// applyVariable decodes an operation on a variable into v. Its sealed data stay
+// where they are in the log's entry, as the store copies them.
+func applyVariable(v *variableOp, body []byte) (op, bool) {
+	return op{err: structs.DecodeVarApply(body, &v.req, &v.row), variable: v}, true
+}
+
 // apply decodes a request whose state method answers nothing.
 func apply[R any](body []byte, method func(*state.StateStore, uint64, *R) error) (op, bool) {
 	req := new(R)
 	err := structs.Decode(body, req)
 	return op{err: err, run: func(b *state.StateStore, index uint64) (any, error) {
 		return nil, method(b, index, req)
-	}}, true
-}
-
-// applyReply decodes a request whose state method answers something.
-func applyReply[R, V any](body []byte, method func(*state.StateStore, uint64, *R) (V, error)) (op, bool) {
-	req := new(R)
-	err := structs.Decode(body, req)
-	return op{err: err, run: func(b *state.StateStore, index uint64) (any, error) {
-		return method(b, index, req)
 	}}, true
 }
 
@@ -170,12 +177,29 @@ func (n *nomadFSM) plan(data []byte) ([]op, error) {
 		return nil, err
 	}
 	ops := make([]op, len(entries))
+	var room []variableOp
+	keyID := ""
 	for i, e := range entries {
-		if ops[i], err = n.planOne(e); err != nil {
-			return nil, err
+		if structs.MessageType(e[0]) != structs.VarApplyStateRequestType {
+			if ops[i], err = n.planOne(e); err != nil {
+				return nil, err
+			}
+			continue
 		}
+		if len(room) == 0 { // all that are left of the group in one piece
+			room = make([]variableOp, len(entries)-i)
+		}
+		room[0].row.KeyID = keyID
+		if ops[i], _ = applyVariable(&room[0], e[1:]); ops[i].err != nil {
+			return nil, damaged(structs.VarApplyStateRequestType, ops[i].err)
+		}
+		keyID, room = room[0].row.KeyID, room[1:]
 	}
 	return ops, nil
+}
+
+func damaged(t structs.MessageType, err error) error {
+	return errs.Newf(errs.Internal, "a request of type %d in the log is damaged: %w", t, err)
 }
 
 func (n *nomadFSM) planOne(entry []byte) (op, error) {
@@ -184,7 +208,7 @@ func (n *nomadFSM) planOne(entry []byte) (op, error) {
 	o, known := n.decodeOp(t&^structs.IgnoreUnknownTypeFlag, entry[1:])
 	switch {
 	case o.err != nil:
-		return op{}, errs.Newf(errs.Internal, "a request of type %d in the log is damaged: %w", t, o.err)
+		return op{}, damaged(t, o.err)
 	case known:
 		return o, nil
 	case !skip:
@@ -217,14 +241,15 @@ func (n *nomadFSM) applySome(logs []*raft.Log, plans [][]op, out []any, start in
 
 func (n *nomadFSM) runOps(b *state.StateStore, ops []op) []opResult {
 	results := make([]opResult, len(ops))
-	for i, o := range ops {
-		index := b.NextIndex() // also for what is skipped: other servers may know it
-		if o.run == nil {
-			results[i].index = index
-			continue
+	for i := range ops {
+		o, r := &ops[i], &results[i]
+		r.index = b.NextIndex() // also for what is skipped: other servers may know it
+		switch {
+		case o.variable != nil:
+			r.value, r.err = b.ApplyVariable(r.index, &o.variable.req)
+		case o.run != nil:
+			r.value, r.err = o.run(b, r.index)
 		}
-		value, err := o.run(b, index)
-		results[i] = opResult{applied{index, value}, err}
 	}
 	return results
 }

@@ -168,6 +168,7 @@ func (s *Server) runTags(ctx context.Context) {
 			s.spreadClusterID(ctx, meta.ClusterID)
 		}
 		_ = ws.WatchCtx(ctx)
+		s.state.Unwatch(ws)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -33,6 +34,8 @@ type methodInfo struct {
 	tables []string
 	// raftType is the request type of a write that is one log entry, 0 otherwise.
 	raftType structs.MessageType
+	// invoke serves a call; args and reply are pointers to the method's types.
+	invoke func(ctx context.Context, s *Server, args, reply any) error
 }
 
 // methods holds every method, by name, as the constructors declared them.
@@ -45,6 +48,18 @@ func declare(info methodInfo) *methodInfo {
 	}
 	methods[info.name] = &info
 	return &info
+}
+
+// invoker makes serve fit methodInfo.invoke.
+func invoker[Req, Resp any](serve func(context.Context, *Server, *Req, *Resp) error) func(context.Context, *Server, any, any) error {
+	return func(ctx context.Context, s *Server, args, reply any) error {
+		a, okArgs := args.(*Req)
+		r, okReply := reply.(*Resp)
+		if !okArgs || !okReply {
+			return errs.Newf(errs.Internal, "the method takes a %T and a %T, not a %T and a %T", a, r, args, reply)
+		}
+		return serve(ctx, s, a, r)
+	}
 }
 
 // view is what the run function of a read works on: one snapshot of the store.
@@ -75,13 +90,15 @@ func newRead[Req, Resp any, Q interface {
 	*Req
 	structs.Query
 }](name string, tables []string, allow func(*acl.ACL, *Req) bool, run func(*view, *Req, *Resp) error) *readMethod[Req, Resp] {
-	return &readMethod[Req, Resp]{
+	m := &readMethod[Req, Resp]{
 		methodInfo: declare(methodInfo{name: name, kind: readKind, tables: tables}),
 		allow:      allow,
 		run:        run,
 		query:      func(r *Req) *structs.QueryOptions { return Q(r).QueryOpts() },
 		meta:       queryMeta[Resp],
 	}
+	m.invoke = invoker(m.serve)
+	return m
 }
 
 // queryMeta returns where the meta data of a reply go; replies without any get
@@ -95,29 +112,32 @@ func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
 
 // serve answers one call on the server that received it.
 func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
-	opts := m.query(args)
-	c := &call{methodInfo: m.methodInfo, routing: queryRouting(opts), args: args, reply: reply}
-	return s.serve(ctx, c, func(ctx context.Context, id *auth.Identity) error {
-		first := true
-		return s.blockingQuery(ctx, m.tables, opts, func(v *view) (uint64, error) {
-			if !first { // a token may be revoked while its read waits
-				var err error
-				if id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
-					return 0, s.countUnknown(err)
-				}
-			}
-			first = false
-			if !m.allow(id.ACL, args) {
-				return 0, refuseCall(s, m.methodInfo, id, m.allow, args)
-			}
-			v.acl, v.id = id.ACL, id
-			*reply = *new(Resp)
-			if err := m.run(v, args, reply); err != nil {
-				return v.index, refusedRun(v, err, m.run, args)
-			}
-			return v.index, nil
-		}, m.meta(reply))
+	return s.serve(ctx, &call{
+		methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply, answer: m.answer,
 	})
+}
+
+// answer runs the read here; a token may be revoked while it waits.
+func (m *readMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
+	args, reply := c.args.(*Req), c.reply.(*Resp)
+	opts := m.query(args)
+	return s.blockingQuery(ctx, m.tables, opts, func(v *view, again bool) (uint64, error) {
+		if again {
+			var err error
+			if c.id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
+				return 0, s.countUnknown(err)
+			}
+		}
+		if !m.allow(c.id.ACL, args) {
+			return 0, refuseCall(s, m.methodInfo, c.id, m.allow, args)
+		}
+		v.acl, v.id = c.id.ACL, c.id
+		*reply = *new(Resp)
+		if err := m.run(v, args, reply); err != nil {
+			return v.index, refusedRun(v, err, m.run, args)
+		}
+		return v.index, nil
+	}, m.meta(reply))
 }
 
 // writeMethod is a write: authenticate, forward to the leader, allow, run.
@@ -167,25 +187,31 @@ func newLeader[Req, Resp any, W interface {
 	*Req
 	structs.Write
 }](name string, allow func(*acl.ACL, *Req) bool, run func(context.Context, *leaderCall, *Req, *Resp) error) *writeMethod[Req, Resp] {
-	return &writeMethod[Req, Resp]{
+	m := &writeMethod[Req, Resp]{
 		methodInfo: declare(methodInfo{name: name, kind: writeKind}),
 		allow:      allow,
 		run:        run,
 		opts:       func(r *Req) *structs.WriteRequest { return W(r).WriteOpts() },
 	}
+	m.invoke = invoker(m.serve)
+	return m
 }
 
 // serve answers one call on the server that received it.
 func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
 	opts := m.opts(args)
-	r := routing{region: opts.Region, forwarded: opts.Forwarded, token: opts.AuthToken}
-	c := &call{methodInfo: m.methodInfo, routing: r, args: args, reply: reply}
-	return s.serve(ctx, c, func(ctx context.Context, id *auth.Identity) error {
-		if !m.allow(id.ACL, args) {
-			return refuseCall(s, m.methodInfo, id, m.allow, args)
-		}
-		return s.refusedWrite(m.run(ctx, &leaderCall{srv: s, acl: id.ACL, id: id}, args, reply))
+	return s.serve(ctx, &call{
+		methodInfo: m.methodInfo, args: args, reply: reply, answer: m.answer,
+		routing: routing{region: opts.Region, forwarded: opts.Forwarded, token: opts.AuthToken},
 	})
+}
+
+func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
+	args := c.args.(*Req)
+	if !m.allow(c.id.ACL, args) {
+		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
+	}
+	return s.refusedWrite(m.run(ctx, &leaderCall{srv: s, acl: c.id.ACL, id: c.id}, args, c.reply.(*Resp)))
 }
 
 // localMethod is a call that any server answers from what it knows itself.
@@ -201,43 +227,46 @@ func newLocal[Req, Resp any, Q interface {
 	*Req
 	structs.Query
 }](name string, allow func(*acl.ACL, *Req) bool, run func(context.Context, *Server, *Req, *Resp) error) *localMethod[Req, Resp] {
-	return &localMethod[Req, Resp]{
+	m := &localMethod[Req, Resp]{
 		methodInfo: declare(methodInfo{name: name, kind: localKind}),
 		allow:      allow,
 		run:        run,
 		query:      func(r *Req) *structs.QueryOptions { return Q(r).QueryOpts() },
 	}
+	m.invoke = invoker(m.serve)
+	return m
 }
 
 // serve answers one call on the server that received it.
 func (m *localMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
-	c := &call{methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply}
-	return s.serve(ctx, c, func(ctx context.Context, id *auth.Identity) error {
-		if !m.allow(id.ACL, args) {
-			return refuseCall(s, m.methodInfo, id, m.allow, args)
-		}
-		return m.run(ctx, s, args, reply)
+	return s.serve(ctx, &call{
+		methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply, answer: m.answer,
 	})
+}
+
+func (m *localMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
+	args := c.args.(*Req)
+	if !m.allow(c.id.ACL, args) {
+		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
+	}
+	return m.run(ctx, s, args, c.reply.(*Resp))
 }
 
 // serve is the way of every call: authenticate, route, and where it is answered
 // authorise and run.
-func (s *Server) serve(ctx context.Context, c *call, run func(context.Context, *auth.Identity) error) (err error) {
-	defer s.observe(c.methodInfo, time.Now(), &err)
+func (s *Server) serve(ctx context.Context, c *call) error {
+	c.began = time.Now()
+	err := s.serveUnobserved(ctx, c)
+	s.observe(c.methodInfo, c.began, err)
+	return err
+}
+
+func (s *Server) serveUnobserved(ctx context.Context, c *call) (err error) {
 	if err := s.refuseWhileOff(c.methodInfo); err != nil {
 		return err
 	}
-	id, err := s.admit(ctx, c)
-	if err != nil {
+	if c.id, err = s.admit(ctx, c); err != nil {
 		return s.countUnknown(err)
-	}
-	c.run = func(ctx context.Context) error {
-		if id == nil {
-			if id, err = s.authenticate(ctx, c.token); err != nil {
-				return s.countUnknown(err)
-			}
-		}
-		return run(ctx, id)
 	}
 	return s.route(ctx, c)
 }

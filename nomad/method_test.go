@@ -204,3 +204,14 @@ func FuzzScanRouting(f *testing.F) {
 		}
 	})
 }
+
+func TestCallWithOtherTypesIsRefused(t *testing.T) {
+	s := startLone(t)
+	err := s.RPC(t.Context(), "Variables.Read", &structs.VariablesListRequest{}, &structs.VariablesReadResponse{})
+	if !errors.Is(err, errs.Internal) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.RPC(t.Context(), "Variables.Nothing", nil, nil); err == nil {
+		t.Error("a method that is not there was called")
+	}
+}

@@ -37,11 +37,11 @@ func newServerMetrics() *serverMetrics {
 func (m *serverMetrics) blocked(by int64) { m.blocking.Add(by) }
 
 // observe counts one finished call of a method.
-func (s *Server) observe(m *methodInfo, start time.Time, err *error) {
+func (s *Server) observe(m *methodInfo, start time.Time, err error) {
 	st := s.metrics.byMethod[m.name]
 	st.calls.Add(1)
 	st.nanos.Add(uint64(time.Since(start)))
-	if *err != nil && errs.CodeOf(*err) != errs.Deadline {
+	if err != nil && errs.CodeOf(err) != errs.Deadline {
 		st.failed.Add(1)
 	}
 }
@@ -106,6 +106,7 @@ func (s *Server) Stats() map[string]map[string]string {
 		"state": {
 			"index":      strconv.FormatUint(s.state.LatestIndex(), 10),
 			"raft_index": strconv.FormatUint(s.fsm.seen.Load(), 10),
+			"watches":    strconv.FormatInt(s.state.Watching(), 10),
 		},
 		"rpc": {
 			"in_flight":        strconv.Itoa(s.rpc.InFlight()),

@@ -22,6 +22,8 @@ const (
 	enqueueTimeout = 30 * time.Second
 	// warnEntryBytes is the size from which a single write is worth a warning.
 	warnEntryBytes = 1 << 20
+	// maxSpareEntry bounds the memory of an encoded write that is used again.
+	maxSpareEntry = 4 << 10
 	// maxEntryBytes is the size from which a single write is refused.
 	maxEntryBytes = 8 << 20
 )
@@ -41,7 +43,7 @@ type opResult struct {
 // proposal is a write that waits for its place in the log.
 type proposal struct {
 	entry []byte
-	done  chan opResult
+	done  chan opResult // capacity 1
 }
 
 // proposer turns concurrent writes into few Raft entries. A lone write goes out
@@ -59,6 +61,9 @@ type proposer struct {
 	turn    chan (<-chan struct{})
 	stopped <-chan struct{} // closed when nothing is proposed any more
 	wg      sync.WaitGroup
+	// spare holds proposals whose outcome was taken, entries memory for encoded
+	// writes, as *[]byte.
+	spare, entries sync.Pool
 }
 
 func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped func() bool, appended, stopped <-chan struct{}) *proposer {
@@ -107,7 +112,7 @@ func (p *proposer) next(ctx context.Context) bool {
 	case <-p.appended: // of something else
 	default:
 	}
-	f := p.propose(groupEntry(group), enqueueTimeout)
+	f := p.propose(p.groupEntry(group), enqueueTimeout)
 	settled := make(chan struct{})
 	p.turn <- settled
 	settle(f, group)
@@ -133,8 +138,9 @@ func (p *proposer) fill(group []*proposal) []*proposal {
 	return group
 }
 
-// groupEntry returns the Raft entry for a group; a lone write needs no batch.
-func groupEntry(group []*proposal) []byte {
+// groupEntry returns the Raft entry for a group; a lone write needs no batch. What
+// the writes of a batch were encoded into may be used again.
+func (p *proposer) groupEntry(group []*proposal) []byte {
 	if len(group) == 1 {
 		return group[0].entry
 	}
@@ -143,7 +149,13 @@ func groupEntry(group []*proposal) []byte {
 		entries[i] = g.entry
 		size += len(g.entry) + 4
 	}
-	return structs.AppendBatch(make([]byte, 0, size), entries)
+	batch := structs.AppendBatch(make([]byte, 0, size), entries)
+	for i := range entries {
+		if cap(entries[i]) <= maxSpareEntry {
+			p.entries.Put(&entries[i])
+		}
+	}
+	return batch
 }
 
 // settle hands out the results of a group.
@@ -165,10 +177,14 @@ func settle(f raft.ApplyFuture, group []*proposal) {
 	}
 }
 
-// submit waits for the outcome of one entry. When ctx ends first the write may
+// submit waits for the outcome of one entry, which is the proposer's from now on. When ctx ends first the write may
 // still be applied.
 func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
-	g := &proposal{entry: entry, done: make(chan opResult, 1)}
+	g, _ := p.spare.Get().(*proposal)
+	if g == nil {
+		g = &proposal{done: make(chan opResult, 1)}
+	}
+	g.entry = entry
 	select {
 	case p.queue <- g:
 	case <-ctx.Done():
@@ -178,6 +194,8 @@ func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 	}
 	select {
 	case r := <-g.done:
+		g.entry = nil
+		p.spare.Put(g)
 		return r.applied, r.err
 	case <-ctx.Done():
 		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "the caller went away; the write may be applied", Executed: errs.ExecutedUnknown}
@@ -199,23 +217,38 @@ func raftError(err error) error {
 	return errs.Lost(errs.ExecutedUnknown, "the write could not be committed; it may have been applied", err)
 }
 
-// apply encodes msg, has it committed and returns what the store answered. An
-// entry that the store could not decode would stop every server: it is refused.
+// apply encodes msg, has it committed and returns what the store answered.
 func (s *Server) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
-	entry, err := structs.Encode(t, msg)
+	entry, err := s.encodeEntry(t, msg)
 	if err != nil {
-		return applied{}, errs.Wrap(errs.Internal, "could not encode the write", err)
+		return applied{}, err
+	}
+	return s.proposer.submit(ctx, entry)
+}
+
+// encodeEntry returns msg as an entry of the log. One that the store could not
+// decode would stop every server: it is refused.
+func (s *Server) encodeEntry(t structs.MessageType, msg any) ([]byte, error) {
+	var entry []byte
+	var err error
+	if room, ok := s.proposer.entries.Get().(*[]byte); ok {
+		entry, err = structs.AppendEntry((*room)[:0], t, msg)
+	} else {
+		entry, err = structs.Encode(t, msg)
+	}
+	if err != nil {
+		return nil, errs.Wrap(errs.Internal, "could not encode the write", err)
 	}
 	if len(entry) > warnEntryBytes {
 		if len(entry) > maxEntryBytes {
-			return applied{}, errs.Newf(errs.TooLarge, "write of %d bytes exceeds the limit of %d", len(entry), maxEntryBytes)
+			return nil, errs.Newf(errs.TooLarge, "write of %d bytes exceeds the limit of %d", len(entry), maxEntryBytes)
 		}
 		s.logger.Warn("large write", "type", t, "bytes", len(entry))
 	}
 	if t != structs.VarApplyStateRequestType { // whose codec takes back what it gives
 		if o, _ := s.fsm.decodeOp(t, entry[1:]); o.err != nil {
-			return applied{}, errs.Newf(errs.Invalid, "the request is too large or too complex to be stored: %w", o.err)
+			return nil, errs.Newf(errs.Invalid, "the request is too large or too complex to be stored: %w", o.err)
 		}
 	}
-	return s.proposer.submit(ctx, entry)
+	return entry, nil
 }

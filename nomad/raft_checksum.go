@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"slices"
+	"sync"
 
 	"github.com/hashicorp/raft"
 )
@@ -15,7 +17,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // checkedLog keeps a CRC-32C (RFC 3720) behind the data of every entry: the log
 // stores check none when they read one. The format is frozen: the data, then the
 // sum of index, term, type and data, little-endian.
-type checkedLog struct{ raft.LogStore }
+type checkedLog struct {
+	raft.LogStore
+	mu      sync.Mutex
+	scratch []byte // guarded by mu; log stores on disk keep nothing that they are given
+}
+
+// maxLogScratch bounds the memory kept from one call to the next.
+const maxLogScratch = 1 << 20
 
 func entrySum(l *raft.Log, data []byte) uint32 {
 	var head [17]byte
@@ -30,12 +39,22 @@ func (c *checkedLog) StoreLog(l *raft.Log) error { return c.StoreLogs([]*raft.Lo
 
 // StoreLogs writes entries with their sums. It does not change logs.
 func (c *checkedLog) StoreLogs(logs []*raft.Log) error {
-	copies := make([]raft.Log, len(logs))
-	out := make([]*raft.Log, len(logs))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := 0
+	for _, l := range logs {
+		size += len(l.Data) + crc32.Size
+	}
+	room := slices.Grow(c.scratch[:0], size)
+	if cap(room) <= maxLogScratch {
+		c.scratch = room
+	}
+	copies, out := make([]raft.Log, len(logs)), make([]*raft.Log, len(logs))
 	for i, l := range logs {
+		at := len(room)
+		room = binary.LittleEndian.AppendUint32(append(room, l.Data...), entrySum(l, l.Data))
 		copies[i] = *l
-		data := append(make([]byte, 0, len(l.Data)+crc32.Size), l.Data...)
-		copies[i].Data = binary.LittleEndian.AppendUint32(data, entrySum(l, l.Data))
+		copies[i].Data = room[at:len(room):len(room)]
 		out[i] = &copies[i]
 	}
 	return c.LogStore.StoreLogs(out)

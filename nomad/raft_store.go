@@ -88,7 +88,7 @@ func (s *raftStores) open(cfg *Config, logger hclog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s.disk = &checkedLog{s.disk}
+	s.disk = &checkedLog{LogStore: s.disk}
 	if err := s.checkVote(s.disk); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ import (
 
 // Settings of consensus that measured best; docs/architecture.md says why.
 const (
-	maxAppendEntries = 1024
+	maxAppendEntries = 256 // most of them groups; raft makes room for as many, however few there are
 	maxRPCsInFlight  = 16
 	commitTimeout    = 5 * time.Millisecond
 )

@@ -58,11 +58,11 @@ func (s *Server) dial(ctx context.Context, addr string) (net.Conn, error) {
 // RPC calls a method in this process. args and reply are pointers to the
 // method's own types; args must not be changed while the call runs.
 func (s *Server) RPC(ctx context.Context, method string, args, reply any) error {
-	m, ok := s.registry.Lookup(method)
-	if !ok {
+	m := methods[method]
+	if m == nil {
 		return wire.UnknownMethod(method)
 	}
-	return m.Invoke(ctx, args, reply)
+	return m.invoke(ctx, s, args, reply)
 }
 
 // handleRPC answers a call that came in over the wire. A call for elsewhere is
@@ -80,17 +80,17 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	}
 	var answer any
 	var raw wire.Raw
-	passed := &call{methodInfo: info, routing: r, args: c.Body, reply: &raw}
-	if _, err := s.admit(ctx, passed); err != nil {
+	passed := &call{methodInfo: info, routing: r, args: c.Body, reply: &raw, began: time.Now()}
+	if passed.id, err = s.admit(ctx, passed); err != nil {
 		return nil, err
 	}
-	passed.run = func(ctx context.Context) error {
+	passed.answer = func(ctx context.Context, s *Server, _ *call) error {
 		args, reply := m.NewArgs(), m.NewReply()
 		if err := c.Decode(args); err != nil {
 			return err
 		}
 		answer = reply
-		return m.Invoke(ctx, args, reply)
+		return info.invoke(ctx, s, args, reply)
 	}
 	if err := s.route(ctx, passed); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package nomad
 import (
 	"bytes"
 	"context"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,28 +15,22 @@ import (
 )
 
 // applyVariable runs one operation on one variable on the leader: check, seal,
-// commit, and open again what the caller may see.
+// commit, and open again what the caller may see. The reply shares the items of r.
 func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesApplyRequest, reply *structs.VariablesApplyResponse) error {
 	s := c.srv
-	req := *r
-	req.Var = r.Var.Copy()
+	req := structs.VariablesApplyRequest{Op: r.Op, Var: &structs.VariableDecrypted{
+		VariableMetadata: r.Var.VariableMetadata.Copy(), Items: r.Var.Items,
+	}}
 	req.Var.Namespace = r.RequestNamespace()
 	if err := s.checkVariable(&req); err != nil {
 		return err
 	}
 	reply.Op = req.Op
-	var plain []byte
-	if len(req.Var.Items) > 0 {
-		plain = structs.AppendItems(make([]byte, 0, 2*req.Var.Items.Size()+64), req.Var.Items)
-	}
-	if done, err := c.sameAlready(ctx, &req, plain, reply); done || err != nil {
+	entry, err := c.variableEntry(ctx, &req, reply)
+	if entry == nil || err != nil {
 		return err
 	}
-	entry, err := s.sealVariable(ctx, &req, plain)
-	if err != nil {
-		return err
-	}
-	res, err := s.apply(ctx, structs.VarApplyStateRequestType, entry)
+	res, err := s.proposer.submit(ctx, entry)
 	reply.Index = res.index
 	if err != nil {
 		return err
@@ -49,6 +44,46 @@ func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesAppl
 	}
 	s.locks.applied(&req, stored.Written, res.index)
 	return c.fillOutput(&req, stored.Written, reply)
+}
+
+// sealing is memory that a write needs until its entry of the log is encoded, and
+// a read until the items are parsed.
+type sealing struct {
+	plain  []byte // the items, nil if the operation has none
+	sealed []byte
+	stored []byte // the items of the row, opened
+	entry  structs.VarApplyStateRequest
+	row    structs.VariableEncrypted
+}
+
+var sealings = sync.Pool{New: func() any { return &sealing{} }}
+
+// maxSealing bounds the buffers that are kept from one write to the next.
+const maxSealing = 16 << 10
+
+func (b *sealing) done() {
+	b.entry, b.row = structs.VarApplyStateRequest{}, structs.VariableEncrypted{}
+	if cap(b.plain)+cap(b.sealed)+cap(b.stored) <= maxSealing {
+		sealings.Put(b)
+	}
+}
+
+// variableEntry returns the entry for the log, nil if reply has the answer already
+// as the write would change nothing.
+func (c *leaderCall) variableEntry(ctx context.Context, r *structs.VariablesApplyRequest, reply *structs.VariablesApplyResponse) ([]byte, error) {
+	b := sealings.Get().(*sealing)
+	defer b.done()
+	b.plain = b.plain[:0]
+	if len(r.Var.Items) > 0 {
+		b.plain = structs.AppendItems(b.plain, r.Var.Items)
+	}
+	if done, err := c.sameAlready(ctx, r, b, reply); done || err != nil {
+		return nil, err
+	}
+	if err := c.srv.sealVariable(ctx, r, b); err != nil {
+		return nil, err
+	}
+	return c.srv.encodeEntry(structs.VarApplyStateRequestType, &b.entry)
 }
 
 // checkVariable sets what the request leaves open and refuses what can never be applied.
@@ -78,55 +113,65 @@ func (s *Server) checkVariable(r *structs.VariablesApplyRequest) error {
 
 // sameAlready answers a write that would change nothing. No entry of the log
 // proves that this server still leads then, so it asks the others, like a read.
-func (c *leaderCall) sameAlready(ctx context.Context, r *structs.VariablesApplyRequest, plain []byte, reply *structs.VariablesApplyResponse) (bool, error) {
-	if !c.unchanged(r, plain, &structs.VariablesApplyResponse{}) {
+func (c *leaderCall) sameAlready(ctx context.Context, r *structs.VariablesApplyRequest, b *sealing, reply *structs.VariablesApplyResponse) (bool, error) {
+	if c.unchanged(r, b) == nil {
 		return false, nil
 	}
 	if err := c.srv.confirmRead(ctx); err != nil {
 		return false, err
 	}
-	return c.unchanged(r, plain, reply), nil
-}
-
-// unchanged answers a write that would store what is stored already, without a
-// new index. A stored variable that cannot be read is as good as a different one.
-func (c *leaderCall) unchanged(r *structs.VariablesApplyRequest, plain []byte, reply *structs.VariablesApplyResponse) bool {
-	if r.Op != structs.VarOpSet && r.Op != structs.VarOpCAS {
-		return false
-	}
-	row := c.srv.state.Snapshot().Variable(nil, r.Var.Namespace, r.Var.Path)
-	switch {
-	case row == nil, row.LockID() != r.Var.LockID(), len(row.Data) != len(plain)+keyring.Overhead:
-		return false
-	case r.Op == structs.VarOpCAS && r.Var.ModifyIndex != row.ModifyIndex:
-		return false
-	}
-	stored, err := c.srv.keyring.Open(nil, row.Data, row.KeyID)
-	if err != nil || !bytes.Equal(stored, plain) {
-		return false
+	row := c.unchanged(r, b)
+	if row == nil {
+		return false, nil
 	}
 	reply.Result = structs.VarOpResultOk
 	reply.Index = row.ModifyIndex
 	reply.Output = &structs.VariableDecrypted{VariableMetadata: *shownMetadata(c.acl, &row.VariableMetadata, r.Var.LockID()), Items: r.Var.Items}
-	return true
+	return true, nil
+}
+
+// unchanged returns the row that is stored already as the write would store it,
+// nil if the write changes something. A stored variable that cannot be read is as
+// good as a different one.
+func (c *leaderCall) unchanged(r *structs.VariablesApplyRequest, b *sealing) *structs.VariableEncrypted {
+	if r.Op != structs.VarOpSet && r.Op != structs.VarOpCAS {
+		return nil
+	}
+	row := c.srv.state.Snapshot().Variable(nil, r.Var.Namespace, r.Var.Path)
+	switch {
+	case row == nil, row.LockID() != r.Var.LockID(), len(row.Data) != len(b.plain)+keyring.Overhead:
+		return nil
+	case r.Op == structs.VarOpCAS && r.Var.ModifyIndex != row.ModifyIndex:
+		return nil
+	}
+	stored, err := c.srv.keyring.Open(b.stored[:0], row.Data, row.KeyID)
+	if err != nil {
+		return nil
+	}
+	if b.stored = stored; !bytes.Equal(stored, b.plain) {
+		return nil
+	}
+	return row
 }
 
 // keyringTimeout bounds the wait of a write for the first root key of a new cluster.
 const keyringTimeout = 10 * time.Second
 
-// sealVariable returns the entry for the log, with the items encrypted.
-func (s *Server) sealVariable(ctx context.Context, r *structs.VariablesApplyRequest, plain []byte) (*structs.VarApplyStateRequest, error) {
-	entry := &structs.VarApplyStateRequest{Op: r.Op, Var: &structs.VariableEncrypted{VariableMetadata: r.Var.VariableMetadata}}
-	entry.Var.ModifyTime = time.Now().UnixNano()
-	if plain == nil {
-		return entry, nil
+// sealVariable fills b.entry, with the items encrypted.
+func (s *Server) sealVariable(ctx context.Context, r *structs.VariablesApplyRequest, b *sealing) (err error) {
+	b.entry = structs.VarApplyStateRequest{Op: r.Op, Var: &b.row}
+	b.row.VariableMetadata = r.Var.VariableMetadata
+	b.row.ModifyTime = time.Now().UnixNano()
+	if len(b.plain) == 0 {
+		return nil
 	}
 	if err := s.waitKeyring(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	var err error
-	entry.Var.Data, entry.Var.KeyID, err = s.keyring.Seal(nil, plain)
-	return entry, err
+	if b.row.Data, b.row.KeyID, err = s.keyring.Seal(b.sealed[:0], b.plain); err == nil {
+		b.sealed = b.row.Data
+	}
+	return err
 }
 
 func (s *Server) waitKeyring(ctx context.Context) error {
@@ -152,10 +197,13 @@ func (s *Server) openItems(row *structs.VariableEncrypted) (structs.VariableItem
 	if len(row.Data) == 0 {
 		return structs.VariableItems{}, nil
 	}
-	plain, err := s.keyring.Open(nil, row.Data, row.KeyID)
+	b := sealings.Get().(*sealing)
+	defer b.done()
+	plain, err := s.keyring.Open(b.stored[:0], row.Data, row.KeyID)
 	if err != nil {
 		return nil, err
 	}
+	b.stored = plain
 	return structs.ParseItems(plain)
 }
 

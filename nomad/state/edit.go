@@ -10,6 +10,9 @@ import (
 type editor interface {
 	// apply writes what the transaction changed.
 	apply(w *memdb.Txn)
+	// wakeLocked wakes who waits for what the transaction changed; the caller
+	// holds the mutex of w.
+	wakeLocked(w *watchers)
 	// reset forgets everything; false means that its memory is not worth keeping.
 	reset() bool
 }
@@ -66,7 +69,7 @@ func (t *Table[T]) edit(tx *Txn, k Key) edit[T] {
 	e := t.edits(tx)
 	row, known := e.rows[k]
 	if !known {
-		row.was, _ = t.find(tx.base, k)
+		row.was = t.find(tx.base, k)
 		row.is = row.was
 		e.rows[k] = row
 	}
@@ -112,7 +115,7 @@ func (t *Table[T]) readBy(tx *Txn, value string) *T {
 	if k, ok := e.values[value]; ok {
 		return t.read(tx, k)
 	}
-	row, _ := t.findBy(tx.base, value)
+	row := t.findBy(tx.base, value)
 	if row == nil {
 		return nil
 	}

@@ -25,16 +25,27 @@ func newIndex[T any](name string, key func(*T) Key, where func(*T) bool) *rowInd
 	return &rowIndex[T]{name: name, prefix: name + "_prefix", key: key, where: where}
 }
 
+// filer is an index of one database. It remembers the last key that it encoded,
+// as go-memdb asks several times for that of a row which takes another's place.
+type filer[T any] struct {
+	*rowIndex[T]
+	key     Key    // the writer's, as is encoded
+	encoded []byte // never changed, as the database keeps it
+}
+
 // FromObject implements memdb.SingleIndexer.
-func (x *rowIndex[T]) FromObject(raw any) (bool, []byte, error) {
+func (f *filer[T]) FromObject(raw any) (bool, []byte, error) {
 	row, ok := raw.(*T)
 	if !ok {
 		return false, nil, fmt.Errorf("a %T is no row of this table", raw)
 	}
-	if x.where != nil && !x.where(row) {
+	if f.where != nil && !f.where(row) {
 		return false, nil, nil
 	}
-	return true, x.key(row).encode(), nil
+	if k := f.rowIndex.key(row); f.encoded == nil || k != f.key {
+		f.key, f.encoded = k, k.encode()
+	}
+	return true, f.encoded, nil
 }
 
 // FromArgs implements memdb.Indexer. The argument is a *lookup.
@@ -54,7 +65,7 @@ func (x *rowIndex[T]) PrefixFromArgs(args ...any) ([]byte, error) { return x.Fro
 func (t *Table[T]) schema() *memdb.TableSchema {
 	s := &memdb.TableSchema{Name: t.info.Name, Indexes: make(map[string]*memdb.IndexSchema)}
 	for _, x := range t.indexes() {
-		s.Indexes[x.name] = &memdb.IndexSchema{Name: x.name, Unique: true, AllowMissing: x.where != nil, Indexer: x}
+		s.Indexes[x.name] = &memdb.IndexSchema{Name: x.name, Unique: true, AllowMissing: x.where != nil, Indexer: &filer[T]{rowIndex: x}}
 	}
 	return s
 }
@@ -67,7 +78,9 @@ func (t *Table[T]) indexes() []*rowIndex[T] {
 	return out
 }
 
-// newDB returns a database that has every table of the registry.
+// newDB returns a database that has every table of the registry. It is a clone of
+// an empty one, as a clone does not note which of its nodes a write replaces:
+// who waits for a change is on a list of our own.
 func newDB() *memdb.MemDB {
 	s := &memdb.DBSchema{Tables: make(map[string]*memdb.TableSchema, len(registry))}
 	for _, t := range registry {
@@ -75,7 +88,7 @@ func newDB() *memdb.MemDB {
 	}
 	db, err := memdb.NewMemDB(s)
 	impossible(err)
-	return db
+	return db.Snapshot()
 }
 
 // impossible panics on an error that go-memdb gives only to a query which does

@@ -6,67 +6,44 @@ import (
 	"github.com/hashicorp/go-memdb"
 )
 
-// find returns the row of k, nil if there is none, and the channel that closes
-// when a later transaction changes that.
-func (t *Table[T]) find(sn *Snapshot, k Key) (*T, <-chan struct{}) {
-	l := lookFor(k)
-	ch, raw, err := sn.txn.FirstWatch(t.info.Name, byKey, l.args...)
-	l.done()
-	impossible(err)
-	row, _ := raw.(*T)
-	verify(row)
+// find returns the row of k, nil if there is none.
+func (t *Table[T]) find(sn *Snapshot, k Key) *T {
+	row := t.first(sn, byKey, k)
 	if row != nil && t.key(row) != k {
-		return nil, ch // k has a namespace that cannot be, with a NUL
+		return nil // k has a namespace that cannot be, with a NUL
 	}
-	return row, ch
-}
-
-// get returns the row of k, nil if there is none, and watches it. The watch of an
-// absent row may also wake on changes near it.
-func (t *Table[T]) get(sn *Snapshot, ws memdb.WatchSet, k Key) *T {
-	row, ch := t.find(sn, k)
-	sn.watch(ws, ch)
 	return row
 }
 
 // findBy returns the row of a value of the table's value index, nil if there is
-// none, and the channel that closes when a later transaction changes that.
-func (t *Table[T]) findBy(sn *Snapshot, value string) (*T, <-chan struct{}) {
-	l := lookFor(Key{ID: value})
-	ch, raw, err := sn.txn.FirstWatch(t.info.Name, byValue, l.args...)
+// none.
+func (t *Table[T]) findBy(sn *Snapshot, value string) *T {
+	return t.first(sn, byValue, Key{ID: value})
+}
+
+func (t *Table[T]) first(sn *Snapshot, index string, k Key) *T {
+	l := lookFor(k)
+	raw, err := sn.txn.First(t.info.Name, index, l.args...)
 	l.done()
 	impossible(err)
 	row, _ := raw.(*T)
 	verify(row)
-	return row, ch
-}
-
-// getBy returns the row of a value of the table's value index, nil if there is
-// none, and watches it as get does.
-func (t *Table[T]) getBy(sn *Snapshot, ws memdb.WatchSet, value string) *T {
-	row, ch := t.findBy(sn, value)
-	sn.watch(ws, ch)
 	return row
 }
 
-// watch watches a range, as one channel. The watch of a range without rows may
-// also wake on changes near it.
-func (t *Table[T]) watch(sn *Snapshot, ws memdb.WatchSet, in span) {
-	if ws == nil {
-		return
-	}
-	l := lookIn(in)
-	it, err := sn.txn.Get(t.info.Name, t.primary.prefix, l.args...)
-	l.done()
-	impossible(err)
-	sn.watch(ws, it.WatchCh())
+// get returns the row of k, nil if there is none, and watches it.
+func (t *Table[T]) get(sn *Snapshot, ws memdb.WatchSet, k Key) *T {
+	row := t.find(sn, k)
+	t.watchRow(sn, ws, k, row)
+	return row
 }
 
-// watch adds a channel of the view's database, and the one that says that another
-// database has taken its place.
-func (sn *Snapshot) watch(ws memdb.WatchSet, ch <-chan struct{}) {
-	ws.Add(ch)
-	ws.Add(sn.abandon)
+// getBy returns the row of a value of the table's value index, nil if there is
+// none, and watches it.
+func (t *Table[T]) getBy(sn *Snapshot, ws memdb.WatchSet, value string) *T {
+	row := t.findBy(sn, value)
+	t.watchValue(sn, ws, value, row)
+	return row
 }
 
 // scan yields the rows of the range from the key on, which is zero for the whole

@@ -25,6 +25,8 @@ type core struct {
 	log     hclog.Logger
 	publish Publisher
 	current atomic.Pointer[Snapshot]
+	// watchers outlive the database that they watch: a restore wakes them all.
+	watchers *watchers
 	// db holds what current shows; Restore replaces it. changes and edits are
 	// memory for the next transaction. All three are the writer's.
 	db      *memdb.MemDB
@@ -38,7 +40,7 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 	if logger == nil {
 		logger = hclog.NewNullLogger()
 	}
-	s := &StateStore{core: &core{log: logger.Named("state")}}
+	s := &StateStore{core: &core{log: logger.Named("state"), watchers: newWatchers()}}
 	s.core.replace(newDB(), 0, make([]uint64, len(registry)))
 	s.Batch(func(b *StateStore) {
 		_ = b.txn.op(b.NextIndex(), "", putDefaultNamespace)
@@ -51,7 +53,7 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 // nil if there was none.
 func (c *core) replace(db *memdb.MemDB, index uint64, last []uint64) *Snapshot {
 	c.db = db
-	return c.current.Swap(&Snapshot{index: index, txn: db.Txn(false), last: last, abandon: make(chan struct{})})
+	return c.current.Swap(&Snapshot{core: c, index: index, txn: db.Txn(false), last: last, abandon: make(chan struct{})})
 }
 
 // Batch runs fn, whose writes on b share one transaction: readers see all of
@@ -105,8 +107,9 @@ func (s *StateStore) AbandonCh() <-chan struct{} { return s.Snapshot().abandon }
 
 // Snapshot is an immutable view of the store. Rows that it returns are shared:
 // callers must not change them. A nil WatchSet watches nothing; otherwise what
-// is added to it closes once the rows read change.
+// is added to it closes once the rows read change, and Unwatch gives it back.
 type Snapshot struct {
+	core    *core // nil for what a restore reads while it fills a database
 	index   uint64
 	txn     *memdb.Txn // read only, so any number of goroutines may use it
 	last    []uint64   // by table: logical index of the last change

@@ -102,7 +102,7 @@ func (tx *Txn) commit() {
 	if tx.index == tx.base.index && len(tx.changes) == 0 {
 		return
 	}
-	next := &Snapshot{index: tx.index, txn: tx.base.txn, last: tx.last, abandon: tx.base.abandon}
+	next := &Snapshot{core: c, index: tx.index, txn: tx.base.txn, last: tx.last, abandon: tx.base.abandon}
 	if len(tx.changes) == 0 {
 		c.current.Store(next)
 		return
@@ -114,9 +114,10 @@ func (tx *Txn) commit() {
 			e.apply(w)
 		}
 	}
-	next.txn = w.Snapshot()
-	c.current.Store(next)
 	w.Commit()
+	next.txn = c.db.Txn(false)
+	c.current.Store(next)
+	tx.wake()
 	if c.publish == nil {
 		return
 	}

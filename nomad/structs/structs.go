@@ -111,7 +111,12 @@ func Encode(t MessageType, msg any) ([]byte, error) {
 	if s, ok := msg.(interface{ sizeHint() int }); ok {
 		size = s.sizeHint()
 	}
-	return msgp.Append(append(make([]byte, 0, size), byte(t)), msg)
+	return AppendEntry(make([]byte, 0, size), t, msg)
+}
+
+// AppendEntry is Encode into the room behind b.
+func AppendEntry(b []byte, t MessageType, msg any) ([]byte, error) {
+	return msgp.Append(append(b, byte(t)), msg)
 }
 
 // Decode reads the MessagePack part of a Raft entry, the type byte cut off.

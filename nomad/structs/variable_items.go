@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -76,40 +77,36 @@ func ParseItems(b []byte) (VariableItems, error) {
 }
 
 // parsePlainItems reads an object without escapes and white space; ok is false
-// for any other.
+// for any other. The keys and values are parts of one string.
 func parsePlainItems(b []byte) (items VariableItems, ok bool) {
-	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
+	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' || !utf8.Valid(b) {
 		return nil, false
 	}
 	items = VariableItems{}
-	b = b[1 : len(b)-1]
-	for len(b) > 0 {
+	rest := string(b[1 : len(b)-1])
+	for len(rest) > 0 {
 		var key, value string
-		if key, b, ok = cutPlainString(b); !ok || len(b) == 0 || b[0] != ':' {
+		if key, rest, ok = cutPlainString(rest); !ok || len(rest) == 0 || rest[0] != ':' {
 			return nil, false
 		}
-		if value, b, ok = cutPlainString(b[1:]); !ok {
+		if value, rest, ok = cutPlainString(rest[1:]); !ok {
 			return nil, false
 		}
 		items[key] = value
-		if len(b) == 0 {
+		if len(rest) == 0 {
 			break
 		}
-		if b[0] != ',' || len(b) == 1 {
+		if rest[0] != ',' || len(rest) == 1 {
 			return nil, false
 		}
-		b = b[1:]
+		rest = rest[1:]
 	}
 	return items, true
 }
 
-func cutPlainString(b []byte) (s string, rest []byte, ok bool) {
-	if len(b) < 2 || b[0] != '"' {
-		return "", nil, false
+func cutPlainString(s string) (text, rest string, ok bool) {
+	if len(s) < 2 || s[0] != '"' {
+		return "", "", false
 	}
-	end := bytes.IndexByte(b[1:], '"')
-	if end < 0 || !utf8.Valid(b[1:1+end]) {
-		return "", nil, false
-	}
-	return string(b[1 : 1+end]), b[end+2:], true
+	return strings.Cut(s[1:], `"`)
 }

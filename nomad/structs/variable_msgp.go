@@ -1,6 +1,7 @@
 package structs
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 
@@ -117,14 +118,24 @@ func (v *VariableEncrypted) AppendMsgpack(b []byte) []byte {
 }
 
 // ParseMsgpack implements msgp.Parser.
-func (v *VariableEncrypted) ParseMsgpack(r *msgp.Reader) error {
+func (v *VariableEncrypted) ParseMsgpack(r *msgp.Reader) error { return v.parse(r, false) }
+
+// parse is ParseMsgpack; with shared, Data is part of what r reads.
+func (v *VariableEncrypted) parse(r *msgp.Reader, shared bool) error {
+	known := v.KeyID
 	*v = VariableEncrypted{}
 	for range r.MapHeader() {
 		switch name := r.StringKey(); string(name) {
 		case "Data":
-			v.Data = r.Bytes()
+			if v.Data = r.RawBytes(); !shared {
+				v.Data = bytes.Clone(v.Data)
+			}
 		case "KeyID":
-			v.KeyID = r.String()
+			if id := r.RawBytes(); string(id) == known {
+				v.KeyID = known
+			} else {
+				v.KeyID = string(id)
+			}
 		default:
 			v.parseField(name, r)
 		}
@@ -188,6 +199,22 @@ func (q *VarApplyStateRequest) AppendMsgpack(b []byte) []byte {
 // ParseMsgpack implements msgp.Parser.
 func (q *VarApplyStateRequest) ParseMsgpack(r *msgp.Reader) error {
 	*q = VarApplyStateRequest{}
+	return q.parse(r, nil)
+}
+
+// DecodeVarApply reads the MessagePack part of a Raft entry into q and, if it has
+// a variable, into row, which q then refers to. The sealed data of row are part of
+// body afterwards, so body must not be changed while they are in use. What row has
+// as KeyID is the most likely one and need not be copied if it is.
+func DecodeVarApply(body []byte, q *VarApplyStateRequest, row *VariableEncrypted) error {
+	*q = VarApplyStateRequest{}
+	var r msgp.Reader
+	r.Reset(body)
+	return q.parse(&r, row)
+}
+
+// parse reads into room, if there is any, without copying the data.
+func (q *VarApplyStateRequest) parse(r *msgp.Reader, room *VariableEncrypted) error {
 	for range r.MapHeader() {
 		switch string(r.StringKey()) {
 		case "AuthToken":
@@ -203,7 +230,7 @@ func (q *VarApplyStateRequest) ParseMsgpack(r *msgp.Reader) error {
 		case "Region":
 			q.Region = r.String()
 		case "Var":
-			q.parseVar(r)
+			q.parseVar(r, room)
 		default:
 			r.Skip()
 		}
@@ -211,13 +238,15 @@ func (q *VarApplyStateRequest) ParseMsgpack(r *msgp.Reader) error {
 	return r.Err()
 }
 
-func (q *VarApplyStateRequest) parseVar(r *msgp.Reader) {
+func (q *VarApplyStateRequest) parseVar(r *msgp.Reader, room *VariableEncrypted) {
 	if r.TryNil() {
 		q.Var = nil
 		return
 	}
-	q.Var = &VariableEncrypted{}
-	r.Fail(q.Var.ParseMsgpack(r))
+	if q.Var = room; room == nil {
+		q.Var = &VariableEncrypted{}
+	}
+	r.Fail(q.Var.parse(r, room != nil))
 }
 
 // parseVarOp reads an operation without allocating the known ones.
