@@ -21,6 +21,7 @@ var layers = []row{
 	{0, "internal/errs"},
 	{0, "internal/msgp"},
 	{0, "internal/wire"},
+	{0, "internal/tlsconf"},
 	{0, "internal/mux"},
 	{0, "internal/raftnet"},
 	{0, "internal/pool"},

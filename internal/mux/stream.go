@@ -17,6 +17,12 @@ func (m *Mux) serveSession(ctx context.Context, conn net.Conn, info Info) {
 		conn.Close()
 		return
 	}
+	// A live peer answers at once, and it may have nothing to say for long.
+	m.wg.Go(func() {
+		if _, err := sess.y.Ping(); err != nil {
+			_ = sess.Close() // always nil
+		}
+	})
 	m.ServeSession(ctx, sess, info)
 }
 
@@ -80,7 +86,7 @@ func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
 	proto := ProtoRPC
 	if info.Protocol == ProtoMultiplexV2 {
 		var err error
-		if proto, err = m.firstByte(st); err != nil {
+		if st, proto, err = m.firstByte(st); err != nil {
 			if ctx.Err() == nil {
 				m.refused(RefusedSilent, info, err)
 			}
@@ -93,11 +99,11 @@ func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
 		}
 	}
 	h := m.handlers[proto]
-	if h == nil || (proto != ProtoRPC && proto != ProtoStreaming) {
+	if r := row(proto); h == nil || !r.Stream {
 		m.refuse(st, RefusedUnknown, info, nil)
 		return
 	}
-	h(ctx, st, info)
+	h(ctx, expect(st, m.cfg.SilenceTimeout), info)
 }
 
 // countedStream counts as open until it is closed.
