@@ -23,6 +23,7 @@ var layers = []row{
 	{0, "internal/wire"},
 	{0, "internal/tlsconf"},
 	{0, "internal/mux"},
+	{0, "internal/grpcport"},
 	{0, "internal/raftnet"},
 	{0, "internal/pool"},
 	{0, "internal/drpc"},
