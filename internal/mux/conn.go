@@ -108,6 +108,11 @@ func (m *Mux) serveConn(ctx context.Context, c *trackedConn, info Info) {
 	m.dispatch(ctx, c, conn, info)
 }
 
+// expect bounds the wait for what follows the protocol.
+func (m *Mux) expect(conn net.Conn, info Info) net.Conn {
+	return expect(conn, m.cfg.SilenceTimeout, func() { m.refused(RefusedSilent, info, errSilent) })
+}
+
 func (m *Mux) firstByte(conn net.Conn) (net.Conn, Protocol, error) {
 	if err := conn.SetDeadline(time.Now().Add(m.cfg.HandshakeTimeout)); err != nil {
 		return conn, 0, err
@@ -164,7 +169,7 @@ func (m *Mux) dispatch(ctx context.Context, c *trackedConn, conn net.Conn, info 
 		m.refuse(conn, why, info, nil)
 		return
 	}
-	h(ctx, expect(conn, m.cfg.SilenceTimeout), info)
+	h(ctx, m.expect(conn, info), info)
 }
 
 // refusePending is refuse for a connection without a class yet, unless it failed

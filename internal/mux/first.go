@@ -63,11 +63,16 @@ func closeWrite(conn net.Conn) error {
 	return errors.ErrUnsupported
 }
 
+var errSilent = errors.New("the peer asked for a protocol and said no more")
+
 // expectant is a connection whose peer has asked for a protocol and has yet to
 // use it. Until it does, no read waits beyond a limit, whatever deadline the
-// handler sets; from then on the handler's counts.
+// handler sets; then the connection is closed, since handlers may take a
+// time-out for their own and read on. After the first data the handler's
+// deadlines count.
 type expectant struct {
 	net.Conn
+	silent func() // is told, once
 	spoken atomic.Bool
 
 	mu     sync.Mutex
@@ -75,8 +80,8 @@ type expectant struct {
 	wanted time.Time // the handler's deadline for reads
 }
 
-func expect(conn net.Conn, within time.Duration) net.Conn {
-	e := &expectant{Conn: conn, limit: time.Now().Add(within)}
+func expect(conn net.Conn, within time.Duration, silent func()) net.Conn {
+	e := &expectant{Conn: conn, limit: time.Now().Add(within), silent: sync.OnceFunc(silent)}
 	if err := conn.SetReadDeadline(e.limit); err != nil {
 		return conn // it is closed, as the handler will find out
 	}
@@ -86,10 +91,22 @@ func expect(conn net.Conn, within time.Duration) net.Conn {
 // Read reads from the connection.
 func (e *expectant) Read(b []byte) (int, error) {
 	n, err := e.Conn.Read(b)
-	if n > 0 && !e.spoken.Load() {
+	switch {
+	case e.spoken.Load():
+	case n > 0:
 		e.heard()
+	case isTimeout(err) && !time.Now().Before(e.limit):
+		e.silent()
+		_ = e.Conn.Close() // the handler hears of it by the error
+		return 0, errSilent
 	}
 	return n, err
+}
+
+// isTimeout knows the time-outs of sockets, TLS and yamux.
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 func (e *expectant) heard() {

@@ -252,6 +252,15 @@ func TestTLSWithinTLS(t *testing.T) {
 // on every protocol, though handlers may wait for long. One that spoke may rest.
 func TestSilenceAfterTheFirstByte(t *testing.T) {
 	m := New(Config{SilenceTimeout: 100 * time.Millisecond, Session: SessionConfig{WriteTimeout: 100 * time.Millisecond}})
+	m.Handle(ProtoStreaming, func(_ context.Context, conn net.Conn, _ Info) {
+		defer conn.Close()
+		for { // as handlers do that have idle limits of their own
+			conn.SetReadDeadline(time.Now().Add(time.Hour))
+			if _, err := conn.Read(make([]byte, 1)); !isTimeout(err) {
+				return
+			}
+		}
+	})
 	addr := serve(t, m)
 	spoken := dial(t, addr, byte(ProtoRPC))
 	mustAnswer(t, spoken, "rpc", "first")
@@ -266,6 +275,7 @@ func TestSilenceAfterTheFirstByte(t *testing.T) {
 		}
 	}
 	mustClose(t, open(t, sess, byte(ProtoRPC)))
+	mustClose(t, open(t, sess, byte(ProtoStreaming)))
 	for _, text := range []string{"second", "third"} { // long after the limit
 		mustAnswer(t, spoken, "rpc", text)
 	}
@@ -276,7 +286,7 @@ func TestExpectantKeepsTheHandlersDeadline(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
-	conn := expect(ours, time.Hour)
+	conn := expect(ours, time.Hour, func() { t.Error("called silent") })
 	conn.SetReadDeadline(time.Now().Add(-time.Second))
 	if _, err := conn.Read(make([]byte, 1)); !os.IsTimeout(err) {
 		t.Errorf("an earlier deadline: %v", err)
@@ -289,6 +299,24 @@ func TestExpectantKeepsTheHandlersDeadline(t *testing.T) {
 	conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 	if _, err := conn.Read(make([]byte, 1)); !os.IsTimeout(err) {
 		t.Errorf("a deadline after the first data: %v", err)
+	}
+}
+
+// A handler that reads on after a time-out, as one that has idle limits of its
+// own does, is told that it is over.
+func TestExpectantEndsHandlersThatReadOn(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	told := 0
+	conn := expect(ours, 20*time.Millisecond, func() { told++ })
+	for range 2 {
+		conn.SetReadDeadline(time.Now().Add(time.Hour))
+		if _, err := conn.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+			t.Errorf("%v, want an error that is no time-out", err)
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times", told)
 	}
 }
 

@@ -16,7 +16,7 @@ const (
 	RefusedClientLimit Reason = iota
 	// RefusedTotalLimit: the server has too many connections.
 	RefusedTotalLimit
-	// RefusedSilent: no first byte, or none in time.
+	// RefusedSilent: no first byte, or nothing after it, in time.
 	RefusedSilent
 	// RefusedUnknown: a first byte that stands for no protocol that is served here.
 	RefusedUnknown

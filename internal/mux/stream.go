@@ -103,7 +103,7 @@ func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
 		m.refuse(st, RefusedUnknown, info, nil)
 		return
 	}
-	h(ctx, expect(st, m.cfg.SilenceTimeout), info)
+	h(ctx, m.expect(st, info), info)
 }
 
 // countedStream counts as open until it is closed.
