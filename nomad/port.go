@@ -2,12 +2,16 @@ package nomad
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/grpcport"
 	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/wire"
 )
 
 // setupGRPC answers gRPC tools on the server port.
@@ -23,6 +27,30 @@ func (s *Server) portStatus() grpcport.Status {
 		Version: Version, Leader: s.leaders.current().addr, IsLeader: s.IsLeader(), Ready: s.Ready() == nil,
 		StateIndex: s.state.LatestIndex(),
 	}
+}
+
+// A refusal is explained within explainTimeout, and may be over after retryRefused.
+const (
+	explainTimeout = 2 * time.Second
+	retryRefused   = time.Second
+)
+
+// explainRefusal answers the calls of a connection or stream that a limit refuses
+// with the reason, and ends it.
+func (s *Server) explainRefusal(ctx context.Context, conn net.Conn, info mux.Info, why mux.Reason) {
+	e := &errs.Error{Code: errs.Busy, RetryAfter: retryRefused, Executed: errs.ExecutedNo}
+	switch why {
+	case mux.RefusedClientLimit:
+		e.Msg = fmt.Sprintf("this address has %d connections to the server port: share them among calls, or raise limits.rpc_max_conns_per_client", s.config.RPCMaxConnsPerClient)
+	case mux.RefusedStreams:
+		e.Msg = "too many streams are open: close some, or make several calls on one"
+	default:
+		e.Msg = "this server has too many connections: ask another one"
+	}
+	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
+	defer cancel()
+	limits := wire.Limits{MaxInFlight: 1, IdleTimeout: explainTimeout, HeaderTimeout: explainTimeout, BodyTimeout: explainTimeout, WriteTimeout: explainTimeout}
+	wire.NewServer(func(context.Context, *wire.Call) (any, error) { return nil, e }, limits, nil).ServeConn(ctx, conn, s.identity(info))
 }
 
 var (

@@ -42,6 +42,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	port := mux.Config{
 		Logger: logger.Named("mux"), HandshakeTimeout: s.config.RPCHandshakeTimeout,
 		MaxConnsPerClient: s.config.RPCMaxConnsPerClient, MaxConns: maxConns, MaxStreamsTotal: maxStreams,
+		Explain: s.explainRefusal,
 	}
 	s.config.TLS.secure(&port, s.config.Region)
 	s.mux = mux.New(port)

@@ -166,7 +166,8 @@ func (m *Mux) dispatch(ctx context.Context, c *trackedConn, conn net.Conn, info 
 		return
 	}
 	if why, ok := m.limits.classify(c, budget); !ok {
-		m.refuse(conn, why, info, nil)
+		m.refused(why, info, nil)
+		m.explain(ctx, conn, info, why)
 		return
 	}
 	h(ctx, m.expect(conn, info), info)
@@ -179,6 +180,24 @@ func (m *Mux) refusePending(ctx context.Context, c *trackedConn, why Reason, inf
 		m.refused(why, info, err)
 	}
 	c.Close()
+}
+
+// maxExplained bounds the refusals that are explained at once.
+const maxExplained = 32
+
+// explain tells the peer of an RPC connection or stream why it is refused, if
+// few others are being told, and closes it. It blocks meanwhile.
+func (m *Mux) explain(ctx context.Context, conn net.Conn, info Info, why Reason) {
+	defer conn.Close()
+	if m.cfg.Explain == nil || info.Protocol != ProtoRPC && !info.Multiplexed {
+		return
+	}
+	select {
+	case m.explains <- struct{}{}:
+		defer func() { <-m.explains }()
+		m.cfg.Explain(ctx, m.expect(conn, info), info, why)
+	default:
+	}
 }
 
 func (m *Mux) refuse(conn net.Conn, why Reason, info Info, err error) {

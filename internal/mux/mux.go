@@ -50,6 +50,10 @@ type Info struct {
 // the mux stops and, for a stream, when its session ends.
 type Handler func(ctx context.Context, conn net.Conn, info Info)
 
+// Explainer tells a peer why its RPC connection or stream is refused, and owns
+// it. It should be done soon: few run at once, and beyond them refusals are mute.
+type Explainer func(ctx context.Context, conn net.Conn, info Info, why Reason)
+
 // Config tunes a Mux. Zero values of durations and MaxStreams mean the defaults.
 type Config struct {
 	// Logger may be nil.
@@ -79,6 +83,8 @@ type Config struct {
 	Region string
 	// Session tunes the sessions of multiplexed connections.
 	Session SessionConfig
+	// Explain answers what a limit refuses, nil for nobody.
+	Explain Explainer
 	// OnSession is told of each session in a goroutine of its own, nil for
 	// nobody. ctx ends with the session. It must not Accept or Close.
 	OnSession func(ctx context.Context, s Session, info Info)
@@ -92,6 +98,7 @@ type Mux struct {
 	handlers map[Protocol]Handler
 	limits   *limiter
 	counters counters
+	explains chan struct{}  // a token for each refusal that is being explained
 	wg       sync.WaitGroup // connections and streams in a goroutine of ours
 }
 
@@ -116,6 +123,7 @@ func New(cfg Config) *Mux {
 		cfg:      cfg,
 		log:      cfg.Logger,
 		handlers: make(map[Protocol]Handler),
+		explains: make(chan struct{}, maxExplained),
 		limits:   newLimiter(cfg.MaxConnsPerClient, cfg.MaxConns),
 	}
 }

@@ -63,7 +63,7 @@ func (m *Mux) ServeSession(ctx context.Context, s Session, info Info) {
 // count; a peer that piles them up beyond twice the bound loses the session.
 func (m *Mux) admitStream(ctx context.Context, s Session, st net.Conn, info Info) {
 	if own, ok := s.(*session); ok && own.y.NumStreams() > m.cfg.MaxStreams {
-		m.refuse(st, RefusedStreams, info, nil)
+		m.refuseStream(ctx, st, info)
 		if own.y.NumStreams() > 2*m.cfg.MaxStreams {
 			own.Close()
 		}
@@ -71,7 +71,7 @@ func (m *Mux) admitStream(ctx context.Context, s Session, st net.Conn, info Info
 	}
 	if all := m.counters.openStreams.Add(1); m.cfg.MaxStreamsTotal > 0 && all > int64(m.cfg.MaxStreamsTotal) {
 		m.counters.openStreams.Add(-1)
-		m.refuse(st, RefusedStreams, info, nil)
+		m.refuseStream(ctx, st, info)
 		return
 	}
 	counted := &countedStream{Conn: st, mux: m}
@@ -80,6 +80,27 @@ func (m *Mux) admitStream(ctx context.Context, s Session, st net.Conn, info Info
 		defer m.wg.Done()
 		m.serveStream(ctx, counted, info)
 	}()
+}
+
+// refuseStream refuses a stream above a bound, and says so where the stream is
+// for calls. As many as may be explained at once wait for their first byte.
+func (m *Mux) refuseStream(ctx context.Context, st net.Conn, info Info) {
+	m.refused(RefusedStreams, info, nil)
+	if m.cfg.Explain == nil || len(m.explains) == cap(m.explains) {
+		st.Close()
+		return
+	}
+	m.wg.Go(func() {
+		if info.Protocol == ProtoMultiplexV2 {
+			inner, proto, err := m.firstByte(st)
+			if err != nil || proto != ProtoRPC {
+				st.Close()
+				return
+			}
+			st = inner
+		}
+		m.explain(ctx, st, info, RefusedStreams)
+	})
 }
 
 func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
