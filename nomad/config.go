@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -208,7 +209,7 @@ func (c *Config) Validate() error {
 	bad(c.ACL.TokenMinTTL <= 0, "ACL.TokenMinTTL", "must be positive")
 	bad(c.ACL.TokenMaxTTL < c.ACL.TokenMinTTL, "ACL.TokenMaxTTL", "must not be below ACL.TokenMinTTL")
 	if err := c.TLS.check(c.Region); err != nil {
-		bad(true, "TLS", err.Error())
+		bad(true, "TLS:", strings.TrimPrefix(err.Error(), "tls: "))
 	}
 	switch c.Raft.LogStore {
 	case LogStoreWAL, LogStoreBolt:
