@@ -23,7 +23,8 @@ var inScope = []string{
 	"agent", "agent-info", "namespace", "namespace apply", "namespace delete", "namespace inspect", "namespace list",
 	"namespace status", "operator", "operator api", "operator metrics", "operator raft", "operator raft list-peers",
 	"operator raft remove-peer", "operator raft transfer-leadership", "server", "server force-leave", "server join",
-	"server members", "server-force-leave", "server-join", "server-members", "status", "var", "var purge", "var init",
+	"server members", "server-force-leave", "server-join", "server-members", "status",
+	"tls", "tls ca", "tls ca create", "tls ca info", "tls cert", "tls cert create", "tls cert info", "var", "var purge", "var init",
 	"var list", "var put", "var lock", "var get", "version",
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -59,6 +60,8 @@ type Config struct {
 	RPCAdvertise string
 	// Dial opens a connection to a server port, nil for TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// TLS secures the server port, nil for clear text.
+	TLS *TLSConfig
 	// Gossip configures the gossip pool.
 	Gossip GossipConfig
 	// Raft configures consensus.
@@ -205,6 +208,9 @@ func (c *Config) Validate() error {
 	bad(c.Raft.Multiplier < 1 || c.Raft.Multiplier > 10, "Raft.Multiplier", "must be between 1 and 10")
 	bad(c.ACL.TokenMinTTL <= 0, "ACL.TokenMinTTL", "must be positive")
 	bad(c.ACL.TokenMaxTTL < c.ACL.TokenMinTTL, "ACL.TokenMaxTTL", "must not be below ACL.TokenMinTTL")
+	if err := c.TLS.check(c.Region); err != nil {
+		bad(true, "TLS:", strings.TrimPrefix(err.Error(), "tls: "))
+	}
 	switch c.Raft.LogStore {
 	case LogStoreWAL, LogStoreBolt:
 		bad(c.DataDir == "", "DataDir", "must be set, or the log kept in memory")

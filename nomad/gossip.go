@@ -105,6 +105,9 @@ func (s *Server) gossipTags() map[string]string {
 	if s.config.NonVoter {
 		tags["nonvoter"] = "1"
 	}
+	if s.config.TLS != nil {
+		tags[router.TagTLS] = "1"
+	}
 	if id := s.clusterID(); id != "" {
 		tags[clusterTag] = id
 	}

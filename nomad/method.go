@@ -32,6 +32,8 @@ type methodInfo struct {
 	// tables are the ones a read touches; its index is the newest of theirs.
 	// A read of none looks at the server itself and needs no caught-up store.
 	tables []string
+	// serversOnly keeps peers out that are not servers of this region.
+	serversOnly bool
 	// raftType is the request type of a write that is one log entry, 0 otherwise.
 	raftType structs.MessageType
 	// invoke serves a call; args and reply are pointers to the method's types.

@@ -63,6 +63,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descCalls, descFailed, descSeconds, descBlocking, descLeader, descIndex, descApplied, descQueue, descInFlight, descDenied} {
 		ch <- d
 	}
+	describePort(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -89,6 +90,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descQueue, float64(len(s.proposer.queue)))
 	gauge(descInFlight, float64(s.rpc.InFlight()))
 	s.metrics.denied.collect(ch)
+	s.collectPort(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/serf/serf"
 
+	"github.com/cairn-project/cairn/internal/grpcport"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/raftnet"
@@ -44,6 +45,7 @@ type Server struct {
 	registry *wire.Registry
 	rpc      *wire.Server
 	mux      *mux.Mux
+	grpc     *grpcport.Server
 	pool     *pool.Pool
 	router   *router.Router
 	serf     *serf.Serf
@@ -269,6 +271,9 @@ func (s *Server) shutdown() error {
 	s.cancel()
 	if s.pool != nil {
 		all = append(all, s.pool.Close())
+	}
+	if s.grpc != nil {
+		s.grpc.Stop()
 	}
 	if err := s.config.RPCListener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		all = append(all, err)

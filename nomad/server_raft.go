@@ -85,13 +85,13 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 	}
 	s.transport = raftnet.New(raftnet.Config{
 		Logger: logger.Named("raftnet"), LocalID: raft.ServerID(s.nodeID),
-		LocalAddr: raft.ServerAddress(s.config.RPCAdvertise), Dial: s.dialRaft,
-		Timeout: dialTimeout, MaxInFlight: maxRPCsInFlight,
+		LocalAddr: raft.ServerAddress(s.config.RPCAdvertise),
+		Dial:      s.dialPeer(mux.ProtoRaft), DialSnapshot: s.dialPeer(mux.ProtoSnapshot), Timeout: dialTimeout, MaxInFlight: maxRPCsInFlight,
 		Term: func() uint64 { return s.raft.CurrentTerm() },
 	})
-	s.mux.Handle(mux.ProtoRaft, func(ctx context.Context, conn net.Conn, _ mux.Info) {
-		s.transport.HandleConn(ctx, conn)
-	})
+	for _, p := range []mux.Protocol{mux.ProtoRaft, mux.ProtoSnapshot} {
+		s.mux.Handle(p, func(ctx context.Context, conn net.Conn, _ mux.Info) { s.transport.HandleConn(ctx, conn) })
+	}
 	conf := s.raftConfig(logger)
 	if err := s.bootstrapSingle(conf); err != nil {
 		return err
@@ -109,21 +109,6 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 		}
 	})
 	return nil
-}
-
-// dialRaft opens a connection for consensus to another server.
-func (s *Server) dialRaft(ctx context.Context, addr string) (net.Conn, error) {
-	conn, err := s.dial(ctx, addr)
-	if err != nil {
-		return nil, err
-	}
-	_ = conn.SetWriteDeadline(time.Now().Add(dialTimeout))
-	if _, err := conn.Write([]byte{byte(mux.ProtoRaft)}); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	_ = conn.SetWriteDeadline(time.Time{})
-	return conn, nil
 }
 
 func (s *Server) raftConfig(logger hclog.Logger) *raft.Config {

@@ -21,6 +21,13 @@ const dialTimeout = 10 * time.Second
 // queries included: servers pass those of all their clients on over a few.
 const maxInFlight = 4096
 
+// maxConns and maxStreams bound the connections of the port and the streams of
+// all its sessions.
+const (
+	maxConns   = 16384
+	maxStreams = 65536
+)
+
 func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.registry = wire.NewRegistry()
 	for name, endpoint := range endpoints(s) {
@@ -31,22 +38,26 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	limits := wire.DefaultLimits()
 	limits.MaxInFlight = maxInFlight
 	s.rpc = wire.NewServer(s.handleRPC, limits, logger.Named("rpc"))
-	s.pool = pool.New(pool.Config{Dial: s.dial, DialTimeout: dialTimeout, Limits: limits, Logger: logger.Named("pool")})
-	s.mux = mux.New(mux.Config{
+	s.pool = pool.New(pool.Config{Dial: s.dial, Secure: s.secureTo, DialTimeout: dialTimeout, Limits: limits, Logger: logger.Named("pool")})
+	port := mux.Config{
 		Logger: logger.Named("mux"), HandshakeTimeout: s.config.RPCHandshakeTimeout,
-		MaxConnsPerClient: s.config.RPCMaxConnsPerClient,
-	})
+		MaxConnsPerClient: s.config.RPCMaxConnsPerClient, MaxConns: maxConns, MaxStreamsTotal: maxStreams,
+		Explain: s.explainRefusal,
+	}
+	s.config.TLS.secure(&port, s.config.Region)
+	s.mux = mux.New(port)
 	streams := wire.NewStreamRegistry(limits, logger.Named("streams"))
 	s.mux.Handle(mux.ProtoRPC, func(ctx context.Context, conn net.Conn, info mux.Info) {
-		s.rpc.ServeConn(ctx, conn, &wire.Identity{Remote: info.Remote, Protocol: info.Protocol.String()})
+		s.rpc.ServeConn(ctx, conn, s.identity(info))
 	})
 	s.mux.Handle(mux.ProtoStreaming, func(ctx context.Context, conn net.Conn, info mux.Info) {
-		streams.ServeConn(ctx, conn, &wire.Identity{Remote: info.Remote, Protocol: info.Protocol.String()})
+		streams.ServeConn(ctx, conn, s.identity(info))
 	})
+	s.setupGRPC()
 	return nil
 }
 
-// dial opens a connection to a server port, without a protocol byte.
+// dial opens a connection to a server port, on which nothing was asked for yet.
 func (s *Server) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if s.config.Dial != nil {
 		return s.config.Dial(ctx, addr)
@@ -72,6 +83,9 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	info := methods[c.Method]
 	if !ok || info == nil {
 		return nil, wire.UnknownMethod(c.Method)
+	}
+	if err := s.checkPeer(info, c.Identity); err != nil {
+		return nil, err
 	}
 	ctx = wire.WithCall(ctx, c)
 	r, err := scanRouting(c.Body)

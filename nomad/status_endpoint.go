@@ -54,6 +54,8 @@ var statusReadIndex = newRead("Status.ReadIndex", nil,
 		return nil
 	})
 
+var _ = serversOnly(statusCluster.methodInfo, statusReadIndex.methodInfo)
+
 var regionList = newLocal("Region.List", anyone[structs.GenericRequest],
 	func(_ context.Context, s *Server, _ *structs.GenericRequest, reply *[]string) error {
 		*reply = s.router.Regions()

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cairn-project/cairn/internal/tlsconf"
 )
 
 const (
@@ -24,8 +26,10 @@ type Agent struct {
 	logger    hclog.Logger
 	endpoints *endpoints
 	telemetry *telemetry
-	server    server
-	http      *httpServer
+	// tls holds the certificates of both ports, nil when neither speaks TLS.
+	tls    *tlsconf.Source
+	server server
+	http   *httpServer
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
 }
@@ -41,6 +45,10 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 	if a.endpoints, err = c.resolve(logger.Named("agent")); err != nil {
 		return nil, err
 	}
+	if a.tls, err = c.TLSConfig.load(); err != nil {
+		return nil, err
+	}
+	warnExpiry(a.tls, logger.Named("tls"))
 	if a.telemetry, err = newTelemetry(c.Telemetry, c.NodeName); err != nil {
 		return nil, err
 	}
@@ -63,16 +71,27 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 	if err != nil {
 		return nil, err
 	}
+	sc.TLS = c.TLSConfig.rpc(a.tls)
 	if a.server, err = newServer(sc); err != nil {
 		return nil, fmt.Errorf("starting the server: %w", err)
 	}
-	if collector, ok := a.server.(prometheus.Collector); ok {
-		if err := a.telemetry.add(collector); err != nil {
-			logger.Warn("metrics of the server are not shown", "error", err)
-		}
-	}
+	a.addMetrics()
 	a.serve(httpLn)
 	return a, nil
+}
+
+// addMetrics shows what the agent's parts count themselves.
+func (a *Agent) addMetrics() {
+	if collector, ok := a.server.(prometheus.Collector); ok {
+		if err := a.telemetry.add(collector); err != nil {
+			a.logger.Warn("metrics of the server are not shown", "error", err)
+		}
+	}
+	if a.tls != nil {
+		if err := a.telemetry.add(expiryMetrics{a.tls}); err != nil {
+			a.logger.Warn("metrics of certificates are not shown", "error", err)
+		}
+	}
 }
 
 // serve starts the HTTP API on ln.
@@ -96,11 +115,7 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 	if c.Limits.HTTPMaxConnsPerClient > 0 {
 		httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient)
 	}
-	plain := httpLn
-	if httpLn, err = c.TLSConfig.wrapTLS(plain); err != nil {
-		_ = plain.Close()
-		return nil, nil, err
-	}
+	httpLn = c.TLSConfig.wrapHTTP(httpLn, a.tls)
 	if rpcLn, err = listen(e.rpc, asked || c.Addresses.RPC != "", log); err != nil {
 		_ = httpLn.Close()
 		return nil, nil, fmt.Errorf("rpc port: %w", err)

@@ -213,7 +213,7 @@ func TestReloadChangesTheLogLevel(t *testing.T) {
 	var out bytes.Buffer
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: &out})
 	sub := logger.Named("http")
-	a := &Agent{logger: logger}
+	a := &Agent{config: DefaultDevConfig(), logger: logger}
 	if err := os.WriteFile(path, []byte(`{"log_level": "DEBUG"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}

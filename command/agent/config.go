@@ -153,11 +153,13 @@ type WALConfig struct {
 	SegmentSizeMB int `hcl:"segment_size_mb"`
 }
 
-// TLSConfig configures TLS on the HTTP port.
+// TLSConfig configures TLS on the HTTP port and on the server port.
 type TLSConfig struct {
 	EnableHTTP           bool `hcl:"http"`
 	EnableRPC            bool `hcl:"rpc"`
 	VerifyServerHostname bool `hcl:"verify_server_hostname"`
+	// RPCUpgradeMode lets the server port speak clear text beside TLS.
+	RPCUpgradeMode bool `hcl:"rpc_upgrade_mode"`
 	// VerifyHTTPSClient asks HTTP clients for a certificate signed by CAFile.
 	VerifyHTTPSClient bool   `hcl:"verify_https_client"`
 	CAFile            string `hcl:"ca_file"`

@@ -36,7 +36,6 @@ var ignored = map[string]string{
 	"client.server_join":       `start_join retry_join retry_max retry_interval`,
 	"rpc": `accept_backlog keep_alive_interval connection_write_timeout stream_open_timeout stream_close_timeout
 		dial_timeout`,
-	"tls": `rpc_upgrade_mode`,
 	"telemetry": `datadog_address datadog_tags collection_interval publish_allocation_metrics publish_node_metrics
 		include_alloc_metadata_in_metrics allowed_metadata_keys_in_metrics disable_dispatched_job_summary_metrics
 		disable_quota_utilization_metrics disable_rpc_rate_metrics_labels disable_allocation_hook_metrics circonus_*`,
@@ -95,7 +94,7 @@ func refusedBlock(full string, labels []string, v *node) string {
 				return fmt.Sprintf("keyring %q: this build keeps root keys wrapped by its own key (aead) only; remove the block", l)
 			}
 		}
-	case "tls.rpc_upgrade_mode", "audit":
+	case "audit":
 		if v.kind == boolNode && v.text == "true" || v.kind == objectNode && !harmless(full, v) {
 			return full + " is not supported by this build; remove it"
 		}

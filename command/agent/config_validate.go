@@ -120,8 +120,10 @@ func (t *TLSConfig) problems() []problem {
 			out = append(out, problem{msg: fmt.Sprintf("tls."+format, args...)})
 		}
 	}
-	bad(t.EnableRPC, "rpc: this build does not encrypt traffic between servers yet, so it refuses to run as if it did; set it to false")
-	bad(t.VerifyServerHostname && !t.EnableRPC, "verify_server_hostname: needs tls.rpc, which this build does not have")
+	bad(t.EnableRPC && (t.CAFile == "" || t.CertFile == "" || t.KeyFile == ""),
+		"rpc: needs ca_file, cert_file and key_file; `cairn tls ca create` and `cairn tls cert create -server` make them")
+	bad(t.VerifyServerHostname && !t.EnableRPC, "verify_server_hostname: needs tls.rpc")
+	bad(t.RPCUpgradeMode && !t.EnableRPC, "rpc_upgrade_mode: needs tls.rpc")
 	bad(t.EnableHTTP && (t.CertFile == "" || t.KeyFile == ""), "http: needs cert_file and key_file")
 	bad(t.VerifyHTTPSClient && (!t.EnableHTTP || t.CAFile == ""), "verify_https_client: needs tls.http and ca_file")
 	bad(t.minVersion() == 0, "tls_min_version %q: must be tls12 or tls13", t.TLSMinVersion)

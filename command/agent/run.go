@@ -188,7 +188,7 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 }
 
 // reload reads the configuration again and takes over what can change while
-// the agent runs: the log level.
+// the agent runs: the log level and the certificates.
 func (a *Agent) reload(f *flags) {
 	c, _, err := f.config()
 	if err != nil {
@@ -196,6 +196,7 @@ func (a *Agent) reload(f *flags) {
 		return
 	}
 	a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
+	a.reloadTLS(c)
 	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
 }
 

@@ -2,42 +2,116 @@ package agent
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"net"
-	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cairn-project/cairn/internal/tlsconf"
+	"github.com/cairn-project/cairn/nomad"
 )
 
-// wrapTLS makes ln speak TLS, or returns it as it is when TLS is off.
-func (t *TLSConfig) wrapTLS(ln net.Listener) (net.Listener, error) {
+// expirySoon is how long before a certificate expires the log tells of it.
+const expirySoon = 7 * 24 * time.Hour
+
+// settings returns what to load. The cipher suites were checked with the rest of
+// the configuration.
+func (t *TLSConfig) settings() tlsconf.Settings {
+	suites, _ := t.cipherSuites()
+	return tlsconf.Settings{
+		CAFile: t.CAFile, CertFile: t.CertFile, KeyFile: t.KeyFile,
+		MinVersion: t.minVersion(), CipherSuites: suites,
+	}
+}
+
+// load reads the files, nil when no port speaks TLS.
+func (t *TLSConfig) load() (*tlsconf.Source, error) {
+	if !t.EnableHTTP && !t.EnableRPC {
+		return nil, nil
+	}
+	return tlsconf.Load(t.settings())
+}
+
+// wrapHTTP makes ln speak TLS, or returns it as it is when TLS is off.
+func (t *TLSConfig) wrapHTTP(ln net.Listener, source *tlsconf.Source) net.Listener {
 	if !t.EnableHTTP {
-		return ln, nil
+		return ln
 	}
-	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("tls: loading the certificate: %w", err)
+	return tls.NewListener(ln, source.Server(t.VerifyHTTPSClient, "http/1.1"))
+}
+
+// rpc returns what the server port needs, nil when it speaks no TLS.
+func (t *TLSConfig) rpc(source *tlsconf.Source) *nomad.TLSConfig {
+	if !t.EnableRPC {
+		return nil
 	}
-	suites, err := t.cipherSuites()
-	if err != nil {
-		return nil, err
+	return &nomad.TLSConfig{Source: source, VerifyServerHostname: t.VerifyServerHostname, UpgradeMode: t.RPCUpgradeMode}
+}
+
+// switches are the parts that take a restart.
+func (t *TLSConfig) switches() [5]bool {
+	return [5]bool{t.EnableHTTP, t.EnableRPC, t.VerifyServerHostname, t.VerifyHTTPSClient, t.RPCUpgradeMode}
+}
+
+// reloadTLS reads the certificates again. Connections that are open go on; new
+// ones use what was read. Files that cannot be used change nothing.
+func (a *Agent) reloadTLS(next *Config) {
+	logger := a.logger.Named("tls")
+	if next.TLSConfig.switches() != a.config.TLSConfig.switches() {
+		logger.Warn("what tls switches on or off changes at the next start only")
 	}
-	conf := &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		MinVersion:   t.minVersion(),
-		CipherSuites: suites,
-		NextProtos:   []string{"http/1.1"},
+	if a.tls == nil {
+		return
 	}
-	if t.VerifyHTTPSClient {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls: reading ca_file: %w", err)
+	check := func(s *tlsconf.Source) error {
+		if !a.config.TLSConfig.EnableRPC {
+			return nil
 		}
-		conf.ClientCAs = x509.NewCertPool()
-		if !conf.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("tls: ca_file holds no certificate")
-		}
-		conf.ClientAuth = tls.RequireAndVerifyClientCert
+		return s.CheckRole(tlsconf.RoleServer, a.config.Region)
 	}
-	return tls.NewListener(ln, conf), nil
+	if err := a.tls.Reload(next.TLSConfig.settings(), check); err != nil {
+		logger.Error("certificates not reloaded, the old ones stay in use", "error", err)
+		return
+	}
+	logger.Info("certificates reloaded")
+	warnExpiry(a.tls, logger)
+}
+
+// warnExpiry tells of certificates that peers refuse, or will soon.
+func warnExpiry(source *tlsconf.Source, logger hclog.Logger) {
+	if source == nil {
+		return
+	}
+	for _, e := range source.Expiries() {
+		switch left := time.Until(e.NotAfter); {
+		case left <= 0:
+			logger.Error("certificate has expired, peers refuse it", "file", e.File, "name", e.Name, "since", e.NotAfter)
+		case left < expirySoon:
+			logger.Warn("certificate expires soon", "file", e.File, "name", e.Name, "at", e.NotAfter)
+		}
+	}
+}
+
+// expiryMetrics shows when certificates expire.
+type expiryMetrics struct{ source *tlsconf.Source }
+
+var descExpiry = prometheus.NewDesc("cairn_tls_certificate_expires_in_seconds",
+	"Seconds until a certificate in use expires, below zero afterwards.", []string{"file", "name"}, nil)
+
+// Describe sends the metric's description; part of prometheus.Collector.
+func (m expiryMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- descExpiry }
+
+// Collect sends the first expiry of each file and name; part of prometheus.Collector.
+func (m expiryMetrics) Collect(ch chan<- prometheus.Metric) {
+	first := map[[2]string]time.Time{}
+	for _, e := range m.source.Expiries() {
+		key := [2]string{e.File, e.Name}
+		if at, ok := first[key]; !ok || e.NotAfter.Before(at) {
+			first[key] = e.NotAfter
+		}
+	}
+	for key, at := range first {
+		ch <- prometheus.MustNewConstMetric(descExpiry, prometheus.GaugeValue, time.Until(at).Seconds(), key[0], key[1])
+	}
 }

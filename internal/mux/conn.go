@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
+	"fmt"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/cairn-project/cairn/internal/tlsconf"
 )
 
 // trackedConn is an accepted connection. It counts against its client's budget
@@ -37,10 +39,7 @@ func (c *trackedConn) Close() error {
 
 // CloseWrite ends the outgoing half where the transport can.
 func (c *trackedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
+	return closeWrite(c.Conn)
 }
 
 // hostOf returns what the connections of one client have in common.
@@ -75,32 +74,31 @@ func (m *Mux) admit(ctx context.Context, conn net.Conn) {
 	}()
 }
 
-// readProtocol reads exactly one byte, so that nothing behind it is lost.
-func readProtocol(conn net.Conn) (Protocol, error) {
-	var b [1]byte
-	_, err := io.ReadFull(conn, b[:])
-	return Protocol(b[0]), err
-}
-
 // serveConn reads the first byte, shakes hands where that asks for TLS, and
 // passes conn on.
 func (m *Mux) serveConn(ctx context.Context, c *trackedConn, info Info) {
-	conn := net.Conn(c)
-	proto, err := m.firstByte(conn)
-	if err != nil {
-		m.refusePending(ctx, c, RefusedSilent, info, err)
-		return
-	}
-	if proto == ProtoTLS {
+	conn, proto, err := m.firstByte(c)
+	if err == nil && (proto == ProtoTLS || proto == protoHello) {
 		if m.cfg.TLS == nil {
 			m.refuse(conn, RefusedTLS, info, errors.New("tls is not configured"))
 			return
 		}
-		conn, proto, err = m.handshake(ctx, c, &info)
+		if proto == protoHello {
+			conn = again(conn, []byte{byte(protoHello)})
+		}
+		conn, proto, err = m.handshake(ctx, conn, &info)
 		if err != nil {
 			m.refusePending(ctx, c, RefusedTLS, info, err)
 			return
 		}
+	}
+	switch {
+	case errors.Is(err, errPreface):
+		m.refusePending(ctx, c, RefusedUnknown, info, err)
+		return
+	case err != nil:
+		m.refusePending(ctx, c, RefusedSilent, info, err)
+		return
 	}
 	info.Protocol = proto
 	if err := c.SetDeadline(time.Time{}); err != nil {
@@ -110,36 +108,45 @@ func (m *Mux) serveConn(ctx context.Context, c *trackedConn, info Info) {
 	m.dispatch(ctx, c, conn, info)
 }
 
-func (m *Mux) firstByte(conn net.Conn) (Protocol, error) {
+// expect bounds the wait for what follows the protocol.
+func (m *Mux) expect(conn net.Conn, info Info) net.Conn {
+	return expect(conn, m.cfg.SilenceTimeout, func() { m.refused(RefusedSilent, info, errSilent) })
+}
+
+func (m *Mux) firstByte(conn net.Conn) (net.Conn, Protocol, error) {
 	if err := conn.SetDeadline(time.Now().Add(m.cfg.HandshakeTimeout)); err != nil {
-		return 0, err
+		return conn, 0, err
 	}
 	return readProtocol(conn)
 }
 
-// handshake serves TLS on c, fills info.TLS and returns the byte within.
-func (m *Mux) handshake(ctx context.Context, c *trackedConn, info *Info) (net.Conn, Protocol, error) {
-	if err := c.SetDeadline(time.Now().Add(m.cfg.HandshakeTimeout)); err != nil {
-		return nil, 0, err
+// handshake serves TLS on conn, fills info.TLS and info.Peer and returns the
+// protocol within: the one that the handshake chose by name, or the next byte.
+func (m *Mux) handshake(ctx context.Context, conn net.Conn, info *Info) (net.Conn, Protocol, error) {
+	if err := conn.SetDeadline(time.Now().Add(m.cfg.HandshakeTimeout)); err != nil {
+		return conn, 0, err
 	}
-	secure := tls.Server(c, m.cfg.TLS)
+	secure := tls.Server(conn, m.cfg.TLS)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		return nil, 0, err
+		return conn, 0, err
 	}
 	state := secure.ConnectionState()
-	info.TLS = &state
-	proto, err := readProtocol(secure)
-	if err == nil && proto == ProtoTLS {
+	info.TLS, info.Peer = &state, tlsconf.PeerOf(&state)
+	if r := byALPN(state.NegotiatedProtocol); r != nil {
+		return secure, r.Protocol, nil
+	}
+	inner, proto, err := readProtocol(secure)
+	if err == nil && (proto == ProtoTLS || proto == protoHello) {
 		err = errors.New("tls within tls")
 	}
-	return secure, proto, err
+	return inner, proto, err
 }
 
 // dispatch hands conn, whose raw connection is c, to the handler of its protocol.
 func (m *Mux) dispatch(ctx context.Context, c *trackedConn, conn net.Conn, info Info) {
 	budget, h := classRPC, m.handlers[info.Protocol]
 	switch info.Protocol {
-	case ProtoRaft:
+	case ProtoRaft, ProtoSnapshot:
 		budget = classRaft
 	case ProtoStreaming:
 		budget = classStream
@@ -153,12 +160,17 @@ func (m *Mux) dispatch(ctx context.Context, c *trackedConn, conn net.Conn, info 
 	case m.cfg.RequireTLS && info.TLS == nil:
 		m.refuse(conn, RefusedPlain, info, nil)
 		return
-	}
-	if why, ok := m.limits.classify(c, budget); !ok {
-		m.refuse(conn, why, info, nil)
+	case info.TLS != nil && m.cfg.Region != "" && !row(info.Protocol).Access.Allows(info.Peer, m.cfg.Region):
+		m.refuse(conn, RefusedRole, info, fmt.Errorf("the certificate is for %q, wanted is a %s",
+			info.Peer.Names, row(info.Protocol).Access))
 		return
 	}
-	h(ctx, conn, info)
+	if why, ok := m.limits.classify(c, budget); !ok {
+		m.refused(why, info, nil)
+		m.explain(ctx, conn, info, why)
+		return
+	}
+	h(ctx, m.expect(conn, info), info)
 }
 
 // refusePending is refuse for a connection without a class yet, unless it failed
@@ -168,6 +180,24 @@ func (m *Mux) refusePending(ctx context.Context, c *trackedConn, why Reason, inf
 		m.refused(why, info, err)
 	}
 	c.Close()
+}
+
+// maxExplained bounds the refusals that are explained at once.
+const maxExplained = 32
+
+// explain tells the peer of an RPC connection or stream why it is refused, if
+// few others are being told, and closes it. It blocks meanwhile.
+func (m *Mux) explain(ctx context.Context, conn net.Conn, info Info, why Reason) {
+	defer conn.Close()
+	if m.cfg.Explain == nil || info.Protocol != ProtoRPC && !info.Multiplexed {
+		return
+	}
+	select {
+	case m.explains <- struct{}{}:
+		defer func() { <-m.explains }()
+		m.cfg.Explain(ctx, m.expect(conn, info), info, why)
+	default:
+	}
 }
 
 func (m *Mux) refuse(conn net.Conn, why Reason, info Info, err error) {

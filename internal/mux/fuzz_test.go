@@ -40,6 +40,10 @@ func FuzzDemultiplex(f *testing.F) {
 	f.Add([]byte{4, 22, 3, 1})
 	f.Add([]byte{5})
 	f.Add([]byte{99})
+	f.Add([]byte{22, 3, 1, 0, 5, 1, 0, 0, 1, 3})
+	f.Add([]byte(preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
+	f.Add([]byte("PUT / HTTP/1.1\r\n\r\n"))
+	serverTLS, _ := certificates(f)
 	// A window update that opens stream 1, and three bytes of data on it.
 	opened := []byte{0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0}
 	data := []byte{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 3, 1, 'h', 'i'}
@@ -47,8 +51,8 @@ func FuzzDemultiplex(f *testing.F) {
 		f.Add(append([]byte{byte(p)}, append(opened, data...)...))
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		m := New(Config{HandshakeTimeout: time.Second, MaxStreams: 8})
-		for _, p := range []Protocol{ProtoRPC, ProtoRaft, ProtoStreaming} {
+		m := New(Config{HandshakeTimeout: time.Second, MaxStreams: 8, TLS: serverTLS})
+		for _, p := range []Protocol{ProtoRPC, ProtoRaft, ProtoStreaming, ProtoSnapshot, ProtoGRPC} {
 			m.Handle(p, func(_ context.Context, conn net.Conn, _ Info) {
 				io.Copy(io.Discard, conn)
 				conn.Close()

@@ -13,12 +13,16 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/internal/tlsconf"
 )
 
 // Defaults of Config.
 const (
 	// DefaultHandshakeTimeout is how long a peer may take for its first byte.
 	DefaultHandshakeTimeout = 5 * time.Second
+	// DefaultSilenceTimeout is how long it may then take to use the protocol.
+	DefaultSilenceTimeout = 10 * time.Second
 	// DefaultMaxStreams is how many streams one session may have open.
 	DefaultMaxStreams = 1024
 )
@@ -34,6 +38,8 @@ type Info struct {
 	Multiplexed bool
 	// TLS is nil for a connection in clear. It is shared, do not change it.
 	TLS *tls.ConnectionState
+	// Peer is what the certificate of the peer proves, nothing in clear.
+	Peer tlsconf.Peer
 	// Session is the session of a multiplexed stream, nil otherwise. Its holder
 	// may Open streams back to the peer but must not Accept or Close.
 	Session Session
@@ -44,6 +50,10 @@ type Info struct {
 // the mux stops and, for a stream, when its session ends.
 type Handler func(ctx context.Context, conn net.Conn, info Info)
 
+// Explainer tells a peer why its RPC connection or stream is refused, and owns
+// it. It should be done soon: few run at once, and beyond them refusals are mute.
+type Explainer func(ctx context.Context, conn net.Conn, info Info, why Reason)
+
 // Config tunes a Mux. Zero values of durations and MaxStreams mean the defaults.
 type Config struct {
 	// Logger may be nil.
@@ -51,6 +61,9 @@ type Config struct {
 	// HandshakeTimeout bounds the wait for the first byte of a connection or
 	// stream, and once more the TLS handshake with the byte behind it.
 	HandshakeTimeout time.Duration
+	// SilenceTimeout bounds the wait for what follows the first byte of a
+	// connection or stream; from then on its handler says how long to wait.
+	SilenceTimeout time.Duration
 	// MaxConnsPerClient bounds the connections of one IP address, 0 for no
 	// bound. Raft has a budget of this size of its own, and so have connections
 	// that have not yet sent their first byte.
@@ -61,12 +74,17 @@ type Config struct {
 	MaxStreams int
 	// MaxStreamsTotal bounds the open streams of all sessions, 0 for no bound.
 	MaxStreamsTotal int
-	// TLS serves first byte 4, nil refuses it.
+	// TLS serves TLS, with and without the byte in front; nil refuses it.
 	TLS *tls.Config
 	// RequireTLS refuses every protocol outside of TLS.
 	RequireTLS bool
+	// Region is the one whose certificates open a protocol within TLS as Table
+	// says; with "" any that the handshake accepts does.
+	Region string
 	// Session tunes the sessions of multiplexed connections.
 	Session SessionConfig
+	// Explain answers what a limit refuses, nil for nobody.
+	Explain Explainer
 	// OnSession is told of each session in a goroutine of its own, nil for
 	// nobody. ctx ends with the session. It must not Accept or Close.
 	OnSession func(ctx context.Context, s Session, info Info)
@@ -80,6 +98,7 @@ type Mux struct {
 	handlers map[Protocol]Handler
 	limits   *limiter
 	counters counters
+	explains chan struct{}  // a token for each refusal that is being explained
 	wg       sync.WaitGroup // connections and streams in a goroutine of ours
 }
 
@@ -91,6 +110,9 @@ func New(cfg Config) *Mux {
 	if cfg.HandshakeTimeout <= 0 {
 		cfg.HandshakeTimeout = DefaultHandshakeTimeout
 	}
+	if cfg.SilenceTimeout <= 0 {
+		cfg.SilenceTimeout = DefaultSilenceTimeout
+	}
 	if cfg.MaxStreams <= 0 {
 		cfg.MaxStreams = DefaultMaxStreams
 	}
@@ -101,16 +123,16 @@ func New(cfg Config) *Mux {
 		cfg:      cfg,
 		log:      cfg.Logger,
 		handlers: make(map[Protocol]Handler),
+		explains: make(chan struct{}, maxExplained),
 		limits:   newLimiter(cfg.MaxConnsPerClient, cfg.MaxConns),
 	}
 }
 
-// Handle sets the handler of ProtoRPC, ProtoRaft or ProtoStreaming; the other
-// protocols are the mux's own. Call it before Serve. A protocol without a
-// handler is refused.
+// Handle sets the handler of a protocol; TLS and the sessions are the mux's own.
+// Call it before Serve. A protocol without a handler is refused.
 func (m *Mux) Handle(p Protocol, h Handler) {
 	switch p {
-	case ProtoRPC, ProtoRaft, ProtoStreaming:
+	case ProtoRPC, ProtoRaft, ProtoStreaming, ProtoSnapshot, ProtoGRPC:
 		m.handlers[p] = h
 	default:
 		panic("mux: no handler can be set for protocol " + p.String())

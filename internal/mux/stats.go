@@ -16,7 +16,7 @@ const (
 	RefusedClientLimit Reason = iota
 	// RefusedTotalLimit: the server has too many connections.
 	RefusedTotalLimit
-	// RefusedSilent: no first byte, or none in time.
+	// RefusedSilent: no first byte, or nothing after it, in time.
 	RefusedSilent
 	// RefusedUnknown: a first byte that stands for no protocol that is served here.
 	RefusedUnknown
@@ -26,6 +26,8 @@ const (
 	RefusedPlain
 	// RefusedStreams: the session has too many streams.
 	RefusedStreams
+	// RefusedRole: the certificate is not one that may use the protocol.
+	RefusedRole
 	reasons
 )
 
@@ -46,6 +48,8 @@ func (r Reason) String() string {
 		return "plaintext"
 	case RefusedStreams:
 		return "stream_limit"
+	case RefusedRole:
+		return "role"
 	}
 	return "other"
 }
@@ -92,6 +96,6 @@ func (m *Mux) refused(r Reason, info Info, err error) {
 	if r == RefusedSilent {
 		level = hclog.Debug // load balancers ask for health that way
 	}
-	m.log.Log(level, "connection refused", "reason", r, "remote", info.Remote, "multiplexed", info.Multiplexed,
+	m.log.Log(level, "connection refused", "reason", r, "remote", info.Remote, "protocol", info.Protocol, "multiplexed", info.Multiplexed,
 		"tls", info.TLS != nil, "refused_so_far", total, "error", err)
 }

@@ -17,6 +17,12 @@ func (m *Mux) serveSession(ctx context.Context, conn net.Conn, info Info) {
 		conn.Close()
 		return
 	}
+	// A live peer answers at once, and it may have nothing to say for long.
+	m.wg.Go(func() {
+		if _, err := sess.y.Ping(); err != nil {
+			_ = sess.Close() // always nil
+		}
+	})
 	m.ServeSession(ctx, sess, info)
 }
 
@@ -57,7 +63,7 @@ func (m *Mux) ServeSession(ctx context.Context, s Session, info Info) {
 // count; a peer that piles them up beyond twice the bound loses the session.
 func (m *Mux) admitStream(ctx context.Context, s Session, st net.Conn, info Info) {
 	if own, ok := s.(*session); ok && own.y.NumStreams() > m.cfg.MaxStreams {
-		m.refuse(st, RefusedStreams, info, nil)
+		m.refuseStream(ctx, st, info)
 		if own.y.NumStreams() > 2*m.cfg.MaxStreams {
 			own.Close()
 		}
@@ -65,7 +71,7 @@ func (m *Mux) admitStream(ctx context.Context, s Session, st net.Conn, info Info
 	}
 	if all := m.counters.openStreams.Add(1); m.cfg.MaxStreamsTotal > 0 && all > int64(m.cfg.MaxStreamsTotal) {
 		m.counters.openStreams.Add(-1)
-		m.refuse(st, RefusedStreams, info, nil)
+		m.refuseStream(ctx, st, info)
 		return
 	}
 	counted := &countedStream{Conn: st, mux: m}
@@ -76,11 +82,32 @@ func (m *Mux) admitStream(ctx context.Context, s Session, st net.Conn, info Info
 	}()
 }
 
+// refuseStream refuses a stream above a bound, and says so where the stream is
+// for calls. As many as may be explained at once wait for their first byte.
+func (m *Mux) refuseStream(ctx context.Context, st net.Conn, info Info) {
+	m.refused(RefusedStreams, info, nil)
+	if m.cfg.Explain == nil || len(m.explains) == cap(m.explains) {
+		st.Close()
+		return
+	}
+	m.wg.Go(func() {
+		if info.Protocol == ProtoMultiplexV2 {
+			inner, proto, err := m.firstByte(st)
+			if err != nil || proto != ProtoRPC {
+				st.Close()
+				return
+			}
+			st = inner
+		}
+		m.explain(ctx, st, info, RefusedStreams)
+	})
+}
+
 func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
 	proto := ProtoRPC
 	if info.Protocol == ProtoMultiplexV2 {
 		var err error
-		if proto, err = m.firstByte(st); err != nil {
+		if st, proto, err = m.firstByte(st); err != nil {
 			if ctx.Err() == nil {
 				m.refused(RefusedSilent, info, err)
 			}
@@ -93,11 +120,11 @@ func (m *Mux) serveStream(ctx context.Context, st net.Conn, info Info) {
 		}
 	}
 	h := m.handlers[proto]
-	if h == nil || (proto != ProtoRPC && proto != ProtoStreaming) {
+	if r := row(proto); h == nil || !r.Stream {
 		m.refuse(st, RefusedUnknown, info, nil)
 		return
 	}
-	h(ctx, st, info)
+	h(ctx, m.expect(st, info), info)
 }
 
 // countedStream counts as open until it is closed.

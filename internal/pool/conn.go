@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"slices"
@@ -19,6 +20,7 @@ type conn struct {
 
 	// These belong to Pool.mu.
 	calls    int       // between acquire and release
+	used     bool      // by any call so far
 	lastUsed time.Time // of the last release, or of the dial
 }
 
@@ -28,6 +30,12 @@ type dialing struct {
 	done chan struct{}
 	conn *conn
 	err  error
+}
+
+// begin counts a call; it needs Pool.mu.
+func (c *conn) begin() {
+	c.calls++
+	c.used = true
 }
 
 var errClosed = errors.New("connection pool is closed")
@@ -50,7 +58,7 @@ func (p *Pool) acquire(ctx context.Context, addr string) (c *conn, fresh bool, e
 		p.dialLocked(addr, pe)
 	}
 	if c != nil {
-		c.calls++
+		c.begin()
 		p.mu.Unlock()
 		return c, false, nil
 	}
@@ -119,6 +127,7 @@ func (p *Pool) dialed(addr string, d *dialing, nc net.Conn, err error) {
 		pe.conns = append(pe.conns, d.conn)
 		p.wg.Add(1)
 		go p.watch(d.conn)
+		time.AfterFunc(unusedTimeout, func() { p.dropUnused(d.conn) })
 	}
 	p.tidyLocked(addr)
 }
@@ -135,7 +144,7 @@ func (p *Pool) await(ctx context.Context, addr string, d *dialing) (*conn, error
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d.conn.calls++
+	d.conn.begin()
 	return d.conn, nil
 }
 
@@ -146,28 +155,20 @@ func late(ctx context.Context, addr string) error {
 	return err
 }
 
-// dialProtocol connects to addr and sends the byte of the protocol.
+// dialProtocol connects to addr and asks for the protocol.
 func (p *Pool) dialProtocol(ctx context.Context, addr string, proto mux.Protocol) (net.Conn, error) {
 	nc, err := p.cfg.Dial(ctx, addr)
 	if err == nil {
-		if err = writeByte(nc, byte(proto), p.cfg.Limits.WriteTimeout); err != nil {
-			nc.Close()
+		var secure *tls.Config
+		if p.cfg.Secure != nil {
+			secure = p.cfg.Secure(addr)
 		}
+		nc, err = mux.Select(ctx, nc, proto, secure)
 	}
 	if err != nil {
 		return nil, errs.Lost(errs.ExecutedNo, "cannot connect to "+addr+": "+err.Error(), err)
 	}
 	return nc, nil
-}
-
-func writeByte(nc net.Conn, b byte, limit time.Duration) error {
-	if err := nc.SetWriteDeadline(time.Now().Add(limit)); err != nil {
-		return err
-	}
-	if _, err := nc.Write([]byte{b}); err != nil {
-		return err
-	}
-	return nc.SetWriteDeadline(time.Time{})
 }
 
 // release takes a call off c.
@@ -190,6 +191,10 @@ func (p *Pool) watch(c *conn) {
 func (p *Pool) remove(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.removeLocked(c)
+}
+
+func (p *Pool) removeLocked(c *conn) {
 	pe := p.peers[c.addr]
 	if pe == nil {
 		return
@@ -198,6 +203,19 @@ func (p *Pool) remove(c *conn) {
 		pe.conns = slices.Delete(pe.conns, i, i+1)
 	}
 	p.tidyLocked(c.addr)
+}
+
+// dropUnused closes a connection that was dialed ahead and that no call wanted.
+func (p *Pool) dropUnused(c *conn) {
+	p.mu.Lock()
+	unused := !c.used
+	if unused {
+		p.removeLocked(c)
+	}
+	p.mu.Unlock()
+	if unused {
+		c.client.Close()
+	}
 }
 
 // tidyLocked forgets an address without connections.

@@ -4,6 +4,7 @@ package pool
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -28,15 +29,21 @@ const (
 // worth while.
 const loadedCalls = 8
 
-// Dialer connects to a server port. What it returns is ready for the byte that
-// selects the protocol, so TLS with its own byte is the Dialer's business. It
-// must return when ctx ends.
+// unusedTimeout is how long a connection that no call has used yet is kept: less
+// than a server gives it, so that no call meets its end.
+const unusedTimeout = mux.DefaultSilenceTimeout / 2
+
+// Dialer connects to a server port, before any protocol is asked for. It must
+// return when ctx ends.
 type Dialer func(ctx context.Context, addr string) (net.Conn, error)
 
 // Config tunes a Pool. Zero values mean the defaults.
 type Config struct {
 	// Dial must be set.
-	Dial        Dialer
+	Dial Dialer
+	// Secure returns the TLS configuration of one connection to an address; it,
+	// or its result, is nil for one in clear.
+	Secure      func(addr string) *tls.Config
 	DialTimeout time.Duration
 	// ConnsPerAddr is how many connections share the load of one address.
 	ConnsPerAddr int

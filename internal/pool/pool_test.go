@@ -424,3 +424,30 @@ func TestStreamToASilentServerEnds(t *testing.T) {
 		silent.Close()
 	})
 }
+
+// A connection that was dialed ahead is not kept until the server gives up on it.
+func TestConnectionsNobodyUsedAreClosed(t *testing.T) {
+	inPool(t, Config{}, func(t *testing.T, p *Pool, s *server) {
+		done := block(p, t.Context(), loadedCalls+1) // one more than a connection is meant for
+		if dials, _ := s.count(""); dials != 2 {
+			t.Fatalf("%d dials, want one ahead", dials)
+		}
+		time.Sleep(unusedTimeout)
+		synctest.Wait()
+		p.mu.Lock()
+		left := len(p.peers[addr].conns)
+		p.mu.Unlock()
+		if left != 1 {
+			t.Errorf("%d connections left, want the one in use", left)
+		}
+		close(s.release)
+		for range loadedCalls + 1 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := echo(t, p, t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -77,7 +77,7 @@ func (p *confirmPeer) ask(q question) bool {
 	for {
 		if p.conn == nil || p.connAddr != q.addr {
 			p.hangUp()
-			conn, err := p.c.t.conns.dial(p.c.t.ctx, q.addr)
+			conn, err := p.c.t.conns.dial(p.c.t.ctx, p.c.t.cfg.Dial, q.addr)
 			if err != nil {
 				return false
 			}

@@ -60,8 +60,8 @@ type outConn struct {
 }
 
 // dial opens a connection that belongs to no class yet.
-func (p *connPool) dial(ctx context.Context, addr raft.ServerAddress) (*outConn, error) {
-	if p.t.cfg.Dial == nil {
+func (p *connPool) dial(ctx context.Context, by Dialer, addr raft.ServerAddress) (*outConn, error) {
+	if by == nil {
 		return nil, errs.New(errs.Internal, "raft transport has no dialer")
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.t.cfg.Timeout)
@@ -69,7 +69,7 @@ func (p *connPool) dial(ctx context.Context, addr raft.ServerAddress) (*outConn,
 	stop := context.AfterFunc(p.t.ctx, cancel)
 	defer stop()
 	p.t.stats.dials.Add(1)
-	raw, err := p.t.cfg.Dial(ctx, string(addr))
+	raw, err := by(ctx, string(addr))
 	if err != nil {
 		p.t.stats.dialFailures.Add(1)
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
@@ -101,7 +101,7 @@ func (p *connPool) get(key poolKey) (*outConn, error) {
 		return c, nil
 	}
 	p.mu.Unlock()
-	return p.dial(context.Background(), key.addr)
+	return p.dial(context.Background(), p.t.cfg.Dial, key.addr)
 }
 
 // put makes c available again, or closes it when there are enough.

@@ -35,7 +35,7 @@ func (t *Transport) AppendEntriesPipeline(id raft.ServerID, addr raft.ServerAddr
 	if t.cfg.MaxInFlight < 2 {
 		return nil, raft.ErrPipelineReplicationNotSupported
 	}
-	conn, err := t.conns.dial(context.Background(), addr)
+	conn, err := t.conns.dial(context.Background(), t.cfg.Dial, addr)
 	if err != nil {
 		return nil, err
 	}

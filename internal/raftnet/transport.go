@@ -23,6 +23,9 @@ const (
 	DefaultIdleTimeout = 10 * time.Minute
 )
 
+// Dialer connects to a server.
+type Dialer func(ctx context.Context, addr string) (net.Conn, error)
+
 // Config is what a Transport needs. Zero numbers mean the defaults.
 type Config struct {
 	// Logger is the parent, nil logs nothing.
@@ -30,9 +33,11 @@ type Config struct {
 	// LocalID and LocalAddr are what other servers know this one by.
 	LocalID   raft.ServerID
 	LocalAddr raft.ServerAddress
-	// Dial returns a connection on which the byte that asks for Raft has been
-	// written already. It must end with its context.
-	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Dial returns a connection that has been asked for Raft already, and
+	// DialSnapshot one for a snapshot; nil means Dial. They must end with their
+	// context.
+	Dial         Dialer
+	DialSnapshot Dialer
 	// Term returns the local raft's current term. Confirm asks it after the
 	// round; nil leaves that to the caller of Confirm, who must not skip it.
 	Term func() uint64
@@ -53,6 +58,9 @@ type Config struct {
 func (c *Config) setDefaults() {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
+	}
+	if c.DialSnapshot == nil {
+		c.DialSnapshot = c.Dial
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultTimeout

@@ -102,7 +102,7 @@ func (t *Transport) holdLeader(ctx context.Context, w *Watch, addr raft.ServerAd
 // dialWatch connects. That the connection breaks while it says what it is for
 // shows when it is read.
 func (t *Transport) dialWatch(ctx context.Context, addr raft.ServerAddress) (*outConn, error) {
-	c, err := t.conns.dial(ctx, addr)
+	c, err := t.conns.dial(ctx, t.cfg.Dial, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,8 @@ type Server struct {
 	Bootstrap bool
 	Expect    int
 	NonVoter  bool
+	// TLS is true when its server port speaks TLS.
+	TLS bool
 	// Status is what gossip believes of the server's health.
 	Status serf.MemberStatus
 }
@@ -48,6 +50,8 @@ const (
 	TagBootstrap   = "bootstrap"
 	TagExpect      = "expect"
 	TagNonVoter    = "nonvoter"
+	// TagTLS is an addition of ours.
+	TagTLS = "tls"
 	// RoleServer is the value of TagRole that marks a server.
 	RoleServer = "nomad"
 )
@@ -75,6 +79,7 @@ func ParseMember(m serf.Member) (Server, bool) {
 		Bootstrap:   p.present(TagBootstrap),
 		Expect:      p.number(TagExpect, 0, maxTagNumber, false),
 		NonVoter:    p.present(TagNonVoter),
+		TLS:         p.present(TagTLS),
 		Status:      m.Status,
 	}
 	host := t[TagRPCAddr]
