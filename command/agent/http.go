@@ -6,7 +6,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/url"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -75,7 +74,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		w.Header()[a.headers[i].name] = a.headers[i].value
 	}
 	if hr.URL.RawQuery != "" {
-		q, err := url.ParseQuery(hr.URL.RawQuery)
+		q, err := parseQuery(hr.URL.RawQuery)
 		if err != nil {
 			r.writeError(errs.New(errs.Invalid, "invalid query string: "+err.Error()))
 			return
