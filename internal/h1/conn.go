@@ -17,6 +17,10 @@ import (
 // head has at most.
 const bufferSize = 4 << 10
 
+// minBegun is how many bytes after an answer make a request, as net/http counts.
+// Fewer are no reason to answer.
+const minBegun = 4
+
 // closeDelay is how long a connection stays half open after an answer to a
 // request that was not read to its end: a reset would overtake the answer.
 const closeDelay = 500 * time.Millisecond
@@ -47,6 +51,9 @@ type conn struct {
 	// skip is how many bytes of line ends may still come before the next
 	// request: some clients send an empty line behind the body of a POST.
 	skip int
+	// begun says that the next request has: on a new connection, or when a few
+	// bytes have arrived.
+	begun bool
 	// readDeadline and writeDeadline say that a deadline is set.
 	readDeadline, writeDeadline bool
 	// gone says that the connection belongs to somebody else now.
@@ -60,7 +67,7 @@ type conn struct {
 }
 
 func newConn(s *Server, base context.Context, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc}
+	c := &conn{srv: s, nc: nc, begun: true}
 	c.ctx, c.cancel = context.WithCancel(context.WithValue(base, http.LocalAddrContextKey, nc.LocalAddr()))
 	c.req = (&http.Request{}).WithContext(c.ctx)
 	c.blank = *c.req
@@ -82,6 +89,13 @@ func (c *conn) serve() {
 // await reads until the buffer starts with a whole ordinary head.
 func (c *conn) await() bool {
 	for {
+		if !c.begun && c.w-c.r < minBegun {
+			if !c.more() {
+				return false
+			}
+			continue
+		}
+		c.begun = true
 		for c.skip > 0 && c.r < c.w && (c.buf[c.r] == '\r' || c.buf[c.r] == '\n') {
 			c.r++
 			c.skip--
@@ -107,7 +121,7 @@ func (c *conn) await() bool {
 func (c *conn) more() bool {
 	c.w = copy(c.buf[:], c.buf[c.r:c.w])
 	c.r = 0
-	if p, _, v := c.state.load(); p == idle && c.w > 0 {
+	if p, _, v := c.state.load(); p == idle && c.begun && c.w > 0 {
 		c.state.v.CompareAndSwap(v, pack(fresh, c.srv.clock.now.Load()))
 	}
 	n, err := c.nc.Read(c.buf[c.w:])
@@ -115,7 +129,7 @@ func (c *conn) more() bool {
 	if err == nil || n > 0 {
 		return true
 	}
-	if c.w > 0 && !errors.Is(err, net.ErrClosed) {
+	if c.begun && c.w > 0 && !errors.Is(err, net.ErrClosed) {
 		c.moveOn()
 	}
 	return false
@@ -160,7 +174,7 @@ func (c *conn) handle() bool {
 		case <-c.ctx.Done():
 		}
 	}
-	c.skip = 0
+	c.skip, c.begun = 0, false
 	if c.req.Method == http.MethodPost {
 		c.skip = len("\r\n\r\n")
 	}
