@@ -44,7 +44,7 @@ var streams = map[string][]string{
 	"wrong short":     {get("/wrong/9"), get("/a")},
 	"wrong long":      {get("/wrong/4"), get("/a")},
 	"wrong longer":    {get("/wrong/3"), get("/a")},
-	"wrong nonsense":  {get("/wrong/-1"), get("/wrong/x"), get("/a")},
+	"wrong nonsense":  {get("/declared/"), get("/wrong/-1"), get("/wrong/x"), get("/a")},
 	"flush":           {get("/flush/1"), get("/flush/3"), get("/a")},
 	"sniff":           {get("/html"), get("/a")},
 	"close by server": {get("/close"), get("/a")},

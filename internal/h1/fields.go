@@ -43,10 +43,10 @@ func (w *response) takeHeader() {
 
 // declare takes a Content-Length over.
 func (w *response) declare(values []string) {
+	w.own.length = true
 	if len(values) == 0 || values[0] == "" {
 		return
 	}
-	w.own.length = true
 	n, err := strconv.ParseInt(values[0], 10, 64)
 	if err != nil || n < 0 {
 		w.c.srv.logf("http: invalid Content-Length of %q", values[0])
