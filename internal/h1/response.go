@@ -22,7 +22,8 @@ const (
 	maxKept = 128 << 10
 )
 
-// output holds the buffers of an answer.
+// output holds the buffers of an answer, from its status to its end: a request
+// that waits for long has none.
 type output struct {
 	// out is what goes out next: first the head.
 	out []byte
@@ -54,11 +55,15 @@ type response struct {
 // reset prepares the writer for the connection's request.
 func (w *response) reset(c *conn) {
 	clear(w.header)
-	out := w.output
-	if out == nil {
-		out = outputs.Get().(*output)
+	*w = response{c: c, header: w.header, output: w.output, length: -1}
+}
+
+// begin starts a head.
+func (w *response) begin(status int) {
+	if w.output == nil {
+		w.output = outputs.Get().(*output)
 	}
-	*w = response{c: c, header: w.header, output: out, length: -1}
+	w.out = appendStatus(w.out, status)
 }
 
 // release gives the buffers back.
@@ -90,13 +95,13 @@ func (w *response) WriteHeader(status int) {
 		return
 	}
 	w.status = status
-	w.out = appendStatus(w.out, status)
+	w.begin(status)
 	w.takeHeader()
 }
 
 // inform sends an answer before the answer.
 func (w *response) inform(status int) {
-	w.out = appendStatus(w.out, status)
+	w.begin(status)
 	for name, values := range w.header {
 		if name != "Content-Length" && name != "Transfer-Encoding" {
 			w.out = appendField(w.out, name, values)
@@ -123,13 +128,16 @@ func (w *response) Write(p []byte) (int, error) {
 
 // WriteString adds to the body.
 func (w *response) WriteString(s string) (int, error) {
-	if !w.fits(len(s)) {
-		return w.Write([]byte(s))
-	}
-	if err := w.admit(len(s)); err != nil {
+	if err := w.admit(len(s)); err != nil || s == "" {
 		return 0, err
 	}
-	w.pending = append(w.pending, s...)
+	if w.fits(len(s)) {
+		w.pending = append(w.pending, s...)
+		return len(s), nil
+	}
+	if w.push([]byte(s)); w.err != nil {
+		return 0, w.err
+	}
 	return len(s), nil
 }
 
@@ -280,7 +288,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, http.ErrHijacked
 	}
 	c := w.c
-	if len(w.out) > 0 || len(w.pending) > 0 {
+	if w.status != 0 {
 		w.push(nil)
 	}
 	switch c.state.swap(left, 0) {
