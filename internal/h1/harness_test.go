@@ -146,6 +146,7 @@ func play(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		arg = strconv.Itoa(n) // net/http sends a declared length as it was written
 	}
+	n = max(0, min(n, 300_000))
 	switch name {
 	case "status":
 		playStatus(w, n)
@@ -160,7 +161,7 @@ func play(w http.ResponseWriter, r *http.Request) {
 		_, again := io.WriteString(w, "s")
 		w.Header().Set("X-Late", fmt.Sprint(err, again))
 	case "flush":
-		for i := range n {
+		for i := range min(n, 20) {
 			_, _ = fmt.Fprintf(w, "piece %d\n", i)
 			_ = http.NewResponseController(w).Flush()
 		}
