@@ -172,6 +172,12 @@ func play(w http.ResponseWriter, r *http.Request) {
 		b := make([]byte, n)
 		got, err := io.ReadFull(r.Body, b)
 		_, _ = fmt.Fprintln(w, got, err)
+	case "duplex":
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		_, _ = io.WriteString(w, "early")
+		_ = http.NewResponseController(w).Flush()
+		got, err := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprintln(w, got, err)
 	case "html":
 		_, _ = io.WriteString(w, "<html>")
 	case "close":

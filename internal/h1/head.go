@@ -107,12 +107,24 @@ func (h *head) requestLine(line []byte) bool {
 	if !ok || len(target) == 0 || target[0] != '/' || string(method) == "CONNECT" {
 		return false
 	}
-	for _, c := range target {
-		if !inTarget[c] {
+	h.method, h.target = method, target
+	return plain(target)
+}
+
+// plain says whether a target has only visible characters, and in its path only
+// escapes that are some.
+func plain(target []byte) bool {
+	path := true
+	for i, c := range target {
+		switch {
+		case !inTarget[c]:
+			return false
+		case c == '?':
+			path = false
+		case c == '%' && path && (i+2 >= len(target) || !inHex[target[i+1]] || !inHex[target[i+2]]):
 			return false
 		}
 	}
-	h.method, h.target = method, target
 	return true
 }
 
@@ -241,6 +253,7 @@ var (
 	inHost = class(alphanumeric + ".-_:[]")
 	// inPath is what a path holds as it is, in the request as in url.URL.
 	inPath = class(alphanumeric + "-._~/$&+,:;=@")
+	inHex = class("0123456789abcdefABCDEF")
 	// inTarget is every visible ASCII character.
 	inTarget = span('!', '~')
 	// inValue is field-content of RFC 9110, section 5.5, and the tab.
