@@ -253,7 +253,7 @@ var (
 	inHost = class(alphanumeric + ".-_:[]")
 	// inPath is what a path holds as it is, in the request as in url.URL.
 	inPath = class(alphanumeric + "-._~/$&+,:;=@")
-	inHex = class("0123456789abcdefABCDEF")
+	inHex  = class("0123456789abcdefABCDEF")
 	// inTarget is every visible ASCII character.
 	inTarget = span('!', '~')
 	// inValue is field-content of RFC 9110, section 5.5, and the tab.
