@@ -70,13 +70,16 @@ func (b *body) Close() error {
 // drain reads the rest of the body. It reports false when that is too much or
 // fails, and the connection cannot be used again.
 func (b *body) drain() bool {
+	if b.left >= maxDrain {
+		return false
+	}
 	c := b.c
 	n := int(min(b.left, int64(c.w-c.r)))
 	c.r += n
 	if b.left -= int64(n); b.left == 0 {
 		return true
 	}
-	if b.left > maxDrain || b.err != nil {
+	if b.err != nil {
 		return b.err == io.ErrUnexpectedEOF // the next read finds the end too
 	}
 	_ = c.nc.SetReadDeadline(time.Now().Add(drainTimeout))

@@ -71,6 +71,8 @@ var streams = map[string][]string{
 	"big body":        {put("/a", strings.Repeat("b", 10_000)) + get("/b"), put("/some/9000", strings.Repeat("b", 10_000)), get("/c")},
 	"unread":          {put("/ignore", "body") + get("/b"), put("/ignore", strings.Repeat("b", 100_000)) + get("/c"), put("/some/1", "body"), get("/d")},
 	"unread too much": {put("/ignore", strings.Repeat("b", 300_000)), get("/b")},
+	"cut in much":     {strings.TrimSuffix(put("/a", strings.Repeat("b", 270_000)), strings.Repeat("b", 270_000))},
+	"at the bound":    {put("/ignore", strings.Repeat("b", 256<<10-1)), put("/ignore", strings.Repeat("b", 256<<10)), get("/b")},
 	"read in part":    {put("/some/1", strings.Repeat("b", 300_000)), get("/b")},
 	"early flush":     {put("/flush/2", "body"), put("/flush/2", strings.Repeat("b", 300_000)), get("/b")},
 	"full duplex":     {put("/duplex", "body"), put("/duplex", strings.Repeat("b", 10_000)), put("/duplex", strings.Repeat("b", 300_000)), get("/b")},

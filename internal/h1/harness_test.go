@@ -43,6 +43,7 @@ func serveMem(t testing.TB, s served) (dial func() *memConn) {
 	t.Cleanup(func() {
 		_ = s.Close()
 		<-done
+		time.Sleep(time.Second) // net/http holds some connections a moment longer
 	})
 	return func() *memConn {
 		client, server := memPipe()
