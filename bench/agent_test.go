@@ -43,7 +43,7 @@ func BenchmarkHTTP(b *testing.B) {
 func requests(b *testing.B, addr string, do func(*httpc.Client, int64) (httpc.Response, error)) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	began := cpuTime(b)
+	before := cpuTime(b)
 	for range 64 {
 		wg.Go(func() {
 			conn := httpc.New(addr, 30*time.Second)
@@ -58,11 +58,11 @@ func requests(b *testing.B, addr string, do func(*httpc.Client, int64) (httpc.Re
 	}
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
-	b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/1e3/float64(b.N), "cpu-us/op")
+	b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/1e3/float64(b.N), "cpu-us/op")
 }
 
-// cpuTime returns what the process has spent so far, in the kernel too: agent and
-// clients together.
+// cpuTime is what the process has used so far, clients included. Unlike a rate
+// it says little about what else the machine does.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

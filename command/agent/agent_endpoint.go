@@ -93,7 +93,7 @@ func clientServers(r *request) error {
 }
 
 func getHealth(r *request) error {
-	types := r.query["type"]
+	types := r.query.all("type")
 	out, ok := agentHealth{}, true
 	if len(types) == 0 || slices.Contains(types, "server") {
 		out.Server = &componentHealth{OK: true, Message: "ok"}
@@ -118,7 +118,7 @@ func putJoin(r *request) error {
 	if err := r.allow((*acl.ACL).AllowAgentWrite); err != nil {
 		return err
 	}
-	addrs := slices.DeleteFunc(slices.Clone(r.query["address"]), func(a string) bool { return a == "" })
+	addrs := slices.DeleteFunc(r.query.all("address"), func(a string) bool { return a == "" })
 	if len(addrs) == 0 {
 		return errs.New(errs.Invalid, "missing address to join")
 	}

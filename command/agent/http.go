@@ -6,7 +6,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/url"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/h1"
 )
 
 const (
@@ -74,7 +74,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		w.Header()[a.headers[i].name] = a.headers[i].value
 	}
 	if hr.URL.RawQuery != "" {
-		q, err := url.ParseQuery(hr.URL.RawQuery)
+		q, err := parseQuery(hr.URL.RawQuery)
 		if err != nil {
 			r.writeError(errs.New(errs.Invalid, "invalid query string: "+err.Error()))
 			return
@@ -143,7 +143,16 @@ func (r *request) cors(methods string) bool {
 // httpServer serves an api on a listener.
 type httpServer struct {
 	http *http.Server
-	done chan struct{}
+	// front serves what http need not: it is http itself with TLS.
+	front front
+	done  chan struct{}
+}
+
+// front is what httpServer does with a server.
+type front interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Close() error
 }
 
 // serveHTTP starts to serve on ln and returns at once. ctx becomes the parent of
@@ -164,9 +173,13 @@ func serveHTTP(ctx context.Context, ln net.Listener, a *api) *httpServer {
 	if t := a.config.Limits.HTTPSHandshakeTimeout; a.config.TLSConfig.EnableHTTP && t > 0 {
 		s.http.ReadHeaderTimeout = t // net/http bounds the handshake by it too
 	}
+	s.front = s.http
+	if !a.config.TLSConfig.EnableHTTP {
+		s.front = h1.New(s.http)
+	}
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.front.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			a.logger.Error("http server stopped", "error", err)
 		}
 	}()
@@ -176,10 +189,10 @@ func serveHTTP(ctx context.Context, ln net.Listener, a *api) *httpServer {
 // stop lets requests in flight end until ctx does. Then cancel must end their
 // contexts, and the connections are closed.
 func (s *httpServer) stop(ctx context.Context, cancel context.CancelFunc) {
-	err := s.http.Shutdown(ctx)
+	err := s.front.Shutdown(ctx)
 	cancel()
 	if err != nil {
-		_ = s.http.Close()
+		_ = s.front.Close()
 	}
 	<-s.done
 }

@@ -36,6 +36,8 @@ var (
 	valueYes  = []string{"true"}
 	valueNo   = []string{"false"}
 	valueZero = []string{"0"}
+
+	valueNosniff = []string{"nosniff"}
 )
 
 // statusError answers with a status that no error code stands for.
@@ -49,7 +51,8 @@ func (e *statusError) Error() string { return e.msg }
 
 // setIndex sets the header that tells the index of a result.
 func (r *request) setIndex(index uint64) {
-	r.w.Header()["X-Nomad-Index"] = []string{strconv.FormatUint(index, 10)}
+	r.values[0] = strconv.FormatUint(index, 10)
+	r.w.Header()["X-Nomad-Index"] = r.values[0:1:1]
 }
 
 // setQueryMeta sets the headers of a read.
@@ -80,7 +83,7 @@ func (r *request) writeJSON(status int, v any) error {
 	if err := encodeJSON(buf, v); err != nil {
 		return errs.Newf(errs.Internal, "encoding the reply: %w", err)
 	}
-	if r.query != nil && r.pretty() {
+	if len(r.query) > 0 && r.pretty() {
 		var out bytes.Buffer
 		if err := json.Indent(&out, buf.Bytes(), "", "    "); err != nil {
 			return errs.Newf(errs.Internal, "indenting the reply: %w", err)
@@ -126,7 +129,8 @@ func (r *request) writeBody(status int, mediaType []string, b []byte) {
 			return
 		}
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	r.values[1] = strconv.Itoa(len(b))
+	h["Content-Length"] = r.values[1:2:2]
 	r.w.WriteHeader(status)
 	_, _ = r.w.Write(b)
 }
@@ -169,7 +173,11 @@ func (r *request) writeError(err error) {
 		r.writeText(plain.status, plain.msg)
 		return
 	}
-	e := errs.From(err, requestID())
+	id := ""
+	if errs.CodeOf(err) == errs.Internal {
+		id = requestID()
+	}
+	e := errs.From(err, id)
 	if e.Code == errs.Internal && r.Context().Err() == nil {
 		r.api.logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err, "reply", e.Msg)
 	}
@@ -184,7 +192,7 @@ func (r *request) writeText(status int, msg string) {
 	h := r.w.Header()
 	if msg != "" {
 		h["Content-Type"] = textType
-		h["X-Content-Type-Options"] = []string{"nosniff"}
+		h["X-Content-Type-Options"] = valueNosniff
 	}
 	r.w.WriteHeader(status)
 	_, _ = io.WriteString(r.w, msg)

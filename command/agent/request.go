@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -29,7 +28,9 @@ type request struct {
 	// rest is what the last segment of the pattern matched.
 	rest string
 	// query is nil when the URL has none.
-	query url.Values
+	query query
+	// values back the header values of the reply that differ each time.
+	values [2]string
 }
 
 // has reports whether a query parameter is present, with or without a value.
@@ -174,7 +175,11 @@ func (r *request) readBody(buf *bytes.Buffer) error {
 	if rc.SetReadDeadline(time.Now().Add(bodyTimeout)) == nil {
 		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(r.w, r.Body, limit))
+	body := io.Reader(r.Body)
+	if r.ContentLength < 0 {
+		body = http.MaxBytesReader(r.w, r.Body, limit)
+	}
+	_, err := buf.ReadFrom(body)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:

@@ -96,6 +96,16 @@ func putVariable(r *request) error {
 	return r.writeJSON(http.StatusOK, reply.Output)
 }
 
+// lockParams are the query parameters that make a write one of a lock.
+var lockParams = [...]struct {
+	name string
+	op   structs.VarOp
+}{
+	{"lock-acquire", structs.VarOpLockAcquire},
+	{"lock-release", structs.VarOpLockRelease},
+	{"lock-renew", structs.VarOpSet},
+}
+
 // variableOp reads which operation the query asks for, and the index of ?cas.
 // It fails without a path.
 func (r *request) variableOp() (structs.VarOp, uint64, error) {
@@ -103,13 +113,9 @@ func (r *request) variableOp() (structs.VarOp, uint64, error) {
 		return "", 0, err
 	}
 	op, n := structs.VarOpSet, 0
-	for name, lock := range map[string]structs.VarOp{
-		"lock-acquire": structs.VarOpLockAcquire,
-		"lock-release": structs.VarOpLockRelease,
-		"lock-renew":   structs.VarOpSet,
-	} {
-		if r.has(name) {
-			op, n = lock, n+1
+	for i := range lockParams {
+		if p := &lockParams[i]; r.has(p.name) {
+			op, n = p.op, n+1
 		}
 	}
 	if n > 1 {

@@ -1,0 +1,46 @@
+package h1
+
+import "time"
+
+const (
+	// tick is how often the janitor looks at all connections.
+	tick = 75 * time.Millisecond
+	// watchAfter is how old a request is before somebody listens whether its
+	// client goes away, in milliseconds. Most are answered by then.
+	watchAfter = 100
+)
+
+// janitor does for all connections what timers and goroutines of their own
+// would do: it moves the clock, closes what waits for too long, and has the connections
+// of long requests watched. It ends with the last connection.
+func (s *Server) janitor() {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for s.inspect() {
+		select {
+		case now := <-t.C:
+			s.clock.update(now)
+		case <-s.stirred:
+		}
+	}
+}
+
+// inspect looks at all connections once and reports whether there are any.
+func (s *Server) inspect() bool {
+	header, rest := s.http.ReadHeaderTimeout.Milliseconds(), s.http.IdleTimeout.Milliseconds()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.now.Load()
+	for _, c := range s.conns {
+		p, since, v := c.state.load()
+		age := now - since
+		switch {
+		case p == fresh && header > 0 && age >= header, p == idle && rest > 0 && age >= rest:
+			c.expire(v)
+		case p == serving && age >= watchAfter:
+			c.startWatch(v)
+		}
+	}
+	s.ticking = len(s.conns) > 0
+	return s.ticking
+}
