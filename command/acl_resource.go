@@ -113,6 +113,7 @@ func readACL[T any](s *session, what, id string, fetch func(*api.Client, string,
 var aclListOf = map[string]string{
 	"policy": "acl policy list", "token": "acl token list", "role": "acl role list",
 	"auth method": "acl auth-method list", "binding rule": "acl binding-rule list",
+	"node pool": "node pool list",
 }
 
 // aclDelete deletes one object.

@@ -61,6 +61,13 @@ func newModel() http.Handler {
 		answer(w, map[string]any{"stats": map[string]any{"raft": map[string]string{"term": "1"}}})
 	})
 	mux.HandleFunc("GET /v1/metrics", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"Gauges": nil}) })
+	serveNodes(func(pattern string, h http.HandlerFunc) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			h(w, r)
+		})
+	})
 	for pattern, h := range map[string]http.HandlerFunc{
 		"GET /v1/namespaces": m.listNamespaces, "PUT /v1/namespace": m.putNamespace,
 		"GET /v1/namespace/{name}": m.getNamespace, "DELETE /v1/namespace/{name}": m.deleteNamespace,

@@ -72,6 +72,9 @@ var aclWhoAmI = newRead("ACL.WhoAmI", aclTokenTables,
 		if t := v.id.Token; t != nil {
 			reply.Identity.ACLToken = v.NameACLRoles(nil, t)
 		}
+		if n := v.id.Node; n != nil {
+			reply.Identity.ClientID = n.ID
+		}
 		if p := v.id.Peer; p != nil {
 			if len(p.TLSNames) > 0 {
 				reply.Identity.TLSName = p.TLSNames[0]

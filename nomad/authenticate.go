@@ -19,9 +19,9 @@ var (
 )
 
 // refuseWhileOff refuses the management of access control while that is off. Who
-// one is can be asked anyway.
+// one is can be asked anyway, and nodes are introduced whether it is on or not.
 func (s *Server) refuseWhileOff(m *methodInfo) error {
-	if s.auth.Enabled() || !strings.HasPrefix(m.name, "ACL.") || m.name == aclWhoAmI.name {
+	if s.auth.Enabled() || !strings.HasPrefix(m.name, "ACL.") || m.name == aclWhoAmI.name || m.name == aclIntroduceNode.name {
 		return nil
 	}
 	return errACLDisabled
@@ -37,10 +37,9 @@ func (s *Server) admit(ctx context.Context, c *call) (*auth.Identity, error) {
 	elsewhere := c.region != "" && c.region != s.config.Region
 	toLeader := c.kind != localKind && !(c.kind == readKind && c.stale) && !s.IsLeader()
 	if !elsewhere && !toLeader {
-		id, err := s.identifySurely(ctx, c.token)
-		return id, denied(err)
+		return s.authenticateFor(ctx, c.methodInfo, c.token)
 	}
-	if _, err := s.identify(ctx, c.token); err != nil && !unknown(err) {
+	if _, err := s.identify(ctx, c.token); err != nil && !unknown(err) && !c.proves {
 		return nil, denied(err)
 	}
 	return nil, nil
@@ -75,6 +74,16 @@ func (s *Server) identifySurely(ctx context.Context, secret string) (*auth.Ident
 func (s *Server) authenticate(ctx context.Context, secret string) (*auth.Identity, error) {
 	id, err := s.identifySurely(ctx, secret)
 	return id, denied(err)
+}
+
+// authenticateFor is authenticate for a method, which may take callers whose token
+// is not known for nobody.
+func (s *Server) authenticateFor(ctx context.Context, m *methodInfo, secret string) (*auth.Identity, error) {
+	id, err := s.authenticate(ctx, secret)
+	if m.proves && errors.Is(err, errs.PermissionDenied) {
+		return s.auth.Nobody(), nil
+	}
+	return id, err
 }
 
 // identify is authenticate with the reason. The peer is known for calls over the wire.

@@ -69,6 +69,10 @@ type Config struct {
 	// ACL configures access control.
 	ACL ACLConfig
 
+	// Heartbeat says how long nodes may be silent, Introduction who may become one.
+	Heartbeat    HeartbeatConfig
+	Introduction IntroductionConfig
+
 	// MaxVariableSize bounds keys and values of one variable, in bytes.
 	MaxVariableSize int
 	// EventBufferSize is how many batches of events are kept for subscribers.
@@ -171,6 +175,12 @@ func DefaultConfig() *Config {
 			TokenMinTTL: structs.DefaultACLTokenLimits().MinTTL,
 			TokenMaxTTL: structs.DefaultACLTokenLimits().MaxTTL,
 		},
+		Heartbeat: HeartbeatConfig{
+			MinTTL: 10 * time.Second, MaxPerSecond: 50, Grace: 10 * time.Second, FailoverTTL: 300 * time.Second,
+		},
+		Introduction: IntroductionConfig{
+			Enforcement: IntroductionWarn, DefaultTTL: structs.DefaultACLIntroductionTTL, MaxTTL: structs.MaxACLIntroductionTTL,
+		},
 		Gossip: GossipConfig{
 			BindAddr:      "0.0.0.0",
 			BindPort:      4648,
@@ -210,6 +220,17 @@ func (c *Config) Validate() error {
 	bad(c.ACL.TokenMaxTTL < c.ACL.TokenMinTTL, "ACL.TokenMaxTTL", "must not be below ACL.TokenMinTTL")
 	if err := c.TLS.check(c.Region); err != nil {
 		bad(true, "TLS:", strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	bad(c.Heartbeat.MinTTL <= 0, "Heartbeat.MinTTL", "must be positive")
+	bad(c.Heartbeat.MaxPerSecond <= 0, "Heartbeat.MaxPerSecond", "must be positive")
+	bad(c.Heartbeat.Grace < 0, "Heartbeat.Grace", "must not be negative")
+	bad(c.Heartbeat.FailoverTTL <= 0, "Heartbeat.FailoverTTL", "must be positive")
+	bad(c.Introduction.DefaultTTL <= 0, "Introduction.DefaultTTL", "must be positive")
+	bad(c.Introduction.MaxTTL < c.Introduction.DefaultTTL, "Introduction.MaxTTL", "must not be below Introduction.DefaultTTL")
+	switch c.Introduction.Enforcement {
+	case IntroductionNone, IntroductionWarn, IntroductionStrict:
+	default:
+		bad(true, "Introduction.Enforcement", fmt.Sprintf("unknown enforcement %q: must be none, warn or strict", c.Introduction.Enforcement))
 	}
 	switch c.Raft.LogStore {
 	case LogStoreWAL, LogStoreBolt:

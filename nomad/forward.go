@@ -65,7 +65,7 @@ type call struct {
 // to be known now.
 func (c *call) run(ctx context.Context, s *Server) (err error) {
 	if c.id == nil {
-		if c.id, err = s.authenticate(ctx, c.token); err != nil {
+		if c.id, err = s.authenticateFor(ctx, c.methodInfo, c.token); err != nil {
 			return s.countUnknown(err)
 		}
 	}

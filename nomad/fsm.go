@@ -73,7 +73,37 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
 	}
+	if o, known := decodeNodeOp(t, body); known {
+		return o, known
+	}
 	return decodeACLOp(t, body)
+}
+
+// decodeNodeOp is decodeOp for the writes of nodes and their pools.
+func decodeNodeOp(t structs.MessageType, body []byte) (o op, known bool) {
+	switch t {
+	case structs.NodeRegisterRequestType:
+		return apply(body, (*state.StateStore).UpsertNode)
+	case structs.NodeDeregisterRequestType:
+		return apply(body, (*state.StateStore).DeleteNode)
+	case structs.NodeUpdateStatusRequestType:
+		return apply(body, (*state.StateStore).UpdateNodeStatus)
+	case structs.NodeUpdateDrainRequestType:
+		return apply(body, (*state.StateStore).UpdateNodeDrain)
+	case structs.UpsertNodeEventsType:
+		return apply(body, (*state.StateStore).UpsertNodeEvents)
+	case structs.NodeUpdateEligibilityRequestType:
+		return apply(body, (*state.StateStore).UpdateNodeEligibility)
+	case structs.BatchNodeUpdateDrainRequestType:
+		return apply(body, (*state.StateStore).UpdateNodeDrains)
+	case structs.NodeBatchDeregisterRequestType:
+		return apply(body, (*state.StateStore).DeleteNodes)
+	case structs.NodePoolUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertNodePools)
+	case structs.NodePoolDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteNodePools)
+	}
+	return op{}, false
 }
 
 // decodeACLOp is decodeOp for the writes of access control.

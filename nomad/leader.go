@@ -51,6 +51,8 @@ var duties = []duty{
 	{"cluster id", (*Server).startClusterID},
 	{"keyring", (*Server).startKeyring},
 	{"variable locks", (*Server).startLocks},
+	{"node heartbeats", (*Server).startHeartbeats},
+	{"node drains", (*Server).startDrains},
 	{"raft peers", (*Server).startReconcile},
 	{"acl bootstrap", (*Server).startBootstrap},
 	{"expired tokens", (*Server).startTokenGC},
@@ -94,6 +96,7 @@ func (s *Server) stepDown(t *term) {
 	}
 	t.wg.Wait()
 	s.locks.clear()
+	s.heartbeats.clear()
 	s.logger.Info("cluster leadership lost")
 }
 

@@ -38,6 +38,9 @@ type methodInfo struct {
 	raftType structs.MessageType
 	// invoke serves a call; args and reply are pointers to the method's types.
 	invoke func(ctx context.Context, s *Server, args, reply any) error
+	// proves marks a method that takes another proof than a token: a caller whose
+	// token is not known comes in as nobody.
+	proves bool
 }
 
 // methods holds every method, by name, as the constructors declared them.

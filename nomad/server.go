@@ -42,6 +42,9 @@ type Server struct {
 	proposer  *proposer
 	locks     *lockTimers
 
+	heartbeats *heartbeats
+	nodeConns  *nodeConns
+
 	registry *wire.Registry
 	rpc      *wire.Server
 	mux      *mux.Mux
@@ -78,13 +81,17 @@ type Server struct {
 // a method's name before the dot.
 func endpoints(s *Server) map[string]any {
 	return map[string]any{
-		"ACL":       &ACL{s},
-		"Namespace": &Namespace{s},
-		"Variables": &Variables{s},
-		"Keyring":   &Keyring{s},
-		"Status":    &Status{s},
-		"Operator":  &Operator{s},
-		"Region":    &Region{s},
+		"ACL":         &ACL{s},
+		"Namespace":   &Namespace{s},
+		"Node":        &Node{s},
+		"NodePool":    &NodePool{s},
+		"Alloc":       &Alloc{s},
+		"ClientStats": &ClientStats{s},
+		"Variables":   &Variables{s},
+		"Keyring":     &Keyring{s},
+		"Status":      &Status{s},
+		"Operator":    &Operator{s},
+		"Region":      &Region{s},
 	}
 }
 
@@ -126,6 +133,8 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.logins.Sign = s.keyring.Sign
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
 	s.locks = newLockTimers(s)
+	s.heartbeats = newHeartbeats(s)
+	s.nodeConns = newNodeConns()
 	return nil
 }
 

@@ -48,7 +48,11 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.mux = mux.New(port)
 	streams := wire.NewStreamRegistry(limits, logger.Named("streams"))
 	s.mux.Handle(mux.ProtoRPC, func(ctx context.Context, conn net.Conn, info mux.Info) {
-		s.rpc.ServeConn(ctx, conn, s.identity(info))
+		id := s.identity(info)
+		if info.Session != nil {
+			id.Session = nodeSession{info.Session, info.Protocol == mux.ProtoMultiplexV2}
+		}
+		s.rpc.ServeConn(ctx, conn, id)
 	})
 	s.mux.Handle(mux.ProtoStreaming, func(ctx context.Context, conn net.Conn, info mux.Info) {
 		streams.ServeConn(ctx, conn, s.identity(info))
@@ -109,6 +113,7 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	if err := s.route(ctx, passed); err != nil {
 		return nil, err
 	}
+	s.noteNode(c)
 	if answer != nil {
 		return answer, nil
 	}

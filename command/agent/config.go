@@ -124,6 +124,21 @@ type ServerConfig struct {
 	RootKeyRotationThreshold time.Duration `hcl:"root_key_rotation_threshold"`
 	// MaxVariableSize bounds the keys and values of one variable, in bytes.
 	MaxVariableSize int `hcl:"max_variable_size"`
+
+	// The times that nodes may be silent, see nomad.HeartbeatConfig; 0 for the default.
+	HeartbeatGrace         time.Duration            `hcl:"heartbeat_grace"`
+	MinHeartbeatTTL        time.Duration            `hcl:"min_heartbeat_ttl"`
+	MaxHeartbeatsPerSecond float64                  `hcl:"max_heartbeats_per_second"`
+	FailoverHeartbeatTTL   time.Duration            `hcl:"failover_heartbeat_ttl"`
+	ClientIntroduction     ClientIntroductionConfig `hcl:"client_introduction"`
+}
+
+// ClientIntroductionConfig says how new nodes are introduced.
+type ClientIntroductionConfig struct {
+	// Enforcement is none, warn or strict.
+	Enforcement        string        `hcl:"enforcement"`
+	DefaultIdentityTTL time.Duration `hcl:"default_identity_ttl"`
+	MaxIdentityTTL     time.Duration `hcl:"max_identity_ttl"`
 }
 
 // ServerJoinConfig is the newer home of the join settings; it wins over the

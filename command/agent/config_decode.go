@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"reflect"
 	"slices"
@@ -162,6 +163,13 @@ func (d *configDecoder) scalar(n *node, v reflect.Value, name string) {
 			return
 		}
 		d.fail(n.pos, "%s must be a whole number of 32 bits, not %s", name, describeNode(n))
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(n.text, 64)
+		if err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) && (n.kind == numberNode || n.kind == stringNode) {
+			v.SetFloat(f)
+			return
+		}
+		d.fail(n.pos, "%s must be a number, not %s", name, describeNode(n))
 	}
 }
 

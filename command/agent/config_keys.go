@@ -12,14 +12,12 @@ var ignored = map[string]string{
 	"": `plugin_dir enable_debug enable_syslog syslog_facility disable_update_check
 		disable_anonymous_signature rpc ui autopilot keyring consul vault plugin sentinel audit reporting eventlog`,
 	"acl": `token_ttl policy_ttl role_ttl replication_token`,
-	"server": `authoritative_region client_introduction num_schedulers enabled_schedulers node_gc_threshold
+	"server": `authoritative_region num_schedulers enabled_schedulers node_gc_threshold
 		job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold
 		csi_volume_claim_gc_interval csi_volume_claim_gc_threshold csi_plugin_gc_threshold acl_token_gc_threshold
-		root_key_gc_interval root_key_gc_threshold heartbeat_grace min_heartbeat_ttl max_heartbeats_per_second
-		failover_heartbeat_ttl redundancy_zone upgrade_version default_scheduler_config plan_rejection_tracker
+		root_key_gc_interval root_key_gc_threshold redundancy_zone upgrade_version default_scheduler_config plan_rejection_tracker
 		plan_apply_pipeline enable_event_broker license_path search deploy_query_rate_limit job_default_priority
 		job_max_priority job_max_count job_max_source_size job_tracked_versions oidc_issuer log_file non_production start_timeout`,
-	"server.client_introduction":        `enforcement default_identity_ttl max_identity_ttl`,
 	"server.plan_rejection_tracker":     `enabled node_threshold node_window`,
 	"server.search":                     `fuzzy_enabled limit_query limit_results min_term_length`,
 	"server.raft_logstore":              `disable_log_cache verification`,

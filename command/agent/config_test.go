@@ -196,7 +196,7 @@ func TestEveryPublicKeyIsKnown(t *testing.T) {
 func TestKeysWithoutEffectAreNamed(t *testing.T) {
 	for text, want := range map[string][]string{
 		"disable_update_check = true\nvault { enabled = false }\nclient { enabled = false }\nenable_debug = false":          nil,
-		"server {\n num_schedulers = 2\n client_introduction { enforcement = \"warn\" }\n}":                                 {"server.num_schedulers", "server.client_introduction"},
+		"server {\n num_schedulers = 2\n plan_rejection_tracker { enabled = true }\n}":                                      {"server.num_schedulers", "server.plan_rejection_tracker"},
 		"plugin \"docker\" {\n config { gc = true }\n}\nconsul { address = \"x\" }\nclient {\n meta { \"a.b\" = \"c\" }\n}": {"plugin", "consul", "client.meta"},
 		`{"plugin": {"docker": {"config": {"x": 1}}}, "telemetry": {"circonus_api_token": "x"}}`:                            {"plugin", "telemetry.circonus_api_token"},
 	} {

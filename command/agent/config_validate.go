@@ -102,6 +102,13 @@ func (s *ServerConfig) problems() []problem {
 	bad(s.RaftLogStore.WAL.SegmentSizeMB < 0, "raft_logstore.wal.segment_size_mb: must not be negative")
 	bad(s.MaxVariableSize <= 0 || s.MaxVariableSize > 64<<20, "max_variable_size: must be from 1 to %d bytes", 64<<20)
 	bad(s.EventBufferSize < 0, "event_buffer_size: must not be negative")
+	bad(s.HeartbeatGrace < 0 || s.MinHeartbeatTTL < 0 || s.MaxHeartbeatsPerSecond < 0 || s.FailoverHeartbeatTTL < 0,
+		"*heartbeat*: must not be negative")
+	i := &s.ClientIntroduction
+	bad(!slices.Contains([]string{"", string(nomad.IntroductionNone), string(nomad.IntroductionWarn), string(nomad.IntroductionStrict)}, i.Enforcement),
+		"client_introduction.enforcement %q: must be none, warn or strict", i.Enforcement)
+	bad(i.DefaultIdentityTTL < 0 || i.MaxIdentityTTL < 0, "client_introduction: times must not be negative")
+	bad(i.MaxIdentityTTL > 0 && i.DefaultIdentityTTL > i.MaxIdentityTTL, "client_introduction.default_identity_ttl: must not be above max_identity_ttl")
 	bad(s.RetryMax < 0 || s.ServerJoin.RetryMax < 0, "retry_max: must not be negative")
 	bad(s.RetryInterval < 0 || s.ServerJoin.RetryInterval < 0, "retry_interval: must not be negative")
 	key, err := s.encryptKey()

@@ -215,6 +215,7 @@ func (f *fakeServer) fill() *fakeServer {
 		return nil
 	})
 	f.fillACL()
+	f.fillNodes()
 	return f
 }
 

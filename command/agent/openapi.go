@@ -113,6 +113,8 @@ func tag(pattern string) string {
 		return "variables"
 	case parts[1] == "namespace":
 		return "namespaces"
+	case parts[1] == "node":
+		return "nodes"
 	case parts[1] == ".well-known":
 		return "keyring"
 	}
@@ -135,8 +137,9 @@ func (s *schemas) parameters(r *route) []any {
 	all = append(all, prettyParam)
 	out := make([]any, 0, len(all)+1)
 	if _, name, ok := strings.Cut(r.pattern, "{"); ok {
-		p := object{"name": strings.Trim(name, ".}"), "in": "path", "required": true, "schema": object{"type": "string"}}
-		if strings.HasSuffix(name, "...}") {
+		name, _, _ = strings.Cut(name, "}")
+		p := object{"name": strings.TrimSuffix(name, "..."), "in": "path", "required": true, "schema": object{"type": "string"}}
+		if strings.HasSuffix(name, "...") {
 			p["description"] = "may contain slashes"
 		}
 		out = append(out, p)

@@ -44,6 +44,7 @@ var durationTexts = map[reflect.Type][]string{
 	reflect.TypeFor[structs.ACLToken]():            {"ExpirationTTL"},
 	reflect.TypeFor[structs.ACLTokenInfo]():        {"ExpirationTTL"},
 	reflect.TypeFor[structs.ACLAuthMethod]():       {"MaxTokenTTL"},
+	reflect.TypeFor[structs.NodePool]():            {"NodeIdentityTTL"},
 	reflect.TypeFor[structs.ACLAuthMethodConfig](): {"ExpirationLeeway", "NotBeforeLeeway", "ClockSkewLeeway"},
 }
 

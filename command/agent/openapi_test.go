@@ -58,6 +58,8 @@ var samples = map[string][2]string{
 	"GET /v1/namespace/{name}":                  {"default", ""},
 	"PUT /v1/namespace/{name}":                  {"x", `{"Name":"x"}`},
 	"DELETE /v1/namespace/{name}":               {"x", ""},
+	"PUT /v1/node/{id}/drain":                   {"", `{"DrainSpec":{"Deadline":1,"IgnoreSystemJobs":true}}`},
+	"PUT /v1/node/{id}/eligibility":             {"", `{"Eligibility":"eligible"}`},
 	"GET /v1/var/{path...}":                     {"app/db", ""},
 	"PUT /v1/var/{path...}":                     {"app/db", `{"Items":{"a":"b"},"Lock":{"ID":"x","TTL":"20s"}}`},
 	"DELETE /v1/var/{path...}":                  {"app/db", ""},
@@ -78,7 +80,10 @@ func TestOpenAPIDescribesEveryReply(t *testing.T) {
 			t.Run(method+" "+r.pattern, func(t *testing.T) {
 				key := strings.Replace(method, "POST", "PUT", 1) + " " + r.pattern
 				sample := samples[key]
-				base, _, _ := strings.Cut(r.pattern, "{")
+				base, name, _ := strings.Cut(r.pattern, "{")
+				if _, suffix, _ := strings.Cut(name, "}"); suffix != "" {
+					base += "x" + suffix
+				}
 				checkReply(t, doc, h, &r, method, base+sample[0], sample[1])
 			})
 		}
@@ -135,8 +140,9 @@ func checkReply(t *testing.T, doc *openapi3.T, h *api, r *route, method, target,
 		req.Header.Set("Content-Type", "application/json")
 	}
 	params := map[string]string{}
-	if _, name, ok := strings.Cut(r.pattern, "{"); ok {
-		params[strings.Trim(name, ".}")] = strings.TrimPrefix(req.URL.Path, path[:strings.Index(path, "{")])
+	if base, name, ok := strings.Cut(path, "{"); ok {
+		name, suffix, _ := strings.Cut(name, "}")
+		params[name] = strings.TrimSuffix(strings.TrimPrefix(req.URL.Path, base), suffix)
 	}
 	in := &openapi3filter.RequestValidationInput{
 		Request: req, PathParams: params,

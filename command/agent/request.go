@@ -25,7 +25,7 @@ type request struct {
 	*http.Request
 	api *api
 	w   http.ResponseWriter
-	// rest is what the last segment of the pattern matched.
+	// rest is what the variable segment of the pattern matched.
 	rest string
 	// query is nil when the URL has none.
 	query query

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"net/http"
 	"reflect"
 	"slices"
@@ -13,8 +14,8 @@ import (
 type doc struct {
 	// methods lists the HTTP methods, separated by spaces.
 	methods string
-	// pattern is the path. A last segment in braces matches the rest: one
-	// segment for {name}, any number for {name...}.
+	// pattern is the path. A segment in braces matches one: {name}, which fixed
+	// ones may follow, or as the last any number: {name...}.
 	pattern string
 	// rpc lists the methods called, separated by spaces, "" for none.
 	rpc string
@@ -191,33 +192,42 @@ type router struct {
 	prefix []prefixEndpoint
 }
 
+// prefixEndpoint is the endpoint of the paths that begin with prefix and end with
+// suffix, "" where the variable segment is the last.
 type prefixEndpoint struct {
-	prefix string
+	prefix, suffix string
 	*endpoint
 }
 
 // newRouter builds a router from the table.
 func newRouter(table []route) *router {
 	rt := &router{exact: map[string]*endpoint{}}
-	prefixes := map[string]*endpoint{}
+	prefixes := map[[2]string]*endpoint{}
 	for i := range table {
-		base, name, ok := strings.Cut(table[i].pattern, "{")
-		m := rt.exact
-		if ok {
-			m = prefixes
+		base, name, variable := strings.Cut(table[i].pattern, "{")
+		name, suffix, _ := strings.Cut(name, "}")
+		at := [2]string{base, suffix}
+		e := prefixes[at]
+		if !variable {
+			e = rt.exact[base]
 		}
-		e := m[base]
 		if e == nil {
 			e = &endpoint{wrongMethod: wrongMethod(table[i].pattern), cors: corsMethods[table[i].pattern],
-				deep: strings.HasSuffix(name, "...}")}
-			m[base] = e
+				deep: strings.HasSuffix(name, "...")}
+			if variable {
+				prefixes[at] = e
+			} else {
+				rt.exact[base] = e
+			}
 		}
 		e.add(&table[i])
 	}
-	for p, e := range prefixes {
-		rt.prefix = append(rt.prefix, prefixEndpoint{p, e})
+	for at, e := range prefixes {
+		rt.prefix = append(rt.prefix, prefixEndpoint{at[0], at[1], e})
 	}
-	slices.SortFunc(rt.prefix, func(a, b prefixEndpoint) int { return len(b.prefix) - len(a.prefix) })
+	slices.SortFunc(rt.prefix, func(a, b prefixEndpoint) int {
+		return cmp.Or(len(b.prefix)-len(a.prefix), len(b.suffix)-len(a.suffix))
+	})
 	return rt
 }
 
@@ -246,18 +256,18 @@ func (rt *router) named(path string, deep bool) *endpoint {
 	return rt.exact[path]
 }
 
-// find returns the endpoint of path and what its last segment matched.
+// find returns the endpoint of path and what its variable segment matched.
 func (rt *router) find(path string) (*endpoint, string) {
 	for i := range rt.prefix {
 		p := &rt.prefix[i]
-		if strings.HasPrefix(path, p.prefix) {
-			rest := path[len(p.prefix):]
-			if e := rt.named(path, p.deep); e != nil {
-				return e, ""
-			}
-			if !p.deep && strings.IndexByte(rest, '/') >= 0 {
-				return nil, ""
-			}
+		if !strings.HasPrefix(path, p.prefix) {
+			continue
+		}
+		if e := rt.named(path, p.deep); e != nil {
+			return e, ""
+		}
+		rest, ok := strings.CutSuffix(path[len(p.prefix):], p.suffix)
+		if ok && (p.deep || strings.IndexByte(rest, '/') < 0) {
 			return p.endpoint, rest
 		}
 	}

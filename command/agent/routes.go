@@ -14,6 +14,8 @@ func routes() []route {
 	return slices.Concat(
 		aclRoutes(),
 		namespaceRoutes(),
+		nodePoolRoutes(),
+		nodeRoutes(),
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),
@@ -55,6 +57,7 @@ func wrongMethod(pattern string) error {
 
 // corsMethods are the methods that browsers may use from other origins.
 var corsMethods = map[string]string{
+	"/v1/client/stats":  "GET, HEAD",
 	"/v1/vars":          "GET, HEAD",
 	"/v1/var/{path...}": "GET, HEAD, PUT, DELETE",
 }

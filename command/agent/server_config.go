@@ -31,6 +31,7 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.RPCMaxConnsPerClient = c.Limits.RPCMaxConnsPerClient
 	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
 	c.ACL.fill(&out.ACL)
+	c.Server.nodes(out)
 	c.Server.raft(&out.Raft)
 	if out.DataDir == "" {
 		out.Raft.LogStore = nomad.LogStoreMemory
@@ -56,6 +57,18 @@ func (c *Config) serverDataDir() string {
 		return c.Server.DataDir
 	}
 	return filepath.Join(c.DataDir, "server")
+}
+
+// nodes says what is asked of nodes.
+func (s *ServerConfig) nodes(out *nomad.Config) {
+	h, i, given := &out.Heartbeat, &out.Introduction, &s.ClientIntroduction
+	h.Grace = cmp.Or(s.HeartbeatGrace, h.Grace)
+	h.MinTTL = cmp.Or(s.MinHeartbeatTTL, h.MinTTL)
+	h.MaxPerSecond = cmp.Or(s.MaxHeartbeatsPerSecond, h.MaxPerSecond)
+	h.FailoverTTL = cmp.Or(s.FailoverHeartbeatTTL, h.FailoverTTL)
+	i.Enforcement = nomad.Enforcement(cmp.Or(given.Enforcement, string(i.Enforcement)))
+	i.DefaultTTL = cmp.Or(given.DefaultIdentityTTL, i.DefaultTTL)
+	i.MaxTTL = max(cmp.Or(given.MaxIdentityTTL, i.MaxTTL), i.DefaultTTL)
 }
 
 func (s *ServerConfig) raft(r *nomad.RaftConfig) {

@@ -41,6 +41,11 @@ func TestServerConfig(t *testing.T) {
 			raft_multiplier = 2
 			max_variable_size = 131072
 			root_key_rotation_threshold = "24h"
+			heartbeat_grace = "11s"
+			min_heartbeat_ttl = "12s"
+			max_heartbeats_per_second = 0.5
+			failover_heartbeat_ttl = "13m"
+			client_introduction { enforcement = "strict", default_identity_ttl = "1m", max_identity_ttl = "2m" }
 			raft_logstore { backend = "boltdb" }
 			raft_boltdb { no_freelist_sync = true }
 			server_join { retry_join = ["new"], retry_max = 3 }
@@ -74,6 +79,8 @@ func TestServerConfig(t *testing.T) {
 		{"freelist", got.Raft.NoFreelistSync, true},
 		{"variable size", got.MaxVariableSize, 128 << 10},
 		{"rotation", got.RootKeyRotationThreshold, 24 * time.Hour},
+		{"heartbeats", got.Heartbeat, nomad.HeartbeatConfig{MinTTL: 12 * time.Second, MaxPerSecond: 0.5, Grace: 11 * time.Second, FailoverTTL: 13 * time.Minute}},
+		{"introduction", got.Introduction, nomad.IntroductionConfig{Enforcement: nomad.IntroductionStrict, DefaultTTL: time.Minute, MaxTTL: 2 * time.Minute}},
 		{"connections", got.RPCMaxConnsPerClient, 0},
 		{"rpc", got.RPCAdvertise, "localhost:4647"},
 		{"acl", got.ACL, nomad.ACLConfig{Enabled: true, TokenMinTTL: 5 * time.Second, TokenMaxTTL: 48 * time.Hour, BootstrapSecretFile: "/f"}},
@@ -92,6 +99,9 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := nomad.DefaultConfig()
+	if got.Heartbeat != want.Heartbeat || got.Introduction != want.Introduction {
+		t.Errorf("nodes: %+v %+v", got.Heartbeat, got.Introduction)
+	}
 	if got.Raft.SnapshotThreshold != want.Raft.SnapshotThreshold || got.Raft.TrailingLogs != want.Raft.TrailingLogs ||
 		got.Raft.LogStore != want.Raft.LogStore || got.MaxVariableSize != want.MaxVariableSize ||
 		got.RootKeyRotationThreshold != want.RootKeyRotationThreshold || got.ACL != want.ACL {

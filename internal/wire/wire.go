@@ -32,6 +32,16 @@ type Identity struct {
 	Server bool
 	// TLSNames are the names in the peer's verified certificate, nil without one.
 	TLSNames []string
+	// Session opens streams back to the peer, nil where the connection carries one only.
+	Session Session
+}
+
+// Session is a connection over which either side opens streams.
+type Session interface {
+	// Open starts a stream to the peer.
+	Open(ctx context.Context) (net.Conn, error)
+	// Done is closed when the connection has ended.
+	Done() <-chan struct{}
 }
 
 // Call is one call as its handler sees it.

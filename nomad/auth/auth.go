@@ -54,7 +54,8 @@ type Peer struct {
 	TLSNames []string
 }
 
-// Identity is who a caller is. One of Token and Workload is set. It must not be mutated.
+// Identity is who a caller is. One of Token, Workload, Node and Introduction is
+// set, none for nobody. It must not be mutated.
 type Identity struct {
 	ACL *acl.ACL
 	// Token is the stored one, or a stand-in for callers without a secret and
@@ -62,6 +63,12 @@ type Identity struct {
 	Token *structs.ACLToken
 	// Workload is set for a caller with a workload identity.
 	Workload *WorkloadClaims
+	// Node is set for a caller that proved to be the node, while access control is
+	// off too. NodeClaims are of its signed identity, nil where it gave its secret.
+	Node       *structs.Node
+	NodeClaims *NodeClaims
+	// Introduction is set for a caller that was allowed to join a new node.
+	Introduction *IntroductionClaims
 	// Policies are the names of the policies that the caller holds, through roles
 	// too and whether they exist or not; nil for management.
 	Policies []string
@@ -75,11 +82,19 @@ type Store interface {
 	ACLPolicy(ws memdb.WatchSet, name string) *structs.ACLPolicy
 	WorkloadACLPolicies(ws memdb.WatchSet) iter.Seq[*structs.ACLPolicy]
 	ACLRole(ws memdb.WatchSet, id string) *structs.ACLRole
+	NodeStore
+}
+
+// NodeStore is where nodes are read.
+type NodeStore interface {
+	Node(ws memdb.WatchSet, id string) *structs.Node
+	NodeBySecret(ws memdb.WatchSet, secret string) *structs.Node
 }
 
 // Config is what a Resolver works with.
 type Config struct {
-	// Enabled turns access control on. The other fields are needed only then.
+	// Enabled turns access control on. Without it the other fields may be nil: then
+	// nodes cannot prove themselves.
 	Enabled bool
 	// Usage remembers which stored tokens call, nil for nobody.
 	Usage *Usage
@@ -96,7 +111,7 @@ type Resolver struct {
 }
 
 // New returns a resolver. With access control off every caller may do
-// everything, servers and strangers alike, and secrets are not looked at.
+// everything, servers and strangers alike, and secrets only tell nodes apart.
 func New(c Config) *Resolver { return &Resolver{config: c, cache: acl.NewCache()} }
 
 // Enabled reports whether access control is on.
@@ -107,7 +122,7 @@ func (r *Resolver) Enabled() bool { return r.config.Enabled }
 // not known is refused with one of the errors above.
 func (r *Resolver) Resolve(_ context.Context, secret string, peer *Peer) (*Identity, error) {
 	if !r.config.Enabled {
-		return disabled, nil
+		return r.whileOff(secret), nil
 	}
 	id, err := r.resolve(secret)
 	if err != nil {
@@ -130,6 +145,9 @@ func (r *Resolver) resolve(secret string) (*Identity, error) {
 	}
 	token := store.ACLTokenBySecret(nil, secret)
 	if token == nil {
+		if n := store.NodeBySecret(nil, secret); n != nil {
+			return r.node(n, nil), nil
+		}
 		return nil, ErrTokenNotFound
 	}
 	return r.Holder(store, token)

@@ -23,6 +23,22 @@ type fakeStore struct {
 	tokens   map[string]*structs.ACLToken
 	policies map[string]*structs.ACLPolicy
 	roles    map[string]*structs.ACLRole
+	nodes    []*structs.Node
+}
+
+func (f *fakeStore) Node(_ memdb.WatchSet, id string) *structs.Node {
+	return f.node(func(n *structs.Node) bool { return n.ID == id })
+}
+
+func (f *fakeStore) NodeBySecret(_ memdb.WatchSet, secret string) *structs.Node {
+	return f.node(func(n *structs.Node) bool { return n.SecretID == secret })
+}
+
+func (f *fakeStore) node(is func(*structs.Node) bool) *structs.Node {
+	if i := slices.IndexFunc(f.nodes, is); i >= 0 {
+		return f.nodes[i]
+	}
+	return nil
 }
 
 func (f *fakeStore) ACLTokenBySecret(_ memdb.WatchSet, s string) *structs.ACLToken {
@@ -48,7 +64,7 @@ func (f *fakeStore) policy(name, rules string) *structs.ACLPolicy {
 }
 
 func newFake() (*Resolver, *fakeStore) {
-	f := &fakeStore{map[string]*structs.ACLToken{}, map[string]*structs.ACLPolicy{}, map[string]*structs.ACLRole{}}
+	f := &fakeStore{tokens: map[string]*structs.ACLToken{}, policies: map[string]*structs.ACLPolicy{}, roles: map[string]*structs.ACLRole{}}
 	refuse := func(string, any) error { return errs.New(errs.Unauthenticated, "no") }
 	return New(Config{Enabled: true, Store: func() Store { return f }, Verify: refuse}), f
 }

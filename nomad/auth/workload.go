@@ -45,13 +45,17 @@ func (c *WorkloadClaims) group() string {
 	return rest[:max(0, strings.LastIndex(rest, ":"+c.Task+":"))]
 }
 
-// workload returns the caller with a JWT.
+// workload returns the caller with a JWT, be it a workload or a node.
 func (r *Resolver) workload(store Store, token string) (*Identity, error) {
-	claims := new(WorkloadClaims)
-	if err := r.config.Verify(token, claims); err != nil {
+	all := new(signedClaims)
+	if err := r.config.Verify(token, all); err != nil || !slices.Contains(all.Audience, DefaultAudience) {
 		return nil, ErrBadIdentity
 	}
-	if claims.Namespace == "" || claims.JobID == "" || !slices.Contains(claims.Audience, DefaultAudience) {
+	if id, err := r.machine(store, all); id != nil || err != nil {
+		return id, err
+	}
+	claims := &all.WorkloadClaims
+	if claims.Namespace == "" || claims.JobID == "" {
 		return nil, ErrBadIdentity
 	}
 	var policies []*structs.ACLPolicy

@@ -81,6 +81,8 @@ func (tx *Txn) account(c *change) {
 	case Variables.at:
 		before, after := c.before.(*structs.VariableEncrypted), c.after.(*structs.VariableEncrypted)
 		tx.accountVariable(before, after, c.index)
+	case Nodes.at:
+		tx.accountNode(c.before.(*structs.Node), c.after.(*structs.Node))
 	case Namespaces.at:
 		if c.deleted {
 			tx.dropQuota(c.key.ID, c.index)

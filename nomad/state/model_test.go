@@ -23,6 +23,9 @@ func drawOp(t *rapid.T) op {
 	if rapid.IntRange(0, 2).Draw(t, "area") == 0 {
 		return drawACLOp(t)
 	}
+	if rapid.IntRange(0, 3).Draw(t, "nodes") == 0 {
+		return drawNodeOp(t)
+	}
 	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0:
 		other := rapid.SampledFrom([]string{"a", "b", "c", ""}).Draw(t, "other")
@@ -228,6 +231,7 @@ func TestStoresAgree(t *testing.T) {
 			for _, s := range []*StateStore{single, batched, reborn} {
 				checkSums(t, s.Snapshot())
 				checkACL(t, s.Snapshot())
+				checkNodes(t, s.Snapshot())
 			}
 		}
 		if diff := cmp.Diff(describe(before), describe(after)); diff != "" {

@@ -51,7 +51,9 @@ func fill(v reflect.Value, n *int) {
 		v.SetString(fmt.Sprintf("text-%d", *n))
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n) * 1000)
-	case reflect.Uint8, reflect.Uint64:
+	case reflect.Float64:
+		v.SetFloat(float64(*n) + 0.5)
+	case reflect.Uint8, reflect.Uint16, reflect.Uint64:
 		v.SetUint(uint64(*n%200 + 1))
 	case reflect.Bool:
 		v.SetBool(true)

@@ -176,7 +176,11 @@ func (re *restorer) derive() error {
 	if Namespaces.get(sn, nil, Key{ID: structs.DefaultNamespace}) == nil {
 		return fmt.Errorf("the namespace %q is missing", structs.DefaultNamespace)
 	}
+	re.restoreNodePools(sn)
 	numbers := map[countKey]int{}
+	for n := range Nodes.scan(sn, everything, Key{}, false) {
+		numbers[countKey{poolNodes, n.NodePool}]++
+	}
 	for v := range Variables.scan(sn, everything, Key{}, false) {
 		numbers[countKey{namespaceVariables, v.Namespace}]++
 		if v.KeyID != "" {

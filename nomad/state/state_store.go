@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -34,7 +35,7 @@ type core struct {
 	edits   []editor
 }
 
-// New returns a store that holds the built-in namespace and nothing else. A nil
+// New returns a store that holds the built-in namespace and node pools and nothing else. A nil
 // publish means that nobody wants events; a nil logger is silent.
 func New(logger hclog.Logger, publish Publisher) *StateStore {
 	if logger == nil {
@@ -43,7 +44,9 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 	s := &StateStore{core: &core{log: logger.Named("state"), watchers: newWatchers()}}
 	s.core.replace(newDB(), 0, make([]uint64, len(registry)))
 	s.Batch(func(b *StateStore) {
-		_ = b.txn.op(b.NextIndex(), "", putDefaultNamespace)
+		_ = b.txn.op(b.NextIndex(), "", func(tx *Txn) error {
+			return errors.Join(putDefaultNamespace(tx), putBuiltinNodePools(tx))
+		})
 	})
 	s.core.publish = publish
 	return s

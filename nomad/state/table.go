@@ -10,8 +10,9 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
-// notPersisted is said by tables that are derived from others at restore.
-const notPersisted structs.SnapshotType = 0
+// notPersisted is said by tables that are derived from others at restore. It is
+// the number of no table.
+const notPersisted structs.SnapshotType = 126
 
 // TableInfo is what the registry tells about a table.
 type TableInfo struct {

@@ -88,7 +88,7 @@ const (
 
 // ACLCreateClientIntroductionTokenRequest makes a JWT that lets a new node join.
 type ACLCreateClientIntroductionTokenRequest struct {
-	// TTL is 0 for DefaultACLIntroductionTTL.
+	// TTL is 0 for the server's default; in JSON it may be text.
 	TTL time.Duration
 	// NodeName restricts the token to one node, "" for any.
 	NodeName string
@@ -97,17 +97,10 @@ type ACLCreateClientIntroductionTokenRequest struct {
 	WriteRequest
 }
 
-// Validate refuses a TTL out of bounds.
-func (r *ACLCreateClientIntroductionTokenRequest) Validate() error {
-	if r.TTL < 0 || r.TTL > MaxACLIntroductionTTL {
-		return invalidf("TTL %s must be between 0s and %s", r.TTL, MaxACLIntroductionTTL)
-	}
-	return nil
-}
-
 // ACLCreateClientIntroductionTokenResponse answers ACLCreateClientIntroductionTokenRequest.
 type ACLCreateClientIntroductionTokenResponse struct {
 	JWT string
+	WriteMeta
 }
 
 // AuthenticatedIdentity says who a caller is. One of the first two is set.

@@ -156,8 +156,6 @@ func TestACLRequests(t *testing.T) {
 		{"login", (&ACLLoginRequest{AuthMethodName: "m", LoginToken: "t"}).Validate(), true},
 		{"login without token", (&ACLLoginRequest{AuthMethodName: "m"}).Validate(), false},
 		{"huge login", (&ACLLoginRequest{AuthMethodName: "m", LoginToken: strings.Repeat("x", maxLoginText+1)}).Validate(), false},
-		{"introduction", (&ACLCreateClientIntroductionTokenRequest{TTL: time.Minute}).Validate(), true},
-		{"long introduction", (&ACLCreateClientIntroductionTokenRequest{TTL: time.Hour}).Validate(), false},
 		{"explain", (&ACLExplainRequest{Kind: "agent", Capability: "read", Rules: []string{"x"}}).Validate(), true},
 		{"explain both", (&ACLExplainRequest{Kind: "agent", Capability: "read", Rules: []string{"x"}, AccessorID: uuid1}).Validate(), false},
 	} {

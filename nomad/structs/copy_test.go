@@ -39,9 +39,12 @@ func fill(v reflect.Value, seed int) {
 	case reflect.Bool:
 		v.SetBool(true)
 	default:
-		if v.CanInt() {
+		switch {
+		case v.CanInt():
 			v.SetInt(int64(seed%100 + 1))
-		} else {
+		case v.CanFloat():
+			v.SetFloat(float64(seed) + 0.5)
+		default:
 			v.SetUint(uint64(seed%100 + 1))
 		}
 	}
@@ -83,6 +86,7 @@ func shared(a, b reflect.Value, path string) string {
 // copiers holds a value of every type that has a Copy method.
 var copiers = []any{
 	&Namespace{}, &RootKey{}, &VariableMetadata{}, &VariableEncrypted{}, &VariableDecrypted{}, &VariablesQuota{}, &ClusterMetadata{},
+	&Node{}, &NodePool{}, &NodeEvent{}, &DrainMetadata{}, &NodeResources{}, &NodeReservedResources{}, &NetworkResource{}, &NodeDeviceResource{}, &CSIInfo{},
 }
 
 func TestCopySharesNothing(t *testing.T) {

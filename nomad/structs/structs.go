@@ -16,11 +16,19 @@ type MessageType uint8
 // The request types. Append only: a number that was ever written to a log keeps
 // its meaning for ever. Numbers up to 95 follow the public API; 96 to 126 are ours.
 const (
+	NodeRegisterRequestType          MessageType = 0
+	NodeDeregisterRequestType        MessageType = 1
+	NodeUpdateStatusRequestType      MessageType = 2
+	NodeUpdateDrainRequestType       MessageType = 3
 	ACLPolicyUpsertRequestType       MessageType = 19
 	ACLPolicyDeleteRequestType       MessageType = 20
 	ACLTokenUpsertRequestType        MessageType = 21
 	ACLTokenDeleteRequestType        MessageType = 22
 	ACLTokenBootstrapRequestType     MessageType = 23
+	UpsertNodeEventsType             MessageType = 25
+	NodeUpdateEligibilityRequestType MessageType = 28
+	BatchNodeUpdateDrainRequestType  MessageType = 29
+	NodeBatchDeregisterRequestType   MessageType = 31
 	ClusterMetadataRequestType       MessageType = 32
 	OneTimeTokenUpsertRequestType    MessageType = 44
 	OneTimeTokenDeleteRequestType    MessageType = 45
@@ -33,6 +41,8 @@ const (
 	ACLAuthMethodsDeleteRequestType  MessageType = 56
 	ACLBindingRulesUpsertRequestType MessageType = 57
 	ACLBindingRulesDeleteRequestType MessageType = 58
+	NodePoolUpsertRequestType        MessageType = 59
+	NodePoolDeleteRequestType        MessageType = 60
 	WrappedRootKeysUpsertRequestType MessageType = 62
 	NamespaceUpsertRequestType       MessageType = 64
 	NamespaceDeleteRequestType       MessageType = 65
@@ -55,6 +65,7 @@ type SnapshotType uint8
 
 // The snapshot types. Append only; numbers up to 95 follow the public API.
 const (
+	NodeSnapshot            SnapshotType = 0
 	IndexSnapshot           SnapshotType = 2
 	ACLPolicySnapshot       SnapshotType = 11
 	ACLTokenSnapshot        SnapshotType = 12
@@ -64,6 +75,7 @@ const (
 	ACLRoleSnapshot         SnapshotType = 25
 	ACLAuthMethodSnapshot   SnapshotType = 26
 	ACLBindingRuleSnapshot  SnapshotType = 27
+	NodePoolSnapshot        SnapshotType = 28
 	RootKeySnapshot         SnapshotType = 30
 	NamespaceSnapshot       SnapshotType = 64
 	// From 96 on they are ours.
@@ -79,6 +91,8 @@ const (
 	NoEvents            Topic = ""
 	TopicAll            Topic = "*"
 	TopicNamespace      Topic = "Namespace"
+	TopicNode           Topic = "Node"
+	TopicNodePool       Topic = "NodePool"
 	TopicVariable       Topic = "Variable"
 	TopicACLPolicy      Topic = "ACLPolicy"
 	TopicACLToken       Topic = "ACLToken"

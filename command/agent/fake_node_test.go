@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// testNode returns a node with what routes show set.
+func testNode() *structs.Node {
+	return &structs.Node{ID: "x", SecretID: "never-shown", Name: "worker", Datacenter: "dc1", NodePool: "default", HTTPAddr: "10.0.0.1:4646",
+		Status: structs.NodeStatusReady, SchedulingEligibility: structs.NodeSchedulingIneligible,
+		Attributes:     map[string]string{"os.name": "linux", "nomad.version": "2.0.5"},
+		NodeResources:  &structs.NodeResources{Networks: []*structs.NetworkResource{{Device: "eth0"}}},
+		DrainStrategy:  (&structs.DrainSpec{Deadline: time.Hour}).Begin(time.Unix(1, 0)),
+		LastDrain:      &structs.DrainMetadata{Status: structs.DrainStatusDraining},
+		Drivers:        map[string]*structs.DriverInfo{"exec": {Healthy: true}},
+		CSINodePlugins: map[string]*structs.CSIInfo{"ebs": {PluginID: "ebs", NodeInfo: &structs.CSINodeInfo{ID: "i-1"}}},
+		Events:         []*structs.NodeEvent{structs.NewNodeEvent("Cluster", "Node registered", time.Unix(1, 0))},
+		CreateIndex:    7, ModifyIndex: 9}
+}
+
+// fillNodes answers the RPCs of nodes and node pools.
+func (f *fakeServer) fillNodes() {
+	meta := structs.QueryMeta{Index: 42, KnownLeader: true}
+	pool := &structs.NodePool{Name: "x", NodeIdentityTTL: time.Hour, Meta: map[string]string{"a": "b"}}
+	on(f, "NodePool.List", func(_ *structs.NodePoolListRequest, r *structs.NodePoolListResponse) error {
+		r.NodePools, r.QueryMeta = []*structs.NodePool{pool}, meta
+		return nil
+	})
+	on(f, "NodePool.GetNodePool", func(a *structs.NodePoolSpecificRequest, r *structs.SingleNodePoolResponse) error {
+		if r.QueryMeta = meta; a.Name == "x" {
+			r.NodePool = pool
+		}
+		return nil
+	})
+	written := func(r *structs.GenericResponse) error { r.Index = 43; return nil }
+	on(f, "NodePool.UpsertNodePools", func(_ *structs.NodePoolUpsertRequest, r *structs.GenericResponse) error { return written(r) })
+	on(f, "NodePool.DeleteNodePools", func(_ *structs.NodePoolDeleteRequest, r *structs.GenericResponse) error { return written(r) })
+	on(f, "NodePool.ListNodes", func(a *structs.NodePoolNodesRequest, r *structs.NodePoolNodesResponse) error {
+		r.Nodes, r.QueryMeta = []*structs.NodeListStub{testNode().Stub(a.Fields)}, meta
+		return nil
+	})
+	on(f, "Node.List", func(a *structs.NodeListRequest, r *structs.NodeListResponse) error {
+		r.Nodes, r.QueryMeta = []*structs.NodeListStub{testNode().Stub(a.Fields)}, meta
+		return nil
+	})
+	on(f, "Node.GetNode", func(a *structs.NodeSpecificRequest, r *structs.SingleNodeResponse) error {
+		if r.QueryMeta = meta; a.NodeID == "x" {
+			r.Node = testNode()
+		}
+		return nil
+	})
+	on(f, "Node.GetAllocs", func(_ *structs.NodeSpecificRequest, r *structs.NodeAllocsResponse) error {
+		r.QueryMeta = meta
+		return nil
+	})
+	on(f, "ClientStats.Stats", func(_ *structs.NodeSpecificRequest, r *structs.ClientStatsResponse) error {
+		r.HostStats = &structs.HostStats{Memory: &structs.HostMemoryStats{Total: 1}, Uptime: 3}
+		return nil
+	})
+	on(f, "Node.UpdateDrain", func(_ *structs.NodeUpdateDrainRequest, r *structs.NodeDrainUpdateResponse) error {
+		r.Index, r.NodeModifyIndex = 44, 44
+		return nil
+	})
+	on(f, "Node.UpdateEligibility", func(_ *structs.NodeUpdateEligibilityRequest, r *structs.NodeEligibilityUpdateResponse) error {
+		r.Index, r.NodeModifyIndex = 44, 44
+		return nil
+	})
+	on(f, "Node.Deregister", func(_ *structs.NodeDeregisterRequest, r *structs.NodeUpdateResponse) error { r.Index = 45; return nil })
+	on(f, "Node.Evaluate", func(_ *structs.NodeEvaluateRequest, r *structs.NodeUpdateResponse) error { r.Index = 45; return nil })
+	on(f, "ACL.CreateClientIntroductionToken", func(_ *structs.ACLCreateClientIntroductionTokenRequest, r *structs.ACLCreateClientIntroductionTokenResponse) error {
+		r.JWT = "a.b.c"
+		return nil
+	})
+}

@@ -1,0 +1,68 @@
+package nomad
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/serf/serf"
+
+	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// findNodeTimeout bounds the search for the server that a node is connected to.
+const findNodeTimeout = 3 * time.Second
+
+// onNode has the agent of a node answer a call: over its connection to this server,
+// or through the server of the region that has one. A call that was passed on is
+// not passed on again.
+func (s *Server) onNode(ctx context.Context, id, method string, args, reply any) error {
+	if s.nodeConns.session(id) != nil {
+		return s.callNode(ctx, id, method, args, reply)
+	}
+	hops := 0
+	if c, ok := wire.CallFrom(ctx); ok {
+		hops = c.Hops
+	}
+	if hops >= maxHops {
+		return errNodeAway
+	}
+	addr := s.findNode(ctx, id)
+	if addr == "" {
+		return errNodeAway
+	}
+	return s.pool.Call(ctx, addr, method, args, reply, wire.CallOptions{Hops: maxHops})
+}
+
+// findNode asks the other servers of the region which of them a node is connected
+// to, and returns the address of the first that says so, "" for none.
+func (s *Server) findNode(ctx context.Context, id string) string {
+	ctx, cancel := context.WithTimeout(ctx, findNodeTimeout)
+	defer cancel()
+	found := make(chan string, 1)
+	var wg sync.WaitGroup
+	for _, server := range s.router.InRegion(s.config.Region) {
+		if server.ID == s.nodeID || server.Status != serf.StatusAlive {
+			continue
+		}
+		wg.Go(func() {
+			var reply structs.NodeConnQueryResponse
+			err := s.pool.Call(ctx, server.Addr, statusHasNodeConn.name, &structs.NodeSpecificRequest{NodeID: id}, &reply, wire.CallOptions{Hops: maxHops})
+			if err == nil && reply.Connected {
+				select {
+				case found <- server.Addr:
+					cancel()
+				default:
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case addr := <-found:
+		return addr
+	default:
+		return ""
+	}
+}
