@@ -55,11 +55,16 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 	warnAlone(c, logger)
 	tuneGC()
 	fmt.Fprintln(stdout, "==> Starting Cairn agent...")
-	a, err := startOrSignal(c, logger, newServer, signals)
+	a, early, err := startOrSignal(c, logger, newServer, signals)
 	if err != nil {
 		gate.open()
 		fmt.Fprintf(stderr, "==> The agent could not start:\n%s\n", indent(err.Error()))
 		return 1
+	}
+	if early != nil {
+		gate.open()
+		a.logger.Info("caught signal", "signal", early)
+		return a.end(false, signals)
 	}
 	a.banner(stdout)
 	gate.open()
@@ -111,9 +116,14 @@ func warnAlone(c *Config, logger hclog.Logger) {
 	}
 }
 
-// startOrSignal starts the agent. A signal to stop does not wait for it: the
-// process is about to end and takes the rest with it.
-func startOrSignal(c *Config, logger hclog.Logger, newServer startFunc, signals <-chan os.Signal) (*Agent, error) {
+// earlyGrace is how long a start may go on after a signal to stop.
+const earlyGrace = 3 * time.Second
+
+// startOrSignal starts the agent. After a signal to stop it lets the start come to
+// its end, so that the agent can be stopped in order, and returns the signal. A
+// second signal, or a start that takes long, ends in an error: the process is about
+// to end and takes the rest with it.
+func startOrSignal(c *Config, logger hclog.Logger, newServer startFunc, signals <-chan os.Signal) (*Agent, os.Signal, error) {
 	type result struct {
 		a   *Agent
 		err error
@@ -123,13 +133,21 @@ func startOrSignal(c *Config, logger hclog.Logger, newServer startFunc, signals 
 		a, err := start(c, logger, newServer)
 		started <- result{a, err}
 	}()
+	var early os.Signal
+	var enough <-chan time.Time
 	for {
 		select {
 		case r := <-started:
-			return r.a, r.err
+			return r.a, early, r.err
+		case <-enough:
+			return nil, nil, fmt.Errorf("caught signal %q", early)
 		case s := <-signals:
-			if s != syscall.SIGHUP {
-				return nil, fmt.Errorf("caught signal %q", s)
+			switch {
+			case s == syscall.SIGHUP:
+			case early != nil:
+				return nil, nil, fmt.Errorf("caught signal %q", s)
+			default:
+				early, enough = s, time.After(earlyGrace)
 			}
 		}
 	}
