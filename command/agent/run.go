@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -66,6 +67,11 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		a.logger.Info("caught signal", "signal", early)
 		return a.end(false, signals)
 	}
+	source := func() (*Config, error) {
+		c, _, err := f.config()
+		return c, err
+	}
+	a.rpc.source.Store(&source)
 	a.banner(stdout)
 	gate.open()
 	return a.wait(f, signals, shutdown)
@@ -240,6 +246,7 @@ func (a *Agent) banner(out io.Writer) {
 		{"Server", fmt.Sprintf("%t (bootstrap expect %d)", c.Server.Enabled, c.Server.BootstrapExpect)},
 		{"Data dir", data},
 		{"Access control", onOff[c.ACL.Enabled]},
+		{"RPC socket", cmp.Or(a.rpc.socketPath(), "none")},
 		{"Log level", strings.ToUpper(c.LogLevel)},
 	} {
 		fmt.Fprintf(w, "%16s: %s\n", row[0], row[1])
