@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -85,6 +86,10 @@ func (s *session) section(name string, v any) {
 	case map[string]any:
 		s.object(name, v)
 	case []any:
+		if slices.ContainsFunc(v, hasParts) {
+			s.list(name, v)
+			return
+		}
 		if name != "" {
 			s.title(name)
 		}
@@ -116,6 +121,30 @@ func (s *session) object(name string, v map[string]any) {
 			s.say("")
 		}
 		s.section(strings.TrimPrefix(name+"."+key, "."), v[key])
+	}
+}
+
+// hasParts reports whether a value is an object that does not fit on a row of a table.
+func hasParts(v any) bool {
+	row, ok := v.(map[string]any)
+	if !ok {
+		return false
+	}
+	for _, part := range row {
+		if !isFlat(part) {
+			return true
+		}
+	}
+	return false
+}
+
+// list prints the elements one after another, each under its number.
+func (s *session) list(name string, list []any) {
+	for i, e := range list {
+		if i > 0 {
+			s.say("")
+		}
+		s.section(strings.TrimSpace(fmt.Sprintf("%s %d", name, i+1)), e)
 	}
 }
 

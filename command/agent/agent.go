@@ -104,7 +104,7 @@ func (a *Agent) serve(ln net.Listener) error {
 	c := *a.config // agent/self shows what others are really told
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
-	a.rpc = handler.rpc
+	a.rpc, handler.rpc.started = handler.rpc, a.config
 	if err := a.rpc.listen(); err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 		{"a user of the map", acl.DenyAll, local(5000, 4000, ""), "admin_set_log_level", ""},
 		{"a group of the map", writer, local(4000, 6000, ""), "admin_set_log_level", ""},
 		{"a group of the map without the right", reader, local(4000, 6000, ""), "admin_config_reload", errs.PermissionDenied},
+		{"a group of the map while access control is off", acl.Disabled, local(4000, 6000, ""), "admin_config_reload", errs.PermissionDenied},
 		{"the number of a group is no user", writer, local(6000, 4000, ""), "admin_set_log_level", errs.PermissionDenied},
 		{"credentials not known", acl.DenyAll, jsonrpc.Caller{Transport: jsonrpc.TransportSocket}, "admin_set_log_level", errs.Unauthenticated},
 		{"remote, access control off", acl.Disabled, remote, "admin_set_log_level", ""},
@@ -60,6 +61,8 @@ func TestWhoMayCallWhat(t *testing.T) {
 		{"remote writer sets", writer, remote, "admin_set_log_level", ""},
 		{"remote stranger reads", acl.DenyAll, remote, "get_metrics", errs.PermissionDenied},
 		{"remote stranger asks for the methods", acl.DenyAll, remote, "show_registered_handlers", ""},
+		{"another user removes a peer", acl.DenyAll, local(4000, 4000, ""), "operator_raft_remove_peer", errs.PermissionDenied},
+		{"another user writes: the server decides", acl.DenyAll, local(4000, 4000, ""), "variable_apply", ""},
 		{"remote: the server decides", acl.DenyAll, remote, "admin_raft_remove_peer", ""},
 	} {
 		f := newFake()

@@ -242,7 +242,7 @@ func (n *rpcNode) reloadConfig(ctx context.Context, p reloadParams) (operationRe
 			n.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
 			return nil
 		})
-		if waiting := changedRecords(n.config, c); len(waiting) > 0 {
+		if waiting := changedRecords(n.started, c); len(waiting) > 0 {
 			run.say(-1, "take effect when the agent starts again: "+strings.Join(waiting, ", "))
 		}
 		n.logger.Info("configuration reloaded", "log_level", c.LogLevel, "by", spec.caller)

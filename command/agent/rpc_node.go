@@ -19,8 +19,10 @@ const rpcSocketName = "rpc.sock"
 
 // rpcNode is the operator node: JSON-RPC 2.0 on a Unix socket and at /v1/rpc.
 type rpcNode struct {
-	server    server
-	config    *Config
+	server server
+	config *Config
+	// started is the configuration before addresses were resolved, to compare others with.
+	started   *Config
 	telemetry *telemetry
 	// logger shares its level with all loggers of the agent.
 	logger, audit hclog.Logger
@@ -46,7 +48,7 @@ type rpcNode struct {
 
 // newRPCNode returns a node that answers over HTTP. listen adds the socket.
 func newRPCNode(srv server, c *Config, t *telemetry, logger hclog.Logger) (*rpcNode, error) {
-	n := &rpcNode{server: srv, config: c, telemetry: t, logger: logger.ResetNamed("cairn.rpc"), audit: logger.ResetNamed("cairn.audit"),
+	n := &rpcNode{server: srv, config: c, started: c, telemetry: t, logger: logger.ResetNamed("cairn.rpc"), audit: logger.ResetNamed("cairn.audit"),
 		rights: map[string]right{}, operations: &operations{}}
 	n.operations.life, n.end = context.WithCancel(context.Background())
 	n.principals, _ = c.RPC.Socket.principals() // problems were reported with the configuration

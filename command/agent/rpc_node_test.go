@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // socketAgent starts an agent over a fake server and returns a client of its socket.
@@ -23,7 +25,7 @@ func socketAgent(t *testing.T, change ...func(*Config)) (*Agent, *jsonrpc.Client
 	for _, f := range change {
 		f(c)
 	}
-	logger := hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Error})
+	logger := hclog.New(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Error})
 	a, err := start(c, logger, func(*nomad.Config) (server, error) { return newFake().fill(), nil })
 	if err != nil {
 		t.Fatal(err)
@@ -188,4 +190,43 @@ func resultSchema(t *testing.T, h *api, method string) json.RawMessage {
 	}
 	t.Fatalf("%s is not registered", method)
 	return nil
+}
+
+func TestLongWorkIsAnOperation(t *testing.T) {
+	f := newFake().fill()
+	h := testAPI(t, f)
+	for _, tc := range []struct {
+		params string
+		err    error
+		want   operationState
+	}{
+		{`{"ID":"a","background":true}`, nil, stateSucceeded},
+		{`{"ID":"b","background":true}`, errs.New(errs.NoLeader, "No cluster leader"), stateUnreachable},
+		{`{"ID":"c","background":true}`, errs.New(errs.NotFound, "no such peer"), stateFailed},
+	} {
+		var asked structs.RaftPeerByIDRequest
+		on(f, "Operator.RaftRemovePeerByID", func(a *structs.RaftPeerByIDRequest, _ *structs.GenericResponse) error {
+			asked = *a
+			return tc.err
+		})
+		raw, rpcErr := invoke(t, h, "admin_raft_remove_peer", tc.params, "X-Nomad-Token", "secret")
+		if rpcErr != nil {
+			t.Fatal(rpcErr)
+		}
+		h.rpc.operations.wg.Wait()
+		var ref operationRef
+		if err := json.Unmarshal(raw, &ref); err != nil {
+			t.Fatal(err)
+		}
+		got := h.rpc.operations.find(func(o *operation) bool { return o.ID == ref.Operation }, 0)
+		if len(got) != 1 || got[0].State != tc.want || got[0].Steps[0].State != tc.want || asked.AuthToken != "secret" || asked.ID == "" {
+			t.Errorf("%s: %+v, asked %+v", tc.params, got, asked)
+		}
+	}
+	if raw, rpcErr := invoke(t, h, "admin_raft_remove_peer", `{"ID":"a"}`); rpcErr == nil || rpcErr.Code != errs.NotFound.Surface().JSONRPC {
+		t.Errorf("in the foreground: %s %v", raw, rpcErr)
+	}
+	if _, rpcErr := invoke(t, h, "operator_raft_remove_peer", `{"ID":"a","background":true}`); !errors.Is(rpcErr, errs.Invalid) {
+		t.Errorf("background for a plain method: %v", rpcErr)
+	}
 }

@@ -55,13 +55,19 @@ func (n *rpcNode) resourceMethods() []jsonrpc.Method {
 		}
 		method := n.resourceMethod(m)
 		method.Summary = summaries[m.Name]
-		out = append(out, method)
 		for _, o := range operatorNames {
-			if o.rpc == m.Name {
-				method.Name, method.Summary, method.Privileged = o.name, o.summary, o.privileged
-				out = append(out, method)
+			if o.rpc != m.Name {
+				continue
 			}
+			method.Privileged = o.privileged // under either name
+			further := method
+			further.Name, further.Summary = o.name, o.summary
+			if o.privileged {
+				n.asOperation(&further, m)
+			}
+			out = append(out, further)
 		}
+		out = append(out, method)
 	}
 	return out
 }
@@ -72,7 +78,7 @@ func routeSummaries() map[string]string {
 	for _, r := range routes() {
 		for _, rpc := range strings.Fields(r.rpc) {
 			if out[rpc] == "" {
-				out[rpc] = strings.TrimSuffix(r.summary, ".")
+				out[rpc] = strings.ToLower(r.summary[:1]) + strings.TrimSuffix(r.summary[1:], ".")
 			}
 		}
 	}
@@ -91,6 +97,46 @@ func (n *rpcNode) resourceMethod(m nomad.MethodDescription) jsonrpc.Method {
 		out.Timeout = blockingTimeout
 	}
 	return out
+}
+
+// asOperation lets callers have a method run in the background.
+func (n *rpcNode) asOperation(method *jsonrpc.Method, m nomad.MethodDescription) {
+	method.Params = withBackground(method.Params)
+	method.Result = eitherSchema(reflect.TypeOf(m.NewReply()).Elem(), reflect.TypeFor[operationRef]())
+	name, c := method.Name, resourceCall{node: n, method: m}
+	method.Handler = func(ctx context.Context, raw json.RawMessage) (any, error) {
+		background, raw, err := takeBackground(raw)
+		if err != nil {
+			return nil, err
+		}
+		if !background {
+			return c.serve(ctx, raw)
+		}
+		args, _, err := c.request(ctx, raw)
+		if err != nil {
+			return nil, err
+		}
+		spec := operationSpec{kind: name, name: m.Name, caller: jsonrpc.CallerOf(ctx).String(), prefix: "op-", steps: []string{"call " + m.Name}}
+		return n.operations.begin(spec, func(ctx context.Context, run *operationRun) error {
+			ctx, cancel := context.WithTimeout(ctx, n.config.RPC.CallTimeout)
+			defer cancel()
+			return run.step(0, func() error { return n.server.RPC(ctx, m.Name, args, m.NewReply()) })
+		})
+	}
+}
+
+// takeBackground takes the parameter of that name out of raw.
+func takeBackground(raw json.RawMessage) (bool, json.RawMessage, error) {
+	fields := map[string]json.RawMessage{}
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &fields); err != nil {
+			return false, nil, jsonrpc.InvalidParams("", err.Error())
+		}
+	}
+	background := string(fields["background"]) == "true"
+	delete(fields, "background")
+	raw, err := json.Marshal(fields)
+	return background, raw, err
 }
 
 // resourceCall serves one generated method.
@@ -116,21 +162,11 @@ type callOptions struct {
 
 // serve runs the RPC in the name of the caller's token.
 func (c resourceCall) serve(ctx context.Context, raw json.RawMessage) (any, error) {
-	opts, err := c.options(&raw)
+	args, opts, err := c.request(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	args, reply := c.method.NewArgs(), c.method.NewReply()
-	if err := json.Unmarshal(raw, args); err != nil {
-		return nil, jsonrpc.InvalidParams("", jsonProblem(raw, err))
-	}
-	token := jsonrpc.CallerOf(ctx).Token
-	if tokenless[c.method.Name] {
-		token = ""
-	}
-	if err := opts.apply(args, token); err != nil {
-		return nil, err
-	}
+	reply := c.method.NewReply()
 	if opts.Index == 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.node.config.RPC.CallTimeout)
@@ -143,6 +179,23 @@ func (c resourceCall) serve(ctx context.Context, raw json.RawMessage) (any, erro
 		return nil, errs.Newf(errs.NotFound, "%s: not found", rpcName(c.method.Name))
 	}
 	return reply, nil
+}
+
+// request makes the RPC's request of the parameters, with the caller's token.
+func (c resourceCall) request(ctx context.Context, raw json.RawMessage) (any, *callOptions, error) {
+	opts, err := c.options(&raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	args := c.method.NewArgs()
+	if err := json.Unmarshal(raw, args); err != nil {
+		return nil, nil, jsonrpc.InvalidParams("", jsonProblem(raw, err))
+	}
+	token := jsonrpc.CallerOf(ctx).Token
+	if tokenless[c.method.Name] {
+		token = ""
+	}
+	return args, opts, opts.apply(args, token)
 }
 
 // options takes the options out of the parameters and leaves the fields of the request.

@@ -73,6 +73,12 @@ func schemaOf(t reflect.Type) json.RawMessage {
 	return s.document(s.nullable(t))
 }
 
+// eitherSchema returns the schema of what is one of two structs.
+func eitherSchema(a, b reflect.Type) json.RawMessage {
+	s := newRPCSchemas()
+	return s.document(object{"anyOf": []any{s.properties(a), s.properties(b)}})
+}
+
 // requestSchema returns the schema of the parameters of an RPC whose request is a t:
 // its own fields but those that are internal, and the options of a read or a write.
 // Anything else is refused, so that a parameter with a slip in its name is not ignored.
@@ -126,4 +132,15 @@ func paramsFor[P any]() json.RawMessage {
 	schema := s.properties(reflect.TypeFor[P]())
 	schema["additionalProperties"] = false
 	return s.document(schema)
+}
+
+// withBackground adds the parameter that has a call run as an operation.
+func withBackground(params json.RawMessage) json.RawMessage {
+	var schema object
+	if err := json.Unmarshal(params, &schema); err != nil {
+		panic("json-rpc schema: " + err.Error()) // it was made here
+	}
+	props, _ := schema["properties"].(object)
+	props["background"] = object{"type": "boolean", "description": "answer at once with an operation, see get_operations"}
+	return newRPCSchemas().document(schema)
 }
