@@ -5,6 +5,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
@@ -91,9 +93,11 @@ func (n *rpcNode) grants(p principal, peer *jsonrpc.PeerCred, need right) (bool,
 // accessorTimeout bounds the search for the owner of a token; an audit line waits for it.
 const accessorTimeout = time.Second
 
-// Audit implements jsonrpc.Auditor. The token is replaced by its accessor.
+// Audit implements jsonrpc.Auditor. The token is replaced by its accessor. A log
+// level above info does not hide the line; only a log that is off does.
 func (n *rpcNode) Audit(ctx context.Context, r jsonrpc.AuditRecord) {
-	n.audit.Info("privileged call", "method", r.Method, "provider", r.Provider, "caller", r.Caller.String(),
+	level := min(max(hclog.Info, n.audit.GetLevel()), hclog.Error)
+	n.audit.Log(level, "privileged call", "method", r.Method, "provider", r.Provider, "caller", r.Caller.String(),
 		"accessor_id", n.accessor(ctx, r.Caller.Token), "params", r.Params, "code", r.Code, "ran", r.Ran, "duration", r.Duration)
 }
 

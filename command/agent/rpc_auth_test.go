@@ -113,8 +113,11 @@ func TestPrivilegedCallsAreAuditedWithoutTheToken(t *testing.T) {
 	defer tel.shutdown()
 	var log bytes.Buffer
 	h := newAPI(f, c, tel, hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Info}))
-	if _, err := invoke(t, h, "admin_set_log_level", `{"level":"info"}`, "X-Nomad-Token", "the-secret"); err != nil {
+	if _, err := invoke(t, h, "admin_set_log_level", `{"level":"error"}`, "X-Nomad-Token", "the-secret"); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := invoke(t, h, "admin_set_log_level", `{"level":"off"}`); err == nil || err.Code != jsonrpc.CodeInvalidParams {
+		t.Fatal("the log can be switched off: ", err)
 	}
 	f.rights = acl.DenyAll
 	if _, err := invoke(t, h, "admin_set_log_level", `{"level":"info"}`, "X-Nomad-Token", "the-secret"); err == nil || err.Code != jsonrpc.CodeUnauthorized {
@@ -126,10 +129,10 @@ func TestPrivilegedCallsAreAuditedWithoutTheToken(t *testing.T) {
 			lines = append(lines, line)
 		}
 	}
-	if len(lines) != 2 || strings.Contains(log.String(), "the-secret") {
+	if len(lines) != 3 || strings.Contains(log.String(), "the-secret") {
 		t.Fatalf("log:\n%s", log.String())
 	}
-	for i, want := range [][]string{{"code=0", "ran=true"}, {"code=10", "ran=false"}} {
+	for i, want := range [][]string{{"code=0", "ran=true"}, {"code=-32602", "ran=true"}, {"code=10", "ran=false"}} {
 		for _, part := range append(want, "method=admin_set_log_level", "params=sha256:", "accessor_id=", "caller=") {
 			if !strings.Contains(lines[i], part) {
 				t.Errorf("line %d has no %s: %s", i, part, lines[i])

@@ -206,7 +206,7 @@ func (n *rpcNode) setRecords(_ context.Context, p setParams) (setResult, error) 
 		case !slices.Contains(runtimeRecords, r.Name):
 			bad(errataRecordWrite, "cannot be set while the agent runs: change the file and restart it")
 		case !validLevel(fmt.Sprint(r.Value)):
-			bad(errataRecordValue, "must be trace, debug, info, warn, error or off")
+			bad(errataRecordValue, "must be trace, debug, info, warn or error")
 		}
 		names = append(names, r.Name)
 	}
@@ -219,7 +219,12 @@ func (n *rpcNode) setRecords(_ context.Context, p setParams) (setResult, error) 
 	return setResult{Changed: list(names)}, nil
 }
 
-func validLevel(level string) bool { return hclog.LevelFromString(level) != hclog.NoLevel }
+// validLevel reports whether the log level can be set by a call. Off is for the
+// configuration: it would hide who set it.
+func validLevel(level string) bool {
+	l := hclog.LevelFromString(level)
+	return l != hclog.NoLevel && l != hclog.Off
+}
 
 // reloadConfig begins a reload. The steps are those of SIGHUP.
 func (n *rpcNode) reloadConfig(ctx context.Context, p reloadParams) (operationRef, error) {

@@ -121,7 +121,7 @@ func TestReloadOfTheConfiguration(t *testing.T) {
 }
 
 func TestOneReloadAtATimeUnlessForced(t *testing.T) {
-	ops := &operations{life: context.Background()}
+	ops := newOperations()
 	block := make(chan struct{})
 	work := func(context.Context, *operationRun) error { <-block; return nil }
 	spec := operationSpec{kind: "reload", prefix: "rldtk-", alone: true}
@@ -137,7 +137,10 @@ func TestOneReloadAtATimeUnlessForced(t *testing.T) {
 		t.Errorf("forced: %v", err)
 	}
 	close(block)
-	ops.wg.Wait()
+	ops.stop()
+	if _, err := ops.begin(operationSpec{kind: "late"}, work); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("begun while the agent stops: %v", err)
+	}
 	for _, o := range ops.find(func(*operation) bool { return true }, 0) {
 		if !o.done() {
 			t.Errorf("%+v is in progress after its work has ended", o)
@@ -146,7 +149,7 @@ func TestOneReloadAtATimeUnlessForced(t *testing.T) {
 }
 
 func TestHistoryOfOperationsIsBounded(t *testing.T) {
-	ops := &operations{life: context.Background()}
+	ops := newOperations()
 	block := make(chan struct{})
 	ref, err := ops.begin(operationSpec{kind: "slow"}, func(context.Context, *operationRun) error {
 		<-block

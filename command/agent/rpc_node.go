@@ -42,15 +42,12 @@ type rpcNode struct {
 	temp   string
 	cancel context.CancelFunc
 	served chan struct{}
-	// end ends operations.
-	end context.CancelFunc
 }
 
 // newRPCNode returns a node that answers over HTTP. listen adds the socket.
 func newRPCNode(srv server, c *Config, t *telemetry, logger hclog.Logger) (*rpcNode, error) {
 	n := &rpcNode{server: srv, config: c, started: c, telemetry: t, logger: logger.ResetNamed("cairn.rpc"), audit: logger.ResetNamed("cairn.audit"),
-		rights: map[string]right{}, operations: &operations{}}
-	n.operations.life, n.end = context.WithCancel(context.Background())
+		rights: map[string]right{}, operations: newOperations()}
 	n.principals, _ = c.RPC.Socket.principals() // problems were reported with the configuration
 	conf := jsonrpc.DefaultConfig()
 	conf.MaxMessage, conf.MaxDepth, conf.MaxBatch = c.RPC.MaxMessage, c.RPC.MaxDepth, c.RPC.MaxBatch
@@ -172,7 +169,6 @@ func (n *rpcNode) connections() int {
 // stop refuses new calls, lets those that run finish for the time of grace, and removes the socket.
 func (n *rpcNode) stop() {
 	n.rpc.Suspend("server is stopping", 0)
-	n.end()
 	n.mu.Lock()
 	cancel, served := n.cancel, n.served
 	n.mu.Unlock()
@@ -181,7 +177,7 @@ func (n *rpcNode) stop() {
 		<-served
 	}
 	n.removeTemp()
-	n.operations.wg.Wait()
+	n.operations.stop()
 }
 
 func (n *rpcNode) removeTemp() {

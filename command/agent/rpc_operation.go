@@ -99,9 +99,27 @@ type operations struct {
 	mu sync.Mutex
 	// list holds them, oldest first.
 	list []*operation
-	wg   sync.WaitGroup
-	// life ends when the agent stops.
+	// stopped refuses new ones.
+	stopped bool
+	wg      sync.WaitGroup
+	// life ends when the agent stops, by end.
 	life context.Context
+	end  context.CancelFunc
+}
+
+func newOperations() *operations {
+	os := &operations{}
+	os.life, os.end = context.WithCancel(context.Background())
+	return os
+}
+
+// stop ends what runs and waits for it.
+func (os *operations) stop() {
+	os.mu.Lock()
+	os.stopped = true
+	os.mu.Unlock()
+	os.end()
+	os.wg.Wait()
 }
 
 // operationRef is what a method answers that began an operation.
@@ -127,6 +145,9 @@ func (os *operations) begin(spec operationSpec, work func(ctx context.Context, r
 	defer os.mu.Unlock()
 	if len(spec.token) > maxToken {
 		return operationRef{}, jsonrpc.InvalidParams("/token", "must have 128 bytes at most")
+	}
+	if os.stopped {
+		return operationRef{}, errs.New(errs.Unavailable, "the agent is stopping")
 	}
 	for _, o := range os.list {
 		if spec.token != "" && o.Token == spec.token {

@@ -139,7 +139,7 @@ func (n *rpcNode) notification(name, summary string, take func(caller, text stri
 
 func (n *rpcNode) setLogLevel(_ context.Context, p levelParams) (levelResult, error) {
 	if !validLevel(p.Level) {
-		return levelResult{}, jsonrpc.InvalidParams("/level", "must be trace, debug, info, warn, error or off")
+		return levelResult{}, jsonrpc.InvalidParams("/level", "must be trace, debug, info, warn or error")
 	}
 	was := n.logger.GetLevel().String()
 	n.logger.SetLevel(hclog.LevelFromString(p.Level))
