@@ -38,6 +38,7 @@ func (n *rpcNode) Authorize(ctx context.Context, caller jsonrpc.Caller, m *jsonr
 		return err
 	}
 	if !need(rights) {
+		n.server.Refused(rights, need)
 		return errs.New(errs.PermissionDenied, "the token does not grant this")
 	}
 	return nil

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -226,32 +227,41 @@ func validLevel(level string) bool {
 	return l != hclog.NoLevel && l != hclog.Off
 }
 
+// reloader reads the configuration again and takes over what can change.
+type reloader struct {
+	read  func() (*Config, error)
+	steps []reloadStep
+}
+
 // reloadConfig begins a reload. The steps are those of SIGHUP.
 func (n *rpcNode) reloadConfig(ctx context.Context, p reloadParams) (operationRef, error) {
-	source := n.source.Load()
-	if source == nil {
+	r := n.reload.Load()
+	if r == nil {
 		return operationRef{}, errs.New(errs.Unavailable, "the agent is starting: try again")
 	}
 	spec := operationSpec{kind: "reload", name: "reload the configuration", caller: jsonrpc.CallerOf(ctx).String(),
-		token: p.Token, prefix: "rldtk-", steps: []string{"read and check the files", "apply log_level"}, alone: true, force: p.Force}
+		token: p.Token, prefix: "rldtk-", steps: []string{"read and check the files"}, alone: true, force: p.Force}
+	for _, step := range r.steps {
+		spec.steps = append(spec.steps, step.name)
+	}
 	return n.operations.begin(spec, func(_ context.Context, run *operationRun) error {
 		var c *Config
 		err := run.step(0, func() (err error) {
-			c, err = (*source)()
+			c, err = r.read()
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		err = run.step(1, func() error {
-			n.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
-			return nil
-		})
+		var all []error
+		for i, step := range r.steps {
+			all = append(all, run.step(i+1, func() error { return step.apply(c) }))
+		}
 		if waiting := changedRecords(n.started, c); len(waiting) > 0 {
-			run.say(-1, "take effect when the agent starts again: "+strings.Join(waiting, ", "))
+			run.say("take effect when the agent starts again: " + strings.Join(waiting, ", "))
 		}
 		n.logger.Info("configuration reloaded", "log_level", c.LogLevel, "by", spec.caller)
-		return err
+		return errors.Join(all...)
 	})
 }
 

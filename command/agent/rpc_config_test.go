@@ -98,8 +98,14 @@ func TestReloadOfTheConfiguration(t *testing.T) {
 	}
 	next, problem := *h.config, error(nil)
 	next.LogLevel, next.Region = "WARN", "elsewhere"
-	source := func() (*Config, error) { return &next, problem }
-	h.rpc.source.Store(&source)
+	var stuck error
+	h.rpc.reload.Store(&reloader{
+		read: func() (*Config, error) { return &next, problem },
+		steps: []reloadStep{{"apply log_level", func(c *Config) error {
+			logger.SetLevel(hclog.LevelFromString(c.LogLevel))
+			return stuck
+		}}},
+	})
 	o := reload(t, h, `{"token":"mine"}`)
 	if o.State != stateSucceeded || o.Token != "mine" || len(o.Steps) != 2 || o.Steps[1].State != stateSucceeded || logger.GetLevel() != hclog.Warn {
 		t.Errorf("%+v, level %s", o, logger.GetLevel())
@@ -112,6 +118,10 @@ func TestReloadOfTheConfiguration(t *testing.T) {
 	}
 	if _, err := invoke(t, h, "get_reload_config_status", `{"token":"nope"}`); err == nil || err.Data[0].Code != errataTokenUnknown {
 		t.Errorf("unknown token: %v", err)
+	}
+	stuck = errors.New("stuck")
+	if o = reload(t, h, `{}`); o.State != stateFailed || o.Message != "stuck" || o.Steps[0].State != stateSucceeded || o.Steps[1].State != stateFailed {
+		t.Errorf("a step that fails: %+v %+v", o, o.Steps)
 	}
 	problem = errors.New("file.hcl:3: unknown key")
 	o = reload(t, h, `{}`)

@@ -31,8 +31,8 @@ type rpcNode struct {
 	rights     map[string]right
 	principals []principal
 	operations *operations
-	// source reads the configuration again; nil until the agent can.
-	source atomic.Pointer[func() (*Config, error)]
+	// reload reads the configuration again; nil until the agent can.
+	reload atomic.Pointer[reloader]
 
 	// mu guards what listen sets.
 	mu     sync.Mutex

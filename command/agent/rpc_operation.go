@@ -226,16 +226,8 @@ func (r *operationRun) step(i int, work func() error) error {
 	return err
 }
 
-// say sets the message of a step, or of the operation for a negative number.
-func (r *operationRun) say(i int, text string) {
-	r.set(func() {
-		if i < 0 {
-			r.op.Message = text
-			return
-		}
-		r.op.Steps[i].Message = text
-	})
-}
+// say sets the message of the operation.
+func (r *operationRun) say(text string) { r.set(func() { r.op.Message = text }) }
 
 func (r *operationRun) set(change func()) {
 	r.all.mu.Lock()

@@ -104,7 +104,8 @@ func (n *rpcNode) operatorMethods() []operatorMethod {
 		(*acl.ACL).AllowAgentWrite, n.setLogLevel)
 	level.Privileged = true
 	metrics := newOperatorMethod("get_metrics", "metrics of the last interval whose names match a regular expression",
-		(*acl.ACL).AllowAgentRead, n.getMetrics)
+		n.config.ACL.mayReadMetrics, n.getMetrics)
+	metrics.Privileged = n.config.ACL.ProtectMetrics
 	ops := newOperatorMethod("get_operations", "long work of this agent, newest first, with its steps; the last 100 are kept",
 		(*acl.ACL).AllowAgentRead, n.getOperations)
 	metrics.Parallel, ops.Parallel = true, true

@@ -67,11 +67,10 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		a.logger.Info("caught signal", "signal", early)
 		return a.end(false, signals)
 	}
-	source := func() (*Config, error) {
+	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), read: func() (*Config, error) {
 		c, _, err := f.config()
 		return c, err
-	}
-	a.rpc.source.Store(&source)
+	}})
 	a.banner(stdout)
 	gate.open()
 	return a.wait(f, signals, shutdown)
@@ -219,9 +218,28 @@ func (a *Agent) reload(f *flags) {
 		a.logger.Error("configuration not reloaded, it is not valid", "error", err)
 		return
 	}
-	a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
-	a.reloadTLS(c)
+	for _, step := range a.reloadSteps() {
+		if err := step.apply(c); err != nil {
+			a.logger.Error("not everything was reloaded", "step", step.name, "error", err)
+		}
+	}
 	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
+}
+
+// reloadStep takes over a part of a configuration while the agent runs.
+type reloadStep struct {
+	name  string
+	apply func(*Config) error
+}
+
+func (a *Agent) reloadSteps() []reloadStep {
+	return []reloadStep{
+		{"apply log_level", func(c *Config) error {
+			a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
+			return nil
+		}},
+		{"read the certificates", a.reloadTLS},
+	}
 }
 
 var onOff = map[bool]string{true: "on", false: "off: everybody may do everything"}
