@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -70,7 +71,7 @@ func (n *rpcNode) register() error {
 		m.Lazy = true // a test compiles them all
 		all = append(all, n.rpc.Register(m))
 	}
-	for _, m := range append(n.operatorMethods(), n.configMethods()...) {
+	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods()) {
 		n.rights[m.Name] = m.right
 		m.Lazy = true
 		all = append(all, n.rpc.Register(m.Method))

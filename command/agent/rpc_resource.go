@@ -40,8 +40,6 @@ var operatorNames = []struct {
 	{"get_autopilot_health", "Operator.ServerHealth", "what autopilot thinks of the servers", false},
 	{"admin_autopilot_set", "Operator.AutopilotSetConfiguration", "change the configuration of autopilot", true},
 	{"get_nodes", "Node.List", "the nodes of the cluster", false},
-	{"admin_node_set_status", "Node.UpdateEligibility", "let a node take work, or not", true},
-	{"admin_node_drain", "Node.UpdateDrain", "start, change or stop the drain of a node", true},
 }
 
 // resourceMethods returns a method for every RPC that the HTTP API offers.
@@ -246,7 +244,7 @@ func (o *callOptions) apply(args any, token string) error {
 			}
 			q.MaxQueryTime = min(d, structs.MaxBlockingWait)
 		}
-		q.PerPage = int32(min(o.PerPage, math.MaxInt32))
+		q.PerPage = int32(min(max(o.PerPage, 0), math.MaxInt32))
 		*a.QueryOpts() = q
 	case structs.Write:
 		*a.WriteOpts() = structs.WriteRequest{Region: o.Region, Namespace: o.Namespace, AuthToken: token, IdempotencyToken: o.IdempotencyToken}

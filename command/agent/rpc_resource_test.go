@@ -152,3 +152,29 @@ func TestLoginsTakeNoToken(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func FuzzParametersOfGeneratedMethods(f *testing.F) {
+	for _, s := range []string{``, `{}`, `{"Op":"set","Var":{"Path":"a","Items":{"k":"v"},"Lock":{"TTL":"15s"}},"region":"r"}`, `{"index":1,"wait":"5s","per_page":-1}`, `{"AuthToken":"x"}`, `[]`, `null`, `{"Policies":[null]}`} {
+		f.Add(s)
+	}
+	node := &rpcNode{}
+	methods := nomad.Methods()
+	f.Fuzz(func(t *testing.T, params string) {
+		for _, m := range methods {
+			args, _, err := resourceCall{node: node, method: m}.request(t.Context(), json.RawMessage(params))
+			if err != nil {
+				continue
+			}
+			switch a := args.(type) {
+			case structs.Query:
+				if q := a.QueryOpts(); q.AuthToken != "" || q.Forwarded || q.PerPage < 0 {
+					t.Fatalf("%s takes %q: %+v", m.Name, params, q)
+				}
+			case structs.Write:
+				if w := a.WriteOpts(); w.AuthToken != "" || w.Forwarded {
+					t.Fatalf("%s takes %q: %+v", m.Name, params, w)
+				}
+			}
+		}
+	})
+}

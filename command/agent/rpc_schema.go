@@ -41,6 +41,8 @@ var sharedTypes = []reflect.Type{
 // internalFields are set by servers: callers of the HTTP API cannot set them either.
 var internalFields = map[string]bool{
 	"ACL.Bootstrap.Token": true, "ACL.Bootstrap.ResetIndex": true, "ACL.UpsertOneTimeToken.OneTimeToken": true,
+	"Node.UpdateDrain.NodeEvent": true, "Node.UpdateDrain.UpdatedAt": true, "Node.UpdateDrain.AccessorID": true,
+	"Node.UpdateEligibility.NodeEvent": true, "Node.UpdateEligibility.UpdatedAt": true,
 	"ACL.UpsertRoles.AllowMissingPolicies": true, "ACL.UpsertBindingRules.AllowMissingAuthMethods": true,
 }
 
