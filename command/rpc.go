@@ -13,6 +13,7 @@ import (
 
 	"github.com/posener/complete"
 
+	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
 )
 
@@ -167,7 +168,7 @@ func rpcFailure(e *jsonrpc.Error) *failure {
 	switch e.Code {
 	case jsonrpc.CodeMethodNotFound:
 		f.code, f.hint = exitUnimplemented, "`cairn rpc get-api` lists the methods"
-	case jsonrpc.CodeBusy, jsonrpc.CodeNoLeader:
+	case jsonrpc.CodeBusy, jsonrpc.CodeNoLeader, errs.RateLimited.Surface().JSONRPC:
 		f.code = exitTryAgain
 	case jsonrpc.CodeInvalidParams:
 		f.hint = "`cairn rpc describe <name>` shows the parameters"

@@ -29,6 +29,7 @@ func TestExitCodesOfRPC(t *testing.T) {
 		`[{"jsonrpc":"2.0","error":{"code":-32000,"message":"b"},"id":1},{"error":{"code":9,"message":"c"}}]`:      2,
 		`[{"jsonrpc":"2.0","error":{"code":-32000,"message":"b"},"id":1},{"error":{"code":-32004,"message":"c"}}]`: 75,
 		`[{"jsonrpc":"2.0","result":1,"id":1},{"error":{"code":-32601,"message":"c"},"id":2}]`:                     3,
+		`{"jsonrpc":"2.0","error":{"code":-32016,"message":"too many"},"id":1}`:                                    75,
 		`"nonsense"`: 2,
 	} {
 		f := rpcAgent(t, body)
