@@ -30,6 +30,7 @@ type Agent struct {
 	tls    *tlsconf.Source
 	server server
 	http   *httpServer
+	rpc    *rpcNode
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
 }
@@ -76,7 +77,9 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 		return nil, fmt.Errorf("starting the server: %w", err)
 	}
 	a.addMetrics()
-	a.serve(httpLn)
+	if err := a.serve(httpLn); err != nil {
+		return nil, errors.Join(err, a.server.Shutdown())
+	}
 	return a, nil
 }
 
@@ -94,14 +97,19 @@ func (a *Agent) addMetrics() {
 	}
 }
 
-// serve starts the HTTP API on ln.
-func (a *Agent) serve(ln net.Listener) {
+// serve opens the socket of the operator node and starts the HTTP API on ln.
+func (a *Agent) serve(ln net.Listener) error {
 	var ctx context.Context
 	ctx, a.cancel = context.WithCancel(context.Background())
 	c := *a.config // agent/self shows what others are really told
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
+	a.rpc, handler.rpc.started = handler.rpc, a.config
+	if err := a.rpc.listen(); err != nil {
+		return err
+	}
 	a.http = serveHTTP(ctx, ln, handler)
+	return nil
 }
 
 // listeners opens the HTTP and the RPC port and notes what the system chose.
@@ -131,6 +139,7 @@ func (a *Agent) HTTPAddr() string { return a.endpoints.advHTTP }
 // leadership. With leave the server also leaves the cluster. It blocks for a
 // few seconds at most.
 func (a *Agent) Stop(leave bool) error {
+	a.rpc.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	a.http.stop(ctx, a.cancel)
 	cancel()

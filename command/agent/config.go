@@ -49,6 +49,7 @@ type Config struct {
 	TLSConfig TLSConfig       `hcl:"tls"`
 	Telemetry TelemetryConfig `hcl:"telemetry"`
 	Limits    LimitsConfig    `hcl:"limits"`
+	RPC       RPCConfig       `hcl:"rpc"`
 
 	// DevMode keeps all data in memory and listens on the loopback only.
 	DevMode bool
@@ -223,6 +224,7 @@ func DefaultConfig() *Config {
 			TokenMinExpirationTTL: structs.DefaultACLTokenLimits().MinTTL,
 			TokenMaxExpirationTTL: structs.DefaultACLTokenLimits().MaxTTL,
 		},
+		RPC: defaultRPCConfig(),
 		Server: ServerConfig{
 			RaftProtocol:             3,
 			ProtocolVersion:          1,

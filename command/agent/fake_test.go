@@ -74,6 +74,9 @@ func (f *fakeServer) RPC(ctx context.Context, method string, args, reply any) er
 
 func (f *fakeServer) Authorize(context.Context, string) (*acl.ACL, error) { return f.rights, f.authErr }
 func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool)               {}
+func (f *fakeServer) RightsOf(policies, roles []string) (*acl.ACL, error) {
+	return f.rights, f.authErr
+}
 func (f *fakeServer) Join(addrs []string) (int, error) {
 	f.joined = addrs
 	return len(addrs), nil
@@ -129,6 +132,9 @@ func call(h http.Handler, method, target, body string, header ...string) *httpte
 		rd = strings.NewReader(body)
 	}
 	req := httptest.NewRequest(method, target, rd)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}

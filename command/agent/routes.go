@@ -23,6 +23,7 @@ func routes() []route {
 		keyringRoutes(),
 		metricsRoutes(),
 		documentRoutes(),
+		rpcRoutes(),
 	)
 }
 

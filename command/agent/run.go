@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -66,6 +67,10 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		a.logger.Info("caught signal", "signal", early)
 		return a.end(false, signals)
 	}
+	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), read: func() (*Config, error) {
+		c, _, err := f.config()
+		return c, err
+	}})
 	a.banner(stdout)
 	gate.open()
 	return a.wait(f, signals, shutdown)
@@ -213,9 +218,28 @@ func (a *Agent) reload(f *flags) {
 		a.logger.Error("configuration not reloaded, it is not valid", "error", err)
 		return
 	}
-	a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
-	a.reloadTLS(c)
+	for _, step := range a.reloadSteps() {
+		if err := step.apply(c); err != nil {
+			a.logger.Error("not everything was reloaded", "step", step.name, "error", err)
+		}
+	}
 	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
+}
+
+// reloadStep takes over a part of a configuration while the agent runs.
+type reloadStep struct {
+	name  string
+	apply func(*Config) error
+}
+
+func (a *Agent) reloadSteps() []reloadStep {
+	return []reloadStep{
+		{"apply log_level", func(c *Config) error {
+			a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
+			return nil
+		}},
+		{"read the certificates", a.reloadTLS},
+	}
 }
 
 var onOff = map[bool]string{true: "on", false: "off: everybody may do everything"}
@@ -240,6 +264,7 @@ func (a *Agent) banner(out io.Writer) {
 		{"Server", fmt.Sprintf("%t (bootstrap expect %d)", c.Server.Enabled, c.Server.BootstrapExpect)},
 		{"Data dir", data},
 		{"Access control", onOff[c.ACL.Enabled]},
+		{"RPC socket", cmp.Or(a.rpc.socketPath(), "none")},
 		{"Log level", strings.ToUpper(c.LogLevel)},
 	} {
 		fmt.Fprintf(w, "%16s: %s\n", row[0], row[1])

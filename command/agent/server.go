@@ -17,6 +17,8 @@ type caller interface {
 	Authorize(ctx context.Context, secret string) (*acl.ACL, error)
 	// Refused counts a call that the agent refused for want of right.
 	Refused(rights *acl.ACL, right func(*acl.ACL) bool)
+	// RightsOf returns the rights of policies and roles by their names.
+	RightsOf(policies, roles []string) (*acl.ACL, error)
 }
 
 // gossiper is the gossip pool of the server.
