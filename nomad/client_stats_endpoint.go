@@ -3,7 +3,6 @@ package nomad
 import (
 	"context"
 
-	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -12,13 +11,7 @@ type ClientStats struct{ srv *Server }
 
 var clientStats = newLocal("ClientStats.Stats", readsNodes[structs.NodeSpecificRequest],
 	func(ctx context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.ClientStatsResponse) error {
-		switch {
-		case r.NodeID == "":
-			return errs.New(errs.Invalid, "missing node ID")
-		case s.state.Snapshot().Node(nil, r.NodeID) == nil:
-			return errs.Newf(errs.NotFound, "Unknown node %q", r.NodeID)
-		}
-		return s.onNode(ctx, r.NodeID, "ClientStats.Stats", r, reply)
+		return s.askNode(ctx, r.NodeID, "ClientStats.Stats", r, reply)
 	})
 
 var statusHasNodeConn = newLocal("Status.HasNodeConn", anyone[structs.NodeSpecificRequest],

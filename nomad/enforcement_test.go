@@ -78,6 +78,7 @@ func init() {
 	maps.Copy(guards, map[string]guard{
 		"ACL.CreateClientIntroductionToken": {rules: write},
 		"ClientStats.Stats":                 {rules: read},
+		"NodeMeta.Read":                     {rules: read}, "NodeMeta.Apply": {rules: write},
 		"Node.List":                         {rules: read}, "Node.GetNode": {rules: read}, "Node.GetAllocs": {rules: read},
 		"Node.Deregister": {rules: write}, "Node.BatchDeregister": {rules: write}, "Node.Evaluate": {rules: write},
 		"Node.UpdateDrain": {rules: write}, "Node.UpdateEligibility": {rules: write},

@@ -84,6 +84,7 @@ func endpoints(s *Server) map[string]any {
 		"ACL":         &ACL{s},
 		"Namespace":   &Namespace{s},
 		"Node":        &Node{s},
+		"NodeMeta":    &NodeMeta{s},
 		"NodePool":    &NodePool{s},
 		"Alloc":       &Alloc{s},
 		"ClientStats": &ClientStats{s},

@@ -25,7 +25,7 @@ func Flags() *flag.FlagSet { return newFlags().set }
 
 func newFlags() *flags {
 	f := &flags{set: flag.NewFlagSet("agent", flag.ContinueOnError)}
-	f.set.BoolVar(&f.dev, "dev", false, "run a server for development: data in memory, loopback only")
+	f.set.BoolVar(&f.dev, "dev", false, "run a server and a node agent for development: data in memory, loopback only")
 	f.set.BoolVar(&f.version, "version", false, "print the version and exit")
 	f.set.Func("config", "read this `file` or directory; may be given several times, later ones win", func(s string) error {
 		f.configs = append(f.configs, s)
@@ -43,7 +43,11 @@ func newFlags() *flags {
 	f.boolean("log-include-location", "log the place in the source", func(c *Config, on bool) { c.LogIncludeLocation = on })
 	f.boolean("acl-enabled", "enforce access control; the command acl bootstrap makes the first token", func(c *Config, on bool) { c.ACL.Enabled = on })
 	f.boolean("server", "run a server", func(c *Config, on bool) { c.Server.Enabled = on })
-	f.boolean("client", "run a node agent, which this build does not have yet", func(c *Config, on bool) { c.Client.Enabled = on })
+	f.boolean("client", "run a node agent", func(c *Config, on bool) { c.Client.Enabled = on })
+	f.text("node-class", "`class` of the node", func(c *Config, s string) { c.Client.NodeClass = s })
+	f.text("node-pool", "`pool` of the node", func(c *Config, s string) { c.Client.NodePool = s })
+	f.text("state-dir", "`directory` for who the node is", func(c *Config, s string) { c.Client.StateDir = s })
+	f.text("servers", "server `addresses` of the node agent, separated by commas", func(c *Config, s string) { c.Client.Servers = splitComma(s) })
 	f.boolean("rejoin", "join the old peers again after a graceful leave", func(c *Config, on bool) { c.Server.RejoinAfterLeave = on })
 	f.number("bootstrap-expect", "`number` of servers that elect the first leader", func(c *Config, n int) { c.Server.BootstrapExpect = n })
 	f.number("retry-max", "`number` of tries to join, 0 for no end", func(c *Config, n int) { c.Server.RetryMax = n })

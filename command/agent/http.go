@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/h1"
 )
@@ -30,7 +31,9 @@ const (
 
 // api answers the HTTP API.
 type api struct {
-	server    server
+	server server
+	// client is the node agent of this process, nil for none.
+	client    *client.Client
 	config    *Config
 	telemetry *telemetry
 	logger    hclog.Logger

@@ -97,6 +97,8 @@ func init() {
 		"PUT /v1/node/{id}/purge":                        {rules: write, rest: nobodysID + "/purge"},
 		"PUT /v1/node/{id}/evaluate":                     {rules: write, rest: nobodysID + "/evaluate"},
 		"GET /v1/client/stats":                           {rules: read, rest: "?node_id=" + nobodysID},
+		"GET /v1/client/metadata":                        {rules: read, rest: "?node_id=" + nobodysID},
+		"POST /v1/client/metadata":                       {rules: write, rest: "?node_id=" + nobodysID, body: `{"Meta":{"a":"b"}}`},
 		"GET /v1/node/pools":                             {who: anyone},
 		"PUT /v1/node/pools":                             {rules: pool("write"), body: `{"Name":"absent","Description":"` + strings.Repeat("x", 300) + `"}`},
 		"GET /v1/node/pool/{name}":                       {rules: pool("read"), rest: "absent"},

@@ -16,6 +16,7 @@ func routes() []route {
 		namespaceRoutes(),
 		nodePoolRoutes(),
 		nodeRoutes(),
+		clientRoutes(),
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),
@@ -58,7 +59,8 @@ func wrongMethod(pattern string) error {
 
 // corsMethods are the methods that browsers may use from other origins.
 var corsMethods = map[string]string{
-	"/v1/client/stats":  "GET, HEAD",
-	"/v1/vars":          "GET, HEAD",
-	"/v1/var/{path...}": "GET, HEAD, PUT, DELETE",
+	"/v1/client/metadata": "GET, HEAD",
+	"/v1/client/stats":    "GET, HEAD",
+	"/v1/vars":            "GET, HEAD",
+	"/v1/var/{path...}":   "GET, HEAD, PUT, DELETE",
 }
