@@ -85,6 +85,23 @@ func TestNodeWrites(t *testing.T) {
 	}
 }
 
+func TestMetadataRoutes(t *testing.T) {
+	f := newFake().fill()
+	h := testAPI(t, f)
+	w := call(h, "GET", "/v1/client/metadata?node_id=x", "")
+	if got := decode[structs.NodeMetaResponse](t, w); got.Meta["a"] != "blue" || got.Static["b"] != "c" || len(got.Dynamic) != 2 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	w = call(h, "POST", "/v1/client/metadata", `{"NodeID":"x","Meta":{"a":null,"b":"d"}}`)
+	q := f.last.(*structs.NodeMetaApplyRequest)
+	if w.Code != 200 || q.NodeID != "x" || q.Meta["a"] != nil || *q.Meta["b"] != "d" || len(q.Meta) != 2 {
+		t.Errorf("%d %s: %+v", w.Code, w.Body, q)
+	}
+	if w := call(h, "PUT", "/v1/client/metadata", `{}`); w.Code != 405 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 func init() {
 	read, write := `node { policy = "read" }`, `node { policy = "write" }`
 	pool := func(word string) string { return `node_pool "absent" { policy = "` + word + `" }` }
