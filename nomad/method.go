@@ -254,7 +254,7 @@ func (m *localMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 	if !m.allow(c.id.ACL, args) {
 		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
 	}
-	return m.run(ctx, s, args, c.reply.(*Resp))
+	return m.run(withCaller(ctx, c.id), s, args, c.reply.(*Resp))
 }
 
 // serve is the way of every call: authenticate, route, and where it is answered

@@ -22,11 +22,11 @@ var nodeMetaApply = newLocal("NodeMeta.Apply", writesNodes[structs.NodeMetaApply
 
 // askNode has the agent of a node that exists answer a call.
 func (s *Server) askNode(ctx context.Context, id, method string, args, reply any) error {
-	switch {
-	case id == "":
+	if id == "" {
 		return errs.New(errs.Invalid, "missing node ID")
-	case s.state.Snapshot().Node(nil, id) == nil:
-		return errs.Newf(errs.NotFound, "Unknown node %q", id)
+	}
+	if _, err := s.knownNode(ctx, id); err != nil {
+		return err
 	}
 	return s.onNode(ctx, id, method, args, reply)
 }

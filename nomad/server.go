@@ -44,6 +44,7 @@ type Server struct {
 
 	heartbeats *heartbeats
 	nodeConns  *nodeConns
+	links      nodeLinks
 
 	registry *wire.Registry
 	rpc      *wire.Server
@@ -84,6 +85,7 @@ func endpoints(s *Server) map[string]any {
 		"ACL":         &ACL{s},
 		"Namespace":   &Namespace{s},
 		"Node":        &Node{s},
+		"NodeLink":    &NodeLink{s},
 		"NodeMeta":    &NodeMeta{s},
 		"NodePool":    &NodePool{s},
 		"Alloc":       &Alloc{s},
@@ -136,6 +138,7 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
 	s.nodeConns = newNodeConns()
+	s.setupLinks(logger)
 	return nil
 }
 
@@ -149,6 +152,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runTags(s.ctx) })
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
+	s.wg.Go(func() { s.runLinkSync(s.ctx) })
 	s.wg.Go(func() { s.watchFatal(s.ctx) })
 	s.wg.Go(func() { s.watchLeaderProcess(s.ctx) })
 }
@@ -214,6 +218,7 @@ func (s *Server) Leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	s.logger.Info("leaving the cluster")
+	s.links.host.Leave()
 	s.transferLeadership()
 	peers := len(s.raft.GetConfiguration().Configuration().Servers)
 	if err := s.serf.Leave(); err != nil {
@@ -254,6 +259,9 @@ func (s *Server) Shutdown() error {
 	s.stopOnce.Do(func() {
 		if s.raft != nil {
 			s.transferLeadership()
+		}
+		if s.links.host != nil {
+			s.links.host.Leave()
 		}
 		err = s.shutdown()
 	})

@@ -18,7 +18,9 @@ import (
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -178,6 +180,14 @@ func (*remote) Leave(context.Context) error { return nil }
 
 // Shutdown does nothing, see Leave; part of runner.
 func (*remote) Shutdown() error { return nil }
+
+// LinkRefusal refuses links: only servers take them; part of linker.
+func (*remote) LinkRefusal(int) *nodelink.Refusal {
+	return &nodelink.Refusal{Reason: nodelink.Leaving, Help: "this agent is a client and takes no links: dial a server", RetryAfter: time.Minute}
+}
+
+// ServeLink ends a link, see LinkRefusal; part of linker.
+func (*remote) ServeLink(_ context.Context, s mux.Session, _ nodelink.From) { _ = s.Close() }
 
 // Failed is never closed: a node agent waits for servers as long as it takes; part of failing.
 func (r *remote) Failed() <-chan struct{} { return r.failed }

@@ -65,6 +65,7 @@ var samples = map[string][2]string{
 	"DELETE /v1/var/{path...}":                  {"app/db", ""},
 	"DELETE /v1/operator/raft/peer":             {"?id=a", ""},
 	"PUT /v1/operator/raft/transfer-leadership": {"?id=a", ""},
+	"GET /v1/node/link/{version}":               {"99", ""},
 	"PUT /v1/agent/join":                        {"?address=a", ""},
 	"PUT /v1/agent/force-leave":                 {"?node=a", ""},
 	"PUT /v1/rpc":                               {"", `{"jsonrpc":"2.0","id":1,"method":"ping"}`},

@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -23,6 +25,8 @@ type caller interface {
 
 // gossiper is the gossip pool of the server.
 type gossiper interface {
+	// NodeID is a UUID, the server's.
+	NodeID() string
 	Join(addrs []string) (int, error)
 	ForceLeave(node string, prune bool) error
 	LocalMember() *structs.AgentMember
@@ -46,13 +50,21 @@ type failing interface {
 	Err() error
 }
 
-// server is what the agent needs of a *nomad.Server. NodeID is a UUID.
+// linker takes the links of node agents.
+type linker interface {
+	// LinkRefusal returns why a link of a version cannot be taken now, nil if it can.
+	LinkRefusal(version int) *nodelink.Refusal
+	// ServeLink takes a link and returns when it has ended. It owns the session.
+	ServeLink(ctx context.Context, s mux.Session, from nodelink.From)
+}
+
+// server is what the agent needs of a *nomad.Server.
 type server interface {
 	caller
 	gossiper
 	runner
 	failing
-	NodeID() string
+	linker
 }
 
 // startFunc starts a server.

@@ -20,6 +20,7 @@ const (
 	ProtoStreaming   Protocol = 5
 	ProtoMultiplexV2 Protocol = 6
 	ProtoSnapshot    Protocol = 7
+	ProtoNodeLink    Protocol = 8
 	// protoHello begins a TLS record with a ClientHello: TLS without the byte in front.
 	protoHello Protocol = 22
 	// ProtoGRPC begins the HTTP/2 connection preface; the handler reads it again.
@@ -93,6 +94,7 @@ var Table = []Row{
 	{ProtoStreaming, "streaming", "cairn/streaming", true, Agents, "one streaming call"},
 	{ProtoMultiplexV2, "multiplex-v2", "cairn/multiplex-v2", false, Agents, "yamux session, each stream begins with a byte"},
 	{ProtoSnapshot, "snapshot", "cairn/snapshot", false, Servers, "one snapshot for a server that lags behind"},
+	{ProtoNodeLink, "node-link", "cairn/node-link", false, Agents, "link of a node agent: yamux session over which the server calls the agent"},
 	{protoHello, "tls-hello", "", false, Everyone, "TLS handshake without a byte in front"},
 	{ProtoGRPC, "grpc", "h2", false, Members, "HTTP/2 preface: gRPC health, reflection and status"},
 }
