@@ -13,10 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -29,8 +31,11 @@ type Client struct {
 	meta     *metadata
 	servers  *serverList
 	host     *host
-	registry *wire.Registry
-	rpc      *wire.Server
+	// operations are the changes that were asked for; instance is random, for links.
+	operations *operations
+	instance   string
+	registry   *wire.Registry
+	rpc        *wire.Server
 
 	// current is the session in use, nil before the first. connecting holds a token
 	// while somebody opens one.
@@ -40,7 +45,8 @@ type Client struct {
 	changed chan struct{}
 
 	mu   sync.Mutex
-	life life // guarded by mu
+	life life           // guarded by mu
+	link nodelink.State // guarded by mu
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -64,6 +70,9 @@ type life struct {
 	// anything, "" while they can.
 	eligibility string
 	problem     string
+	// epoch fences links, seen is up to which logical index the agent knows what the
+	// servers say of the node.
+	epoch, seen uint64
 }
 
 // New starts a node agent. It returns at once; the servers are looked for as long
@@ -75,6 +84,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{config: &cfg, logger: cfg.Logger, connecting: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	if c.logger == nil {
 		c.logger = hclog.NewNullLogger()
+		c.config.Logger = c.logger
 	}
 	c.logger = c.logger.Named("client")
 	if cfg.Dial == nil {
@@ -94,7 +104,14 @@ func New(cfg Config) (*Client, error) {
 	c.rpc = wire.NewServer(c.handle, wire.DefaultLimits(), c.logger)
 	c.looping, c.endLoop = context.WithCancel(c.ctx)
 	c.looped = make(chan struct{})
+	if err := c.startLink(); err != nil {
+		c.cancel()
+		return nil, errors.Join(err, c.state.close())
+	}
 	c.wg.Go(c.run)
+	c.wg.Go(func() {
+		c.operations.run(c.ctx, func(err error) { c.logger.Warn("what became of an operation is not on disk", "error", err) })
+	})
 	c.logger.Info("started a node agent", "node_id", c.identity.nodeID, "state_dir", c.state.path, "servers", c.servers.candidates())
 	return c, nil
 }
@@ -107,6 +124,10 @@ func (c *Client) load() (err error) {
 	if c.meta, err = loadMetadata(c.state, c.config.Meta); err != nil {
 		return err
 	}
+	if c.operations, err = loadOperations(c.state); err != nil {
+		return err
+	}
+	c.instance = uuid.NewString()
 	if c.config.IntroductionToken == "" {
 		token, err := c.state.read(fileIntroduced)
 		if err != nil {
@@ -201,7 +222,7 @@ func (c *Client) Ready() error {
 // Stats returns figures about the agent.
 func (c *Client) Stats() map[string]string {
 	c.mu.Lock()
-	l := c.life
+	l, link := c.life, c.link
 	c.mu.Unlock()
 	out := map[string]string{
 		"node_id": c.identity.nodeID, "known_servers": strings.Join(c.servers.candidates(), ", "),
@@ -209,6 +230,12 @@ func (c *Client) Stats() map[string]string {
 	}
 	if s := c.current.Load(); s != nil && s.alive() {
 		out["server"] = s.addr
+	}
+	switch {
+	case link.Up:
+		out["link"] = "up, to " + link.Welcome.ServerName
+	case link.Err != nil:
+		out["link"] = "down: " + link.Err.Error()
 	}
 	if !l.beat.IsZero() {
 		out["last_heartbeat"] = time.Since(l.beat).Round(time.Millisecond).String()
@@ -223,7 +250,7 @@ func (c *Client) describe() *structs.Node {
 		ID: c.identity.nodeID, SecretID: c.identity.secretID, Datacenter: cfg.Datacenter, Name: cfg.NodeName,
 		NodeClass: cfg.NodeClass, NodePool: cfg.NodePool, HTTPAddr: cfg.HTTPAddr, TLSEnabled: cfg.HTTPTLS,
 		Meta: c.meta.merged(), Links: map[string]string{}, Drivers: map[string]*structs.DriverInfo{},
-		NodeMaxAllocs: cfg.MaxAllocs, Status: structs.NodeStatusInit, SchedulingEligibility: structs.NodeSchedulingEligible,
+		NodeMaxAllocs: cfg.MaxAllocs, LinkInstance: c.instance, Status: structs.NodeStatusInit, SchedulingEligibility: structs.NodeSchedulingEligible,
 	}
 	if cfg.Ineligible {
 		n.SchedulingEligibility = structs.NodeSchedulingIneligible

@@ -50,6 +50,8 @@ type Config struct {
 	// IntroductionToken lets a new node in where the servers ask for one.
 	IntroductionToken string
 
+	// EnableDebug lets profiles be taken while access control is off.
+	EnableDebug bool
 	// Version is that of the build.
 	Version string
 	// Secure returns the TLS configuration of one connection to a server; it is nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // maxStateFile bounds a file of the state directory, in bytes.
@@ -40,6 +41,9 @@ func openState(path string) (_ *stateDir, err error) {
 			return nil, fmt.Errorf("another agent uses the client's state directory %s: stop it, or give this one a state_dir of its own", path)
 		}
 		return nil, fmt.Errorf("locking the client's state directory: %w", err)
+	}
+	if err := s.sweep(0); err != nil { // nobody else writes here now
+		return nil, errors.Join(fmt.Errorf("cleaning the client's state directory: %w", err), s.lock.Close())
 	}
 	return s, nil
 }
@@ -97,3 +101,17 @@ func (s *stateDir) close() error {
 	}
 	return err
 }
+
+// sweep removes what is left of writes that a crash cut off, if it is of that age.
+func (s *stateDir) sweep(age time.Duration) error {
+	left, err := filepath.Glob(s.file(".*-*"))
+	for _, path := range left {
+		if info, bad := os.Stat(path); bad == nil && time.Since(info.ModTime()) >= age {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	return err
+}
+
+// sweepAge is how old a file must be to be no write that is under way.
+const sweepAge = time.Minute

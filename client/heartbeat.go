@@ -116,6 +116,7 @@ func (c *Client) beat(ctx context.Context) (time.Duration, error) {
 	if c.life.problem != "" || c.life.beat.IsZero() {
 		c.logger.Info("the servers take the node's heartbeats", "node_id", c.identity.nodeID, "ttl", reply.HeartbeatTTL)
 	}
+	c.life.seen = max(c.life.seen, reply.NodeModifyIndex)
 	c.life.beat, c.life.ttl, c.life.eligibility, c.life.problem = time.Now(), reply.HeartbeatTTL, reply.SchedulingEligibility, ""
 	c.mu.Unlock()
 	return reply.HeartbeatTTL, nil
@@ -158,6 +159,9 @@ func (c *Client) ensureRegistered(ctx context.Context) error {
 		return err
 	}
 	c.servers.told(reply.Servers)
+	c.mu.Lock()
+	c.life.epoch, c.life.seen = reply.LinkEpoch, reply.NodeModifyIndex
+	c.mu.Unlock()
 	c.logger.Info("registered the node", "node_id", c.identity.nodeID, "pool", args.Node.NodePool)
 	return c.keep(reply.SignedIdentity)
 }

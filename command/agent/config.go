@@ -37,6 +37,9 @@ type Config struct {
 	LogRotateBytes    int           `hcl:"log_rotate_bytes"`
 	LogRotateMaxFiles int           `hcl:"log_rotate_max_files"`
 
+	// EnableDebug lets profiles be taken while access control is off.
+	EnableDebug bool `hcl:"enable_debug"`
+
 	// LeaveOnInt and LeaveOnTerm take the server out of the cluster on SIGINT and SIGTERM.
 	LeaveOnInt  bool `hcl:"leave_on_interrupt"`
 	LeaveOnTerm bool `hcl:"leave_on_terminate"`

@@ -9,7 +9,7 @@ import (
 // ignored lists, by block, the keys of the public configuration language that
 // this build knows and does not act on. Patterns are those of path.Match.
 var ignored = map[string]string{
-	"": `plugin_dir enable_debug enable_syslog syslog_facility disable_update_check
+	"": `plugin_dir enable_syslog syslog_facility disable_update_check
 		disable_anonymous_signature ui autopilot keyring consul vault plugin sentinel audit reporting eventlog`,
 	"acl": `token_ttl policy_ttl role_ttl replication_token`,
 	"server": `authoritative_region num_schedulers enabled_schedulers node_gc_threshold
