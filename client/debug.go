@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"os"
 	"runtime"
@@ -44,7 +45,13 @@ type DiskUsage struct{ DiskMB, UsedMB int64 }
 const maxText = 64 << 10
 
 func (c *Client) hostData(ctx context.Context, _ *nodelink.Call, _ *nothing) (*HostReply, error) {
-	out := &HostReply{AgentID: c.identity.nodeID}
+	return DescribeHost(ctx, c.identity.nodeID, c.state.path)
+}
+
+// DescribeHost returns what helps to debug the machine of the agent with the ID, and
+// the use of the disk of dir, "" for none.
+func DescribeHost(ctx context.Context, id, dir string) (*HostReply, error) {
+	out := &HostReply{AgentID: id}
 	d := &out.HostData
 	d.ResolvConf, d.Hosts = textFile("/etc/resolv.conf"), textFile("/etc/hosts")
 	d.Environment, d.Disk, d.Network = environment(os.Environ()), map[string]DiskUsage{}, []map[string]string{}
@@ -56,8 +63,8 @@ func (c *Client) hostData(ctx context.Context, _ *nodelink.Call, _ *nothing) (*H
 			d.Disk[p.Mountpoint] = DiskUsage{int64(p.Size >> 20), int64(p.Used >> 20)}
 		}
 	}
-	if u, err := disk.UsageWithContext(ctx, c.state.path); err == nil {
-		d.Disk[c.state.path] = DiskUsage{int64(u.Total >> 20), int64(u.Used >> 20)}
+	if u, err := disk.UsageWithContext(ctx, dir); err == nil && dir != "" {
+		d.Disk[dir] = DiskUsage{int64(u.Total >> 20), int64(u.Used >> 20)}
 	}
 	all, err := net.Interfaces()
 	if err != nil {
@@ -127,6 +134,11 @@ func (c *Client) profile(ctx context.Context, call *nodelink.Call, r *ProfileReq
 	if !c.config.EnableDebug && (call.Caller == "" || call.Caller == disabledAccessor) {
 		return nil, errs.New(errs.PermissionDenied, "profiles need a token with agent:write, or enable_debug in the agent's configuration while access control is off")
 	}
+	return TakeProfile(ctx, r)
+}
+
+// TakeProfile looks at this process. Whoever asks was allowed to.
+func TakeProfile(ctx context.Context, r *ProfileRequest) (*ProfileReply, error) {
 	if r.Seconds < 0 || r.Seconds > maxProfileSeconds {
 		return nil, errs.Newf(errs.Invalid, "Seconds: must be from 0 to %d", maxProfileSeconds)
 	}
@@ -207,6 +219,11 @@ func (l *lines) Write(b []byte) (int, error) {
 type MonitorReply struct{ Dropped int64 }
 
 func (c *Client) monitor(ctx context.Context, call *nodelink.Call, r *MonitorRequest) (*MonitorReply, error) {
+	return FollowLog(ctx, c.config.Logger, r, call)
+}
+
+// FollowLog writes what is logged from now on to w, until ctx ends or w fails.
+func FollowLog(ctx context.Context, logger hclog.Logger, r *MonitorRequest, w io.Writer) (*MonitorReply, error) {
 	level := hclog.Info
 	if r.LogLevel != "" {
 		level = hclog.LevelFromString(r.LogLevel)
@@ -214,7 +231,7 @@ func (c *Client) monitor(ctx context.Context, call *nodelink.Call, r *MonitorReq
 	if level == hclog.NoLevel {
 		return nil, errs.Newf(errs.Invalid, "LogLevel %q: must be trace, debug, info, warn or error", r.LogLevel)
 	}
-	source, ok := c.config.Logger.(hclog.InterceptLogger)
+	source, ok := logger.(hclog.InterceptLogger)
 	if !ok {
 		return nil, errs.New(errs.Unsupported, "the log of this agent cannot be followed")
 	}
@@ -227,7 +244,7 @@ func (c *Client) monitor(ctx context.Context, call *nodelink.Call, r *MonitorReq
 		case <-ctx.Done():
 			return &MonitorReply{out.dropped.Load()}, ctx.Err()
 		case line := <-out.ch:
-			if _, err := call.Write(line); err != nil {
+			if _, err := w.Write(line); err != nil {
 				return nil, err
 			}
 		}

@@ -146,7 +146,7 @@ func (a *Agent) serve(ln net.Listener) error {
 	c := *a.config // agent/self shows what others are really told
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
-	handler.client = a.client
+	handler.client, handler.root = a.client, a.logger
 	a.rpc, handler.rpc.started = handler.rpc, a.config
 	if err := a.rpc.listen(); err != nil {
 		return err

@@ -37,7 +37,9 @@ type api struct {
 	config    *Config
 	telemetry *telemetry
 	logger    hclog.Logger
-	router    *router
+	// root is the parent of all loggers of the agent, nil where nobody may follow it.
+	root   hclog.Logger
+	router *router
 	// rpc is the operator node.
 	rpc *rpcNode
 	// document is the OpenAPI document.

@@ -70,6 +70,9 @@ var samples = map[string][2]string{
 	"PUT /v1/agent/force-leave":                 {"?node=a", ""},
 	"PUT /v1/rpc":                               {"", `{"jsonrpc":"2.0","id":1,"method":"ping"}`},
 	"PUT /v1/agent/servers":                     {"?address=a", ""},
+	"GET /v1/agent/host":                        {"?node_id=x", ""},
+	"GET /v1/agent/pprof/{name}":                {"x?node_id=x", ""},
+	"GET /v1/agent/monitor":                     {"?node_id=x", ""},
 }
 
 // TestOpenAPIDescribesEveryReply calls every route and checks request and reply

@@ -18,6 +18,7 @@ func routes() []route {
 		nodeRoutes(),
 		nodeLinkRoutes(),
 		clientRoutes(),
+		debugRoutes(),
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),
