@@ -44,7 +44,18 @@ type DiskUsage struct{ DiskMB, UsedMB int64 }
 // maxText bounds a file of HostData, in bytes.
 const maxText = 64 << 10
 
-func (c *Client) hostData(ctx context.Context, _ *nodelink.Call, _ *nothing) (*HostReply, error) {
+// mayDebug refuses what needs a token or enable_debug.
+func (c *Client) mayDebug(call *nodelink.Call) error {
+	if !c.config.EnableDebug && (call.Caller == "" || call.Caller == disabledAccessor) {
+		return errs.New(errs.PermissionDenied, "this needs a token, or enable_debug in the agent's configuration while access control is off")
+	}
+	return nil
+}
+
+func (c *Client) hostData(ctx context.Context, call *nodelink.Call, _ *nothing) (*HostReply, error) {
+	if err := c.mayDebug(call); err != nil {
+		return nil, err
+	}
 	return DescribeHost(ctx, c.identity.nodeID, c.state.path)
 }
 
@@ -131,8 +142,8 @@ const maxProfileSeconds = 25
 var profiling atomic.Bool
 
 func (c *Client) profile(ctx context.Context, call *nodelink.Call, r *ProfileRequest) (*ProfileReply, error) {
-	if !c.config.EnableDebug && (call.Caller == "" || call.Caller == disabledAccessor) {
-		return nil, errs.New(errs.PermissionDenied, "profiles need a token with agent:write, or enable_debug in the agent's configuration while access control is off")
+	if err := c.mayDebug(call); err != nil {
+		return nil, err
 	}
 	return TakeProfile(ctx, r)
 }

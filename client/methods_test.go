@@ -53,7 +53,6 @@ func TestMethodsOverTheLink(t *testing.T) {
 	for method, tc := range map[string]struct{ args, want string }{
 		"Node.Version":      {`{}`, `"Version":"9.9.9"`},
 		"ClientStats.Stats": {`{}`, `"Uptime":`},
-		"Agent.Host":        {`{}`, `"PATH":`},
 		"Node.SyncStatus":   {`{"Index":1}`, `"Behind":false`},
 		"Node.NotifyChange": {`{"Kind":"node","Index":1}`, `"Pending":[]`},
 	} {
@@ -64,7 +63,7 @@ func TestMethodsOverTheLink(t *testing.T) {
 	}
 	for method, args := range map[string]string{
 		"Node.NotifyChange": `{"Kind":"weather"}`, "Node.Apply": `{"Kind":"drain"}`, "Op.Status": `{"OperationID":"x"}`,
-		"Agent.Profile": `{"Kind":"cmdline"}`,
+		"Agent.Profile": `{"Kind":"cmdline"}`, "Agent.Host": `{}`,
 	} {
 		if f := call(t, s, c.NodeID(), method, args, nil); f == nil || f.Help == "" || f.Kind == "server" {
 			t.Errorf("%s %s: %+v", method, args, f)
@@ -78,6 +77,10 @@ func TestMethodsOverTheLink(t *testing.T) {
 
 func TestProfilesNeedDebuggingWithoutAccessControl(t *testing.T) {
 	s, c := linked(t, t.TempDir(), func(c *client.Config) { c.EnableDebug = true })
+	var host client.HostReply
+	if f := call(t, s, c.NodeID(), "Agent.Host", `{}`, &host); f != nil || host.AgentID != c.NodeID() || host.HostData.Environment["PATH"] == "" || len(host.HostData.Network) == 0 {
+		t.Errorf("%+v %+v", f, host)
+	}
 	var p client.ProfileReply
 	if f := call(t, s, c.NodeID(), "Agent.Profile", `{"Kind":"lookup","Name":"goroutine","Debug":1}`, &p); f != nil || !bytes.Contains(p.Payload, []byte("goroutine profile")) {
 		t.Errorf("%+v %s", f, p.Payload)

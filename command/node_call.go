@@ -42,8 +42,7 @@ func (f *callFailure) exitCode() int {
 	return exitRefused
 }
 
-// exitRefused is the exit code of calls that an agent does not serve; one that may
-// be made again ends with exitTryAgain.
+// exitRefused is the exit code of a call that an agent refused.
 const exitRefused = 2
 
 // callExits are the exit codes in the help.

@@ -3,6 +3,7 @@ package nomad
 import (
 	"context"
 
+	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -11,13 +12,20 @@ type ClientStats struct{ srv *Server }
 
 var clientStats = newLocal("ClientStats.Stats", readsNodes[structs.NodeSpecificRequest],
 	func(ctx context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.ClientStatsResponse) error {
-		return s.askNode(ctx, r.NodeID, "ClientStats.Stats", r, reply)
+		if r.NodeID == "" {
+			return errs.New(errs.Invalid, "missing node ID")
+		}
+		if _, err := s.knownNode(ctx, r.NodeID); err != nil {
+			return err
+		}
+		return s.onNode(ctx, r.NodeID, "ClientStats.Stats", r, reply, &reply.HostStats)
 	})
 
 var statusHasNodeConn = newLocal("Status.HasNodeConn", anyone[structs.NodeSpecificRequest],
 	func(_ context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.NodeConnQueryResponse) error {
 		reply.Linked = s.links.held.Get(r.NodeID) != nil
-		reply.Connected = reply.Linked || s.nodeConns.session(r.NodeID) != nil
+		reply.Session = s.nodeConns.session(r.NodeID) != nil
+		reply.Connected = reply.Linked || reply.Session
 		return nil
 	})
 

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -20,7 +21,9 @@ var nodeMetaApply = newLocal("NodeMeta.Apply", writesNodes[structs.NodeMetaApply
 		return s.askNode(ctx, r.NodeID, "NodeMeta.Apply", r, reply)
 	})
 
-// askNode has the agent of a node that exists answer a call.
+// askNode has the agent of a node that exists answer a call over the session by which
+// it calls servers, here or at the server that has it. A call that was passed on is
+// not passed on again.
 func (s *Server) askNode(ctx context.Context, id, method string, args, reply any) error {
 	if id == "" {
 		return errs.New(errs.Invalid, "missing node ID")
@@ -28,7 +31,17 @@ func (s *Server) askNode(ctx context.Context, id, method string, args, reply any
 	if _, err := s.knownNode(ctx, id); err != nil {
 		return err
 	}
-	return s.onNode(ctx, id, method, args, reply)
+	if s.nodeConns.session(id) != nil {
+		return s.callNode(ctx, id, method, args, reply)
+	}
+	if hops(ctx) >= maxHops {
+		return errNodeAway
+	}
+	addr := s.findNode(ctx, id, func(r *structs.NodeConnQueryResponse) bool { return r.Session })
+	if addr == "" {
+		return errNodeAway
+	}
+	return s.pool.Call(ctx, addr, method, args, reply, wire.CallOptions{Hops: maxHops})
 }
 
 // Read returns the metadata of a node.
