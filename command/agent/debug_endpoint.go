@@ -50,7 +50,7 @@ func (r *request) here() error {
 	if id == "" || id == r.api.server.NodeID() || id == r.api.config.NodeName || id == r.api.config.NodeName+"."+r.api.config.Region {
 		return nil
 	}
-	return errs.Newf(errs.NoPath, "this agent answers for itself only: ask the HTTP address of the server %q, which `cairn server members` shows", id)
+	return errs.Newf(errs.Invalid, "this agent answers for itself only: ask the HTTP address of the server %q, which `cairn server members` shows", id)
 }
 
 // mayDebug reports whether the caller may look into the process.
