@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/serf/serf"
 
@@ -53,7 +54,9 @@ type Server struct {
 	router   *router.Router
 	serf     *serf.Serf
 	serfCh   chan serf.Event
-	lastSaid string // see sayOnce
+	// gossipRing holds the gossip keys, nil for gossip in clear.
+	gossipRing *memberlist.Keyring
+	lastSaid   string // see sayOnce
 
 	// leadership is the term in which this server leads, nil while it does not.
 	leadership atomic.Pointer[term]

@@ -28,6 +28,11 @@ type gossiper interface {
 	LocalMember() *structs.AgentMember
 }
 
+// keyholder changes the gossip keys of all members.
+type keyholder interface {
+	GossipKeys(ctx context.Context, op structs.GossipKeyOp, key string) (*structs.GossipKeyResponse, error)
+}
+
 // runner is the life of the server.
 type runner interface {
 	// Ready returns nil once the server can serve reads and writes.
@@ -50,6 +55,7 @@ type failing interface {
 type server interface {
 	caller
 	gossiper
+	keyholder
 	runner
 	failing
 	NodeID() string
