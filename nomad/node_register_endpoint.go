@@ -32,7 +32,7 @@ var nodeRegister = newLeader("Node.Register", anyone[structs.NodeRegisterRequest
 		row := r.Node.Copy()
 		row.NodePool = cmp.Or(row.NodePool, structs.NodePoolDefault)
 		row.Status = cmp.Or(row.Status, structs.NodeStatusInit)
-		entry := &structs.NodeRegisterRequest{Node: row, CreateNodePool: true}
+		entry := &structs.NodeRegisterRequest{Node: row, CreateNodePool: !c.srv.copies()}
 		if err := entry.Validate(); err != nil {
 			return err
 		}

@@ -26,10 +26,7 @@ type gossiper interface {
 	Join(addrs []string) (int, error)
 	ForceLeave(node string, prune bool) error
 	LocalMember() *structs.AgentMember
-}
-
-// keyholder changes the gossip keys of all members.
-type keyholder interface {
+	// GossipKeys does something with a gossip key on all members.
 	GossipKeys(ctx context.Context, op structs.GossipKeyOp, key string) (*structs.GossipKeyResponse, error)
 }
 
@@ -55,7 +52,6 @@ type failing interface {
 type server interface {
 	caller
 	gossiper
-	keyholder
 	runner
 	failing
 	NodeID() string
