@@ -61,15 +61,17 @@ type Server struct {
 	// leadership is the term in which this server leads, nil while it does not.
 	leadership atomic.Pointer[term]
 	leaders    *leaderWatch
-	catchUp    *catchUp
-	reconcile  chan struct{}
-	forgotten  sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
-	notify     chan bool // raft says here whether this server leads
-	metrics    *serverMetrics
-	oneTimeMu  sync.Mutex // held while a one-time token is used up
-	logins     auth.Logins
-	usage      *auth.Usage // when tokens were last used
-	usageOf    usagePeers
+	// replication copies from the authoritative region, nil while it does not.
+	replication atomic.Pointer[puller]
+	catchUp     *catchUp
+	reconcile   chan struct{}
+	forgotten   sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
+	notify      chan bool // raft says here whether this server leads
+	metrics     *serverMetrics
+	oneTimeMu   sync.Mutex // held while a one-time token is used up
+	logins      auth.Logins
+	usage       *auth.Usage // when tokens were last used
+	usageOf     usagePeers
 
 	ctx       context.Context
 	cancel    context.CancelFunc

@@ -224,6 +224,11 @@ func (f *fakeServer) fill() *fakeServer {
 		r.Servers = []*structs.RaftServer{{ID: "a", Node: "n1.global", Address: "127.0.0.1:4647", Leader: true, Voter: true, RaftProtocol: "3"}}
 		return nil
 	})
+	on(f, "Operator.ReplicationStatus", func(_ *structs.GenericRequest, r *structs.ReplicationStatusResponse) error {
+		r.Region, r.AuthoritativeRegion = "mars", "global"
+		r.Tables = []*structs.ReplicatedTable{{Table: "acl_policy", Index: 7, LastSync: time.Unix(1, 0).UTC(), LastError: "x"}}
+		return nil
+	})
 	on(f, "Operator.RaftRemovePeerByID", func(_ *structs.RaftPeerByIDRequest, r *structs.GenericResponse) error { return written(r) })
 	on(f, "Operator.TransferLeadershipToPeer", func(a *structs.RaftPeerRequest, r *structs.LeadershipTransferResponse) error {
 		r.To = structs.RaftIDAddress{ID: a.ID, Address: a.Address}
