@@ -31,7 +31,14 @@ const (
 // follower copies one table.
 type follower interface {
 	name() string
-	round(ctx context.Context, p *puller, since uint64) (uint64, error)
+	round(ctx context.Context, p *puller, since cursor) (uint64, error)
+}
+
+// cursor is how far a copy has come.
+type cursor struct {
+	index uint64
+	// wait says that a round may wait for a change: the copy was in step.
+	wait bool
 }
 
 // puller copies from the authoritative region while this server leads.
@@ -66,13 +73,13 @@ func (s *Server) startReplication(t *term) error {
 // follow keeps one table in step until ctx ends.
 func (p *puller) follow(ctx context.Context, f follower) {
 	pause := replicationPause
-	for index := uint64(0); ctx.Err() == nil; {
-		next, err := f.round(ctx, p, index)
+	for at := (cursor{}); ctx.Err() == nil; {
+		next, err := f.round(ctx, p, at)
 		if ctx.Err() != nil {
 			return
 		}
 		p.note(f.name(), next, err)
-		if index = next; err == nil {
+		if at = (cursor{index: next, wait: err == nil}); err == nil {
 			pause = replicationPause
 			continue
 		}
@@ -89,11 +96,14 @@ func (p *puller) options() structs.QueryOptions {
 	return structs.QueryOptions{Region: p.srv.config.AuthoritativeRegion, AuthToken: p.srv.config.ACL.ReplicationToken}
 }
 
-// watch are the options of a question that any server there answers once something
-// has changed since the index.
-func (p *puller) watch(since uint64) structs.QueryOptions {
+// watch are the options of a question that any server there answers, where the
+// cursor says so once something has changed.
+func (p *puller) watch(at cursor) structs.QueryOptions {
 	q := p.options()
-	q.AllowStale, q.MinQueryIndex, q.MaxQueryTime = true, since, replicationWait
+	q.AllowStale = true
+	if at.wait {
+		q.MinQueryIndex, q.MaxQueryTime = at.index, replicationWait
+	}
 	return q
 }
 

@@ -54,11 +54,11 @@ type listed[T any] struct {
 
 func (c *copied[T]) name() string { return c.table }
 
-// round waits until something changed there since the index that the last round
-// came to, brings this region in step, and returns the new index. Nothing is deleted
+// round waits, if it may, until something changed there since the last round, brings this region in step, and returns the new index. Nothing is deleted
 // here on the word of one answer, nor of a server that may be behind.
-func (c *copied[T]) round(ctx context.Context, p *puller, since uint64) (uint64, error) {
-	there, index, err := c.read(ctx, p, p.watch(since))
+func (c *copied[T]) round(ctx context.Context, p *puller, at cursor) (uint64, error) {
+	since := at.index
+	there, index, err := c.read(ctx, p, p.watch(at))
 	if err != nil {
 		return since, err
 	}
