@@ -59,7 +59,7 @@ var namespaceDelete = newWrite[structs.NamespaceDeleteRequest, structs.GenericRe
 	func(a *acl.ACL, r *structs.NamespaceDeleteRequest) bool {
 		return every(r.Namespaces, a.AllowNamespaceWrite) || a.IsManagement()
 	},
-	func(_ *state.Snapshot, r *structs.NamespaceDeleteRequest) error { return r.Validate() }).shared(always[structs.NamespaceDeleteRequest])
+	func(_ *state.Snapshot, r *structs.NamespaceDeleteRequest) error { return r.Validate() }).shared(always[structs.NamespaceDeleteRequest]).unlessUsed(namespacesUsed)
 
 // every reports whether ok holds for all of a list, which must not be empty: who
 // may change nothing in particular may not change nothing.

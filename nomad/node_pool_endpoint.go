@@ -76,7 +76,7 @@ var nodePoolDelete = newWrite[structs.NodePoolDeleteRequest, structs.GenericResp
 	func(a *acl.ACL, r *structs.NodePoolDeleteRequest) bool {
 		return onPools(a, acl.NodePoolDelete, r.Names)
 	},
-	func(_ *state.Snapshot, r *structs.NodePoolDeleteRequest) error { return r.Validate() }).shared(always[structs.NodePoolDeleteRequest])
+	func(_ *state.Snapshot, r *structs.NodePoolDeleteRequest) error { return r.Validate() }).shared(always[structs.NodePoolDeleteRequest]).unlessUsed(nodePoolsUsed)
 
 // List lists the node pools that the caller may see.
 func (n *NodePool) List(ctx context.Context, args *structs.NodePoolListRequest, reply *structs.NodePoolListResponse) error {

@@ -340,10 +340,22 @@ func TestRowThatCannotBeDeletedDoesNotHoldUpTheOthers(t *testing.T) {
 		write := root("")
 		write.Namespace = "used"
 		r.mustCall(r.far, "Variables.Apply", &structs.VariablesApplyRequest{Op: structs.VarOpSet, Var: v, WriteRequest: write}, &structs.VariablesApplyResponse{})
+		deleteBoth := func(secret string) error {
+			req := &structs.NamespaceDeleteRequest{Namespaces: []string{"used", "unused"}, WriteRequest: structs.WriteRequest{AuthToken: secret}}
+			return r.home.RPC(context.Background(), "Namespace.DeleteNamespaces", req, &structs.GenericResponse{})
+		}
+		if err := deleteBoth(rootSecret); !errors.Is(err, errs.PreconditionFailed) || !strings.Contains(err.Error(), `namespace "used" has variables in region "mars"`) {
+			t.Fatalf("got %v", err)
+		}
 		r.Fabric.Cut(r.home.Host, r.far.Host)
-		r.mustCall(r.home, "Namespace.DeleteNamespaces", &structs.NamespaceDeleteRequest{Namespaces: []string{"used", "unused"}, WriteRequest: root("")}, &structs.GenericResponse{})
-		put("fresh")
+		if err := deleteBoth(rootSecret); !errors.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), `region "mars" does not say`) {
+			t.Fatalf("got %v", err)
+		}
 		r.Fabric.HealAll()
+		// Whoever may not look at the variables of mars is not told of them either.
+		local := r.putToken(r.home, &structs.ACLToken{Type: structs.ACLManagementToken})
+		within(t, "a deletion in the authoritative region", func() bool { return deleteBoth(local.SecretID) == nil })
+		put("fresh")
 		r.eventually(object{kind: "namespace", id: "unused"}, false)
 		r.eventually(object{kind: "namespace", id: "fresh"}, true)
 		within(t, "the reason", func() bool {
@@ -357,6 +369,76 @@ func TestRowThatCannotBeDeletedDoesNotHoldUpTheOthers(t *testing.T) {
 		del := &structs.VariablesApplyRequest{Op: structs.VarOpDelete, Var: &structs.VariableDecrypted{VariableMetadata: structs.VariableMetadata{Namespace: "used", Path: "app"}}, WriteRequest: write}
 		r.mustCall(r.far, "Variables.Apply", del, &structs.VariablesApplyResponse{})
 		r.eventually(object{kind: "namespace", id: "used"}, false)
+	})
+}
+
+func TestCopyGoesOnThroughElectionsInBothRegions(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		r := &regions{Cluster: c, t: t, home: c.Nodes[0]}
+		r.mustCall(r.home, "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{BootstrapSecret: rootSecret}, &structs.ACLTokenUpsertResponse{})
+		for range 3 {
+			c.Add(sharing, inRegion("mars"), expects(3), joins(r.home.Host))
+		}
+		mars := c.Nodes[3:]
+		leader := func() *nomadtest.Node {
+			var lead *nomadtest.Node
+			within(t, "a leader of mars", func() bool {
+				for _, n := range mars {
+					if n.IsLeader() {
+						lead = n
+					}
+				}
+				return lead != nil
+			})
+			return lead
+		}
+		r.far = leader()
+		r.rootArrives()
+		for i := range 6 {
+			victim := c.Nodes[i]
+			if i >= 3 {
+				victim = leader()
+			}
+			c.Crash(victim)
+			from := mars[0]
+			if from == victim {
+				from = mars[1]
+			}
+			name := fmt.Sprint("round-", i)
+			within(t, "a policy through mars", func() bool {
+				req := &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{{Name: name, Rules: readAll}}, WriteRequest: root("")}
+				return from.RPC(context.Background(), "ACL.UpsertPolicies", req, &structs.GenericResponse{}) == nil
+			})
+			within(t, "the policy in mars", func() bool { return r.has(from, "policy", name) })
+			c.Restart(victim)
+		}
+	}, sharing)
+}
+
+func TestNodeWaitsForItsPool(t *testing.T) {
+	runRegions(t, func(r *regions) {
+		r.rootArrives()
+		n := newNode("gpu")
+		n.Status = structs.NodeStatusReady
+		status := func() string {
+			var reply structs.SingleNodeResponse
+			r.mustCall(r.far, "Node.GetNode", &structs.NodeSpecificRequest{NodeID: n.ID, QueryOptions: ask("")}, &reply)
+			return reply.Node.Status
+		}
+		mustReady(t, r.far, n)
+		if got := status(); got != structs.NodeStatusInit || r.has(r.far, "pool", "gpu") {
+			t.Fatalf("a node without its pool is %s", got)
+		}
+		r.mustCall(r.far, "NodePool.UpsertNodePools", &structs.NodePoolUpsertRequest{NodePools: []*structs.NodePool{{Name: "gpu"}}, WriteRequest: root("")}, &structs.GenericResponse{})
+		r.eventually(object{kind: "pool", id: "gpu"}, true)
+		mustReady(t, r.far, n)
+		if got := status(); got != structs.NodeStatusReady {
+			t.Errorf("with its pool it is %s", got)
+		}
+		req := &structs.NodePoolDeleteRequest{Names: []string{"gpu"}, WriteRequest: root("")}
+		if err := r.home.RPC(context.Background(), "NodePool.DeleteNodePools", req, &structs.GenericResponse{}); !errors.Is(err, errs.PreconditionFailed) || !strings.Contains(err.Error(), `has nodes in region "mars"`) {
+			t.Errorf("a pool that another region uses: %v", err)
+		}
 	})
 }
 
