@@ -57,10 +57,10 @@ var guards = map[string]guard{
 		return &structs.NamespaceDeleteRequest{Namespaces: []string{"absent"}}
 	}},
 	"Operator.RaftGetConfiguration": operator("raft-read"), "Operator.RaftRemovePeerByID": operator("raft-write"),
-	"Operator.TransferLeadershipToPeer": operator("raft-write"),
-	"Status.Members":                    {rules: `node { policy = "read" }`},
-	"Variables.Read":                    {rules: path("read"), args: func() any { return &structs.VariablesReadRequest{Path: "app/db"} }},
-	"Variables.List":                    {rules: path("list")},
+	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"),
+	"Status.Members": {rules: `node { policy = "read" }`},
+	"Variables.Read": {rules: path("read"), args: func() any { return &structs.VariablesReadRequest{Path: "app/db"} }},
+	"Variables.List": {rules: path("list")},
 	"Variables.Apply": {rules: path("write"), args: func() any {
 		v := &structs.VariableDecrypted{VariableMetadata: structs.VariableMetadata{Path: "app/db"}, Items: structs.VariableItems{"a": "b"}}
 		return &structs.VariablesApplyRequest{Op: structs.VarOpSet, Var: v}

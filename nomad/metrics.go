@@ -64,6 +64,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	describePort(ch)
+	describeReplication(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -91,6 +92,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descInFlight, float64(s.rpc.InFlight()))
 	s.metrics.denied.collect(ch)
 	s.collectPort(ch)
+	s.collectReplication(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.
@@ -110,6 +112,7 @@ func (s *Server) Stats() map[string]map[string]string {
 			"raft_index": strconv.FormatUint(s.fsm.seen.Load(), 10),
 			"watches":    strconv.FormatInt(s.state.Watching(), 10),
 		},
+		"replication": s.replicationStats(),
 		"rpc": {
 			"in_flight":        strconv.Itoa(s.rpc.InFlight()),
 			"blocking_queries": strconv.FormatInt(s.metrics.blocking.Load(), 10),

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/serf/serf"
 
@@ -53,20 +54,24 @@ type Server struct {
 	router   *router.Router
 	serf     *serf.Serf
 	serfCh   chan serf.Event
-	lastSaid string // see sayOnce
+	// gossipRing holds the gossip keys, nil for gossip in clear.
+	gossipRing *memberlist.Keyring
+	lastSaid   string // see sayOnce
 
 	// leadership is the term in which this server leads, nil while it does not.
 	leadership atomic.Pointer[term]
 	leaders    *leaderWatch
-	catchUp    *catchUp
-	reconcile  chan struct{}
-	forgotten  sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
-	notify     chan bool // raft says here whether this server leads
-	metrics    *serverMetrics
-	oneTimeMu  sync.Mutex // held while a one-time token is used up
-	logins     auth.Logins
-	usage      *auth.Usage // when tokens were last used
-	usageOf    usagePeers
+	// replication copies from the authoritative region, nil while it does not.
+	replication atomic.Pointer[puller]
+	catchUp     *catchUp
+	reconcile   chan struct{}
+	forgotten   sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
+	notify      chan bool // raft says here whether this server leads
+	metrics     *serverMetrics
+	oneTimeMu   sync.Mutex // held while a one-time token is used up
+	logins      auth.Logins
+	usage       *auth.Usage // when tokens were last used
+	usageOf     usagePeers
 
 	ctx       context.Context
 	cancel    context.CancelFunc

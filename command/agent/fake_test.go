@@ -25,16 +25,18 @@ type fakeServer struct {
 	// answers fill replies by method.
 	answers map[string]func(args, reply any) error
 	// last is the arguments of the last call.
-	last     any
-	ready    error
-	rights   *acl.ACL
-	authErr  error
-	joined   []string
-	left     string
-	pruned   bool
-	stopped  int
-	graceful bool
-	failed   chan struct{}
+	last    any
+	ready   error
+	rights  *acl.ACL
+	authErr error
+	joined  []string
+	left    string
+	pruned  bool
+	// gossipKey is the last operation on the gossip keys, and its key.
+	gossipKey [2]string
+	stopped   int
+	graceful  bool
+	failed    chan struct{}
 	// onShutdown runs while the server stops, nil for nothing.
 	onShutdown func()
 }
@@ -84,6 +86,13 @@ func (f *fakeServer) Join(addrs []string) (int, error) {
 func (f *fakeServer) ForceLeave(node string, prune bool) error {
 	f.left, f.pruned = node, prune
 	return nil
+}
+func (f *fakeServer) GossipKeys(_ context.Context, op structs.GossipKeyOp, key string) (*structs.GossipKeyResponse, error) {
+	f.gossipKey = [2]string{string(op), key}
+	if key == "bad" {
+		return nil, errs.New(errs.Unavailable, "install: 1 of 2 members are done; n2.global: disk full")
+	}
+	return &structs.GossipKeyResponse{Messages: map[string]string{}, Keys: map[string]int{"a": 1}, PrimaryKeys: map[string]int{"a": 1}, NumNodes: 1}, nil
 }
 func (f *fakeServer) LocalMember() *structs.AgentMember {
 	return &structs.AgentMember{Name: "n1.global", Addr: []byte{127, 0, 0, 1}, Port: 4648, Status: "alive",
@@ -213,6 +222,11 @@ func (f *fakeServer) fill() *fakeServer {
 	})
 	on(f, "Operator.RaftGetConfiguration", func(_ *structs.GenericRequest, r *structs.RaftConfigurationResponse) error {
 		r.Servers = []*structs.RaftServer{{ID: "a", Node: "n1.global", Address: "127.0.0.1:4647", Leader: true, Voter: true, RaftProtocol: "3"}}
+		return nil
+	})
+	on(f, "Operator.ReplicationStatus", func(_ *structs.GenericRequest, r *structs.ReplicationStatusResponse) error {
+		r.Region, r.AuthoritativeRegion = "mars", "global"
+		r.Tables = []*structs.ReplicatedTable{{Table: "acl_policy", Index: 7, LastSync: time.Unix(1, 0).UTC(), LastError: "x"}}
 		return nil
 	})
 	on(f, "Operator.RaftRemovePeerByID", func(_ *structs.RaftPeerByIDRequest, r *structs.GenericResponse) error { return written(r) })

@@ -26,6 +26,8 @@ type gossiper interface {
 	Join(addrs []string) (int, error)
 	ForceLeave(node string, prune bool) error
 	LocalMember() *structs.AgentMember
+	// GossipKeys does something with a gossip key on all members.
+	GossipKeys(ctx context.Context, op structs.GossipKeyOp, key string) (*structs.GossipKeyResponse, error)
 }
 
 // runner is the life of the server.
