@@ -122,6 +122,7 @@ func (a *Agent) serve(ln net.Listener) error {
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
 	a.rpc, handler.rpc.started = handler.rpc, a.config
+	a.sockets.providers.node.Store(a.rpc.rpc)
 	if err := a.rpc.listen(); err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type agentSockets struct {
 	eventLimits *userLimits
 	workloads   *workloads
 	locks       *lockKeeper
+	providers   *providers
 	// life ends with the sockets, by end.
 	life context.Context
 	end  context.CancelFunc
@@ -68,9 +69,9 @@ func newAgentSockets(a *Agent) (*agentSockets, error) {
 	}
 	s.credentials, s.attach, s.keys = newCredentialCache(s), &attachCache{sockets: s}, &keyCache{sockets: s}
 	s.eventLimits = newUserLimits(eventRate, eventBurst)
-	s.workloads, s.locks = newWorkloads(), newLockKeeper(s)
+	s.workloads, s.locks, s.providers = newWorkloads(), newLockKeeper(s), newProviders()
 	s.life, s.end = context.WithCancel(context.Background())
-	s.modules = []socketModule{s.identityModule(), s.agentModule(a.logger), s.workloadModule(), s.securityModule()}
+	s.modules = []socketModule{s.identityModule(), s.agentModule(a.logger), s.workloadModule(), s.securityModule(), s.providerModule()}
 	var all []error
 	for _, m := range s.modules {
 		all = append(all, s.registry.Register(m.module()))

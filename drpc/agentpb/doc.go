@@ -4,4 +4,4 @@
 // 206, describe, returns the same descriptors over the socket.
 package agentpb
 
-//go:generate protoc -I../.. --go_out=../.. --go_opt=paths=source_relative drpc/agentpb/identity.proto drpc/agentpb/agent.proto drpc/agentpb/security.proto drpc/agentpb/workload.proto
+//go:generate protoc -I../.. --go_out=../.. --go_opt=paths=source_relative drpc/agentpb/identity.proto drpc/agentpb/agent.proto drpc/agentpb/security.proto drpc/agentpb/workload.proto drpc/agentpb/provider.proto
