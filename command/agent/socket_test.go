@@ -200,6 +200,7 @@ func TestSocketRefusesStrangers(t *testing.T) {
 			}
 		}
 	}
+	a.sockets.stop() // counts come after answers
 	if got := countOf(a.sockets.metrics, socketStat{2, 205, drpc.Status_PERMISSION_DENIED}); got != 1 {
 		t.Errorf("counted %d refusals", got)
 	}
@@ -280,20 +281,21 @@ func TestSocketDescribesItself(t *testing.T) {
 func TestSocketHealth(t *testing.T) {
 	f := newFake()
 	dir := t.TempDir()
-	a := agentWithSockets(t, f, func(c *Config) { c.DevMode, c.DataDir, c.Server.DataDir = false, dir, dir })
+	a := agentWithSockets(t, newFake(), func(c *Config) { c.DevMode, c.DataDir, c.Server.DataDir = false, dir, dir })
 	c := openSockets(t, a)
 	h := mustAsk[agentpb.Health](t, c, 203, &agentpb.HealthRequest{})
 	if h.State == "unhealthy" || h.RaftState != "Leader" || h.DiskTotalBytes == 0 || h.Sessions != 1 || h.Calls != 1 {
 		t.Errorf("%v", h)
 	}
 	f.ready = errors.New("no leader")
-	h = mustAsk[agentpb.Health](t, c, 203, &agentpb.HealthRequest{})
+	b := agentWithSockets(t, f)
+	h = mustAsk[agentpb.Health](t, openSockets(t, b), 203, &agentpb.HealthRequest{})
 	if h.State != "unhealthy" || !slices.Contains(h.Reasons, "no leader") {
 		t.Errorf("%v", h)
 	}
 	out := &agentpb.Health{State: stateHealthy}
-	a.sockets.dataDir = filepath.Join(dir, "gone")
-	if a.sockets.addDisk(out); out.State != stateDegraded || len(out.Reasons) != 1 {
+	gone := agentWithSockets(t, f, func(c *Config) { c.DevMode, c.Server.DataDir = false, filepath.Join(dir, "gone") })
+	if gone.sockets.addDisk(out); out.State != stateDegraded || len(out.Reasons) != 1 {
 		t.Errorf("a disk that cannot be looked at: %v", out)
 	}
 }
