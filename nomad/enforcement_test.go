@@ -46,6 +46,10 @@ var guards = map[string]guard{
 	"ACL.ListBindingRules": operator("acl-binding-rule-read"), "ACL.GetBindingRules": operator("acl-binding-rule-read"),
 	"ACL.GetBindingRule": operator("acl-binding-rule-read"),
 	"Keyring.List":       operator("keyring-read"),
+	"Identity.Sign":      operator("identity-sign"),
+	"WorkloadEvent.Raise": {rules: `namespace "default" { capabilities = ["raise-event"] }`, args: func() any {
+		return &structs.WorkloadEventRaiseRequest{Event: &structs.WorkloadEvent{Namespace: "default", Type: "done"}}
+	}},
 	"Namespace.GetNamespace": {rules: `namespace "secret" { policy = "read" }`, args: func() any {
 		return &structs.NamespaceSpecificRequest{Name: "secret"}
 	}},

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
@@ -72,6 +73,8 @@ type Server struct {
 	logins      auth.Logins
 	usage       *auth.Usage // when tokens were last used
 	usageOf     usagePeers
+	// agentSecret is that of the agent in this process, a UUID.
+	agentSecret string
 
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -86,17 +89,19 @@ type Server struct {
 // a method's name before the dot.
 func endpoints(s *Server) map[string]any {
 	return map[string]any{
-		"ACL":         &ACL{s},
-		"Namespace":   &Namespace{s},
-		"Node":        &Node{s},
-		"NodePool":    &NodePool{s},
-		"Alloc":       &Alloc{s},
-		"ClientStats": &ClientStats{s},
-		"Variables":   &Variables{s},
-		"Keyring":     &Keyring{s},
-		"Status":      &Status{s},
-		"Operator":    &Operator{s},
-		"Region":      &Region{s},
+		"ACL":           &ACL{s},
+		"Namespace":     &Namespace{s},
+		"Node":          &Node{s},
+		"NodePool":      &NodePool{s},
+		"Alloc":         &Alloc{s},
+		"ClientStats":   &ClientStats{s},
+		"Variables":     &Variables{s},
+		"Keyring":       &Keyring{s},
+		"Status":        &Status{s},
+		"Operator":      &Operator{s},
+		"Region":        &Region{s},
+		"Identity":      &Identity{s},
+		"WorkloadEvent": &WorkloadEvent{s},
 	}
 }
 
@@ -116,6 +121,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		reconcile: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
+		agentSecret: uuid.NewString(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, step := range []func(hclog.Logger) error{

@@ -115,6 +115,7 @@ func (f *fakeServer) Shutdown() error {
 }
 func (f *fakeServer) Failed() <-chan struct{} { return f.failed }
 func (f *fakeServer) Err() error              { return io.ErrUnexpectedEOF }
+func (f *fakeServer) AgentSecret() string     { return "b9c1f4f2-6c5b-4b4e-8f0f-0c5a3e9d7a11" }
 func (f *fakeServer) NodeID() string          { return "6e1dfd35-4ff0-4ec3-8e6f-3a3a1d6b1a5c" }
 
 // testAPI returns a handler over f.

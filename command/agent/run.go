@@ -263,6 +263,7 @@ func (a *Agent) banner(out io.Writer) {
 		{"Gossip", fmt.Sprintf("%s port %d (advertised %s)", e.serfHost, e.serfPort, e.advSerf)},
 		{"Server", fmt.Sprintf("%t (bootstrap expect %d)", c.Server.Enabled, c.Server.BootstrapExpect)},
 		{"Data dir", data},
+		{"Agent socket", cmp.Or(a.sockets.path, "none")},
 		{"Access control", onOff[c.ACL.Enabled]},
 		{"RPC socket", cmp.Or(a.rpc.socketPath(), "none")},
 		{"Log level", strings.ToUpper(c.LogLevel)},

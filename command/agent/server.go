@@ -48,13 +48,21 @@ type failing interface {
 	Err() error
 }
 
-// server is what the agent needs of a *nomad.Server. NodeID is a UUID.
+// known is who the server is, and who the agent is to it.
+type known interface {
+	// NodeID is a UUID.
+	NodeID() string
+	// AgentSecret is the secret by which the server knows this process.
+	AgentSecret() string
+}
+
+// server is what the agent needs of a *nomad.Server.
 type server interface {
 	caller
 	gossiper
 	runner
 	failing
-	NodeID() string
+	known
 }
 
 // startFunc starts a server.
