@@ -45,7 +45,8 @@ var guards = map[string]guard{
 	"ACL.UpsertBindingRules": operator("acl-binding-rule-write"), "ACL.DeleteBindingRules": operator("acl-binding-rule-write"),
 	"ACL.ListBindingRules": operator("acl-binding-rule-read"), "ACL.GetBindingRules": operator("acl-binding-rule-read"),
 	"ACL.GetBindingRule": operator("acl-binding-rule-read"),
-	"Keyring.List":       operator("keyring-read"),
+	"JoinToken.Create":   operator("join-token-write"), "JoinToken.Delete": operator("join-token-write"), "JoinToken.List": operator("join-token-read"),
+	"Keyring.List": operator("keyring-read"),
 	"Namespace.GetNamespace": {rules: `namespace "secret" { policy = "read" }`, args: func() any {
 		return &structs.NamespaceSpecificRequest{Name: "secret"}
 	}},
@@ -103,7 +104,7 @@ var selfMethods = []string{"ACL.UpsertOneTimeToken"}
 var (
 	workloadMethods = []string{"ACL.GetClaimPolicies"}
 	implicitMethods = []string{"Variables.List"}
-	provenMethods   = []string{"ACL.ExchangeOneTimeToken"}
+	provenMethods   = []string{"ACL.ExchangeOneTimeToken", "Authority.Join", "Authority.Renew"}
 )
 
 // unrelated is a right that no method above needs.

@@ -79,7 +79,7 @@ func (s *Server) memberlistConfig(conf *serf.Config, logger hclog.Logger) error 
 		if err != nil {
 			return errs.Newf(errs.Invalid, "gossip encryption key: %w", err)
 		}
-		m.Keyring = ring
+		m.Keyring, s.gossipRing = ring, ring
 	}
 	conf.MemberlistConfig = m
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/serf/serf"
 
@@ -54,6 +55,8 @@ type Server struct {
 	serf     *serf.Serf
 	serfCh   chan serf.Event
 	lastSaid string // see sayOnce
+	// gossipRing holds the keys of the gossip pool, nil where it is in clear.
+	gossipRing *memberlist.Keyring
 
 	// leadership is the term in which this server leads, nil while it does not.
 	leadership atomic.Pointer[term]
@@ -82,6 +85,8 @@ type Server struct {
 func endpoints(s *Server) map[string]any {
 	return map[string]any{
 		"ACL":         &ACL{s},
+		"Authority":   &Authority{s},
+		"JoinToken":   &JoinToken{s},
 		"Namespace":   &Namespace{s},
 		"Node":        &Node{s},
 		"NodePool":    &NodePool{s},
@@ -146,6 +151,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runCatchUp(s.ctx) })
 	s.wg.Go(func() { s.runGossip(s.ctx) })
 	s.wg.Go(func() { s.runTags(s.ctx) })
+	s.wg.Go(func() { s.runIdentity(s.ctx) })
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
 	s.wg.Go(func() { s.watchFatal(s.ctx) })

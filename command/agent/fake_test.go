@@ -222,6 +222,7 @@ func (f *fakeServer) fill() *fakeServer {
 	})
 	f.fillACL()
 	f.fillNodes()
+	f.fillJoinTokens()
 	return f
 }
 

@@ -21,6 +21,7 @@ func routes() []route {
 		operatorRoutes(),
 		agentRoutes(),
 		keyringRoutes(),
+		joinTokenRoutes(),
 		metricsRoutes(),
 		documentRoutes(),
 		rpcRoutes(),

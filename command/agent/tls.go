@@ -13,8 +13,13 @@ import (
 	"github.com/cairn-project/cairn/nomad"
 )
 
-// expirySoon is how long before a certificate expires the log tells of it.
-const expirySoon = 7 * 24 * time.Hour
+// expirySoon is how long before a certificate expires the log tells of it, at
+// most the last expiryPart of its life: those that are renewed by the agent do
+// not live long.
+const (
+	expirySoon = 7 * 24 * time.Hour
+	expiryPart = 4
+)
 
 // settings returns what to load. The cipher suites were checked with the rest of
 // the configuration.
@@ -88,7 +93,7 @@ func warnExpiry(source *tlsconf.Source, logger hclog.Logger) {
 		switch left := time.Until(e.NotAfter); {
 		case left <= 0:
 			logger.Error("certificate has expired, peers refuse it", "file", e.File, "name", e.Name, "since", e.NotAfter)
-		case left < expirySoon:
+		case left < min(expirySoon, e.Life/expiryPart):
 			logger.Warn("certificate expires soon", "file", e.File, "name", e.Name, "at", e.NotAfter)
 		}
 	}
