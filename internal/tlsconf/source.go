@@ -161,7 +161,7 @@ type Expiry struct {
 	// File is where it was read from, Name its subject.
 	File, Name string
 	NotAfter   time.Time
-	// Life is how long it was made for.
+	// Life is how long it was made for, give or take what clocks may differ.
 	Life time.Duration
 }
 
@@ -176,5 +176,5 @@ func (s *Source) Expiries() []Expiry {
 }
 
 func expiry(file string, c *x509.Certificate) Expiry {
-	return Expiry{file, c.Subject.CommonName, c.NotAfter, c.NotAfter.Sub(c.NotBefore)}
+	return Expiry{file, c.Subject.CommonName, c.NotAfter, c.NotAfter.Sub(c.NotBefore) - skew}
 }
