@@ -3,6 +3,7 @@ package nomad
 import (
 	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-memdb"
@@ -58,17 +59,34 @@ func (s *Server) ensureAuthority(ctx context.Context) error {
 			}
 		}
 	}
-	if sn.ActiveAuthority() == nil {
-		if err := s.createAuthority(ctx); err != nil {
-			return err
-		}
+	if err := s.rotateAuthority(ctx, slices.Collect(sn.Authorities(nil))); err != nil {
+		return err
 	}
 	return s.config.TLS.Auto.Dir.DropSeed()
 }
 
+// rotateAuthority makes the first authority, or the next one in time, or lets the
+// next one sign.
+func (s *Server) rotateAuthority(ctx context.Context, all []*structs.Authority) error {
+	d := enroll.Decide(all, time.Now(), s.config.TLS.Auto.Lifetime)
+	switch {
+	case d.Create:
+		return s.createAuthority(ctx, d.Active)
+	case d.Activate != nil:
+		row := d.Activate.Copy()
+		row.Active = true
+		_, err := s.apply(ctx, structs.AuthorityUpsertRequestType, &structs.AuthorityUpsertRequest{Authority: row})
+		if err == nil {
+			s.logger.Info("the next certificate authority signs from now on", "fingerprint", row.ID)
+		}
+		return err
+	}
+	return nil
+}
+
 // createAuthority stores the authority that this server's certificate is of, or
 // a new one.
-func (s *Server) createAuthority(ctx context.Context) error {
+func (s *Server) createAuthority(ctx context.Context, active bool) error {
 	cert, key, err := s.config.TLS.Auto.Dir.Seed()
 	if err != nil {
 		return err
@@ -82,11 +100,11 @@ func (s *Server) createAuthority(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	row.Active, row.CreateTime = true, time.Now().UTC()
+	row.Active, row.CreateTime = active, time.Now().UTC()
 	if _, err = s.apply(ctx, structs.AuthorityUpsertRequestType, &structs.AuthorityUpsertRequest{Authority: row}); err != nil {
 		return err
 	}
-	s.logger.Info("created the certificate authority", "fingerprint", row.ID)
+	s.logger.Info("created the certificate authority", "fingerprint", row.ID, "signs", active)
 	return nil
 }
 
@@ -145,8 +163,8 @@ func (s *Server) refreshIdentity(sn *state.Snapshot, ws memdb.WatchSet) (time.Du
 	if err != nil {
 		return identityRetry, err
 	}
-	if left := time.Until(due); left > 0 {
-		return min(left, authorityCheck), nil
+	if left := time.Until(due); left > 0 && auto.Dir.IssuedBy(known.Authorities) {
+		return min(left, authorityCheck), s.trust(known.Authorities)
 	}
 	h := enroll.Holder{Role: tlsconf.RoleServer, Region: s.config.Region, Lifetime: auto.Lifetime}
 	if err := auto.Dir.SelfIssue(s.keyring, known.Authorities, h, auto.IPs); err != nil {
@@ -157,22 +175,30 @@ func (s *Server) refreshIdentity(sn *state.Snapshot, ws memdb.WatchSet) (time.Du
 	}
 	_, until, err := auto.Dir.RenewAt()
 	s.logger.Info("renewed the certificate", "until", until)
-	return 0, err
+	return time.Second, err
 }
 
-// keepKnown writes down what the state says of authorities and of servers.
+// keepKnown writes down what the state says of authorities and gossip of servers.
 func (s *Server) keepKnown(known *enroll.Recovery) error {
 	dir := s.config.TLS.Auto.Dir
 	if err := dir.SaveRecovery(known); err != nil {
 		return err
 	}
-	gossip, servers := s.addressesToJoin(false)
-	if len(gossip) > 0 {
-		if err := dir.SaveCluster(enroll.Cluster{Region: s.config.Region, GossipServers: gossip, Servers: servers}); err != nil {
+	if s.gossipRing != nil {
+		if err := dir.SaveGossipKey(s.gossipRing.GetPrimaryKey()); err != nil {
 			return err
 		}
 	}
-	bundle := enroll.Bundle(known.Authorities)
+	gossip, servers := s.addressesToJoin(false)
+	if len(gossip) == 0 {
+		return nil
+	}
+	return dir.SaveCluster(enroll.Cluster{Region: s.config.Region, GossipServers: gossip, Servers: servers})
+}
+
+// trust takes over what authorities there are.
+func (s *Server) trust(authorities []*structs.Authority) error {
+	dir, bundle := s.config.TLS.Auto.Dir, enroll.Bundle(authorities)
 	if before, err := dir.Bundle(); err == nil && bytes.Equal(before, bundle) {
 		return nil
 	}

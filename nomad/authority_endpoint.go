@@ -23,8 +23,12 @@ import (
 // Authority answers the RPCs on certificates.
 type Authority struct{ srv *Server }
 
-// maxNodeName bounds the name that a joiner gives, in bytes.
-const maxNodeName = 256
+// maxNodeName and maxTokenID bound what a joiner says of itself, in bytes: it may
+// be anybody, and all of it is logged.
+const (
+	maxNodeName = 256
+	maxTokenID  = 64
+)
 
 // maxJoinServers bounds the addresses that a joiner is told.
 const maxJoinServers = 16
@@ -38,14 +42,14 @@ var (
 var authorityJoin = newLeader("Authority.Join",
 	anyone[structs.AuthorityJoinRequest],
 	func(ctx context.Context, c *leaderCall, r *structs.AuthorityJoinRequest, reply *structs.AuthorityJoinResponse) error {
-		r.Node = r.Node[:min(len(r.Node), maxNodeName)]
+		r.Node, r.TokenID = r.Node[:min(len(r.Node), maxNodeName)], r.TokenID[:min(len(r.TokenID), maxTokenID)]
 		err := c.srv.letJoin(ctx, r, reply)
-		log := c.srv.logger.With("token", r.TokenID, "role", r.Role, "node", r.Node, "address", r.Address)
+		log := c.srv.logger.With("token", r.TokenID, "node", r.Node, "address", r.Address)
 		if err != nil {
 			log.Warn("refused to let an agent join", "error", err)
 			return err
 		}
-		log.Info("an agent joined with a token")
+		log.Info("an agent joined with a token", "role", r.Role)
 		return nil
 	})
 
@@ -59,7 +63,7 @@ func (s *Server) letJoin(ctx context.Context, r *structs.AuthorityJoinRequest, r
 		return errJoinToken
 	}
 	if r.Role != token.Role {
-		return errs.Newf(errs.PermissionDenied, "the join token is for a %s, not for a %s", token.Role, r.Role)
+		return errs.Newf(errs.PermissionDenied, "the join token is for a %s", token.Role)
 	}
 	if off := r.Time.Sub(now); off > tlsconf.Skew() || off < -tlsconf.Skew() {
 		return errs.Newf(errs.PreconditionFailed, "the joiner's clock is off by %s: set it to the servers' time, %s", off.Round(time.Second), now.UTC().Format(time.RFC3339))

@@ -24,7 +24,7 @@ import (
 func ownAuthority(t *testing.T, lifetime time.Duration) nomadtest.Option {
 	dir := enroll.Dir(filepath.Join(t.TempDir(), "tls"))
 	return func(c *nomad.Config) {
-		if err := enroll.Prepare(context.Background(), enroll.Config{Dir: dir, Role: tlsconf.RoleServer, Region: c.Region, First: true, Lifetime: lifetime}); err != nil {
+		if err := enroll.Prepare(context.Background(), enroll.Config{Dir: dir, Role: tlsconf.RoleServer, Region: c.Region, First: true, Fresh: true, Lifetime: lifetime}); err != nil {
 			t.Fatal(err)
 		}
 		source, err := tlsconf.Load(dir.Settings())

@@ -75,9 +75,15 @@ func (a *Agent) enroll(ctx context.Context) error {
 	}
 	return enroll.Prepare(ctx, enroll.Config{
 		Dir: c.certDir(), Role: tlsconf.RoleServer, Region: c.Region, Node: c.NodeName, Token: token,
-		First: c.Server.BootstrapExpect == 1, GossipKey: key, Lifetime: c.TLSConfig.AutoCertTTL, IPs: a.ownIPs(),
+		First: c.Server.BootstrapExpect == 1, Fresh: !c.hasState(), GossipKey: key, Lifetime: c.TLSConfig.AutoCertTTL, IPs: a.ownIPs(),
 		Logger: a.logger.Named("tls"),
 	})
+}
+
+// hasState reports whether the server has run before.
+func (c *Config) hasState() bool {
+	_, err := os.Stat(filepath.Join(c.serverDataDir(), "node-id"))
+	return err == nil
 }
 
 // joinToken returns the text of the join token, "" for none. A file that is gone

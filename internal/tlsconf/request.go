@@ -115,6 +115,16 @@ func Fingerprint(certPEM []byte) (string, error) {
 	return fingerprint(certs[0]), nil
 }
 
+// IssuerFingerprint returns the SHA-256, in hex, of the certificate that a PEM
+// text ends with: that of the authority in what Sign made.
+func IssuerFingerprint(certPEM []byte) (string, error) {
+	certs, err := parseCertificates(certPEM)
+	if err != nil {
+		return "", err
+	}
+	return fingerprint(certs[len(certs)-1]), nil
+}
+
 func fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return hex.EncodeToString(sum[:])

@@ -143,8 +143,8 @@ func (d Dir) GossipKey() ([]byte, error) {
 	return key, nil
 }
 
-// saveGossipKey keeps a key, nil for none.
-func (d Dir) saveGossipKey(key []byte) error {
+// SaveGossipKey keeps a key, nil for none.
+func (d Dir) SaveGossipKey(key []byte) error {
 	if len(key) == 0 {
 		return nil
 	}

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/tlsconf"
 	"github.com/cairn-project/cairn/nomad/keyring"
@@ -20,7 +22,7 @@ import (
 func newDir(t *testing.T) Dir { return Dir(filepath.Join(t.TempDir(), "tls")) }
 
 func founder(d Dir) Config {
-	return Config{Dir: d, Role: tlsconf.RoleServer, Region: "eu", First: true, Lifetime: time.Hour, IPs: []net.IP{net.IPv4(10, 0, 0, 1)}}
+	return Config{Dir: d, Role: tlsconf.RoleServer, Region: "eu", First: true, Fresh: true, Lifetime: time.Hour, IPs: []net.IP{net.IPv4(10, 0, 0, 1)}}
 }
 
 func mustPrepare(t *testing.T, c Config) {
@@ -208,5 +210,56 @@ func TestDamagedFiles(t *testing.T) {
 	}
 	if c, err := d.Cluster(); err != nil || c.Region != "" {
 		t.Errorf("%+v: %v", c, err)
+	}
+}
+
+// An authority follows the other in time, and signs once everybody knows it.
+func TestAuthoritiesFollowEachOther(t *testing.T) {
+	at := func(days int) time.Time { return time.Unix(0, 0).Add(time.Duration(days) * 24 * time.Hour) }
+	authority := func(id string, made int, active bool) *structs.Authority {
+		return &structs.Authority{ID: id, CreateTime: at(made), Active: active}
+	}
+	for _, row := range []struct {
+		what     string
+		all      []*structs.Authority
+		now      int
+		lifetime time.Duration
+		want     Decision
+	}{
+		{what: "none", now: 1, want: Decision{Create: true, Active: true}},
+		{what: "a young one", all: []*structs.Authority{authority("a", 0, true)}, now: 365 * 7},
+		{what: "an old one", all: []*structs.Authority{authority("a", 0, true)}, now: 365 * 8, want: Decision{Create: true}},
+		{what: "a new one", all: []*structs.Authority{authority("a", 0, true), authority("b", 365*8, false)}, now: 365*8 + 6},
+		{what: "one that all know", all: []*structs.Authority{authority("a", 0, true), authority("b", 365*8, false)}, now: 365*8 + 7,
+			want: Decision{Activate: authority("b", 365*8, false)}},
+		{what: "certificates that live longer", all: []*structs.Authority{authority("a", 0, true), authority("b", 365*8, false)}, now: 365*8 + 7, lifetime: 30 * 24 * time.Hour},
+		{what: "one that was before", all: []*structs.Authority{authority("a", 0, false), authority("b", 365*8, true)}, now: 365 * 9},
+	} {
+		if diff := cmp.Diff(row.want, Decide(row.all, at(row.now), row.lifetime)); diff != "" {
+			t.Errorf("%s: %s", row.what, diff)
+		}
+	}
+}
+
+func TestWhoIssued(t *testing.T) {
+	d := newDir(t)
+	mustPrepare(t, founder(d))
+	_, r := known(t, d)
+	if !d.IssuedBy(r.Authorities) {
+		t.Error("the certificate is not of the authority that was founded")
+	}
+	if r.Authorities[0].ID = "other"; d.IssuedBy(r.Authorities) || newDir(t).IssuedBy(r.Authorities) {
+		t.Error("the certificate is of an authority that it is not of")
+	}
+}
+
+// Where others gossip in clear, the first server with TLS does too.
+func TestNoGossipKeyBesideAState(t *testing.T) {
+	d := newDir(t)
+	c := founder(d)
+	c.Fresh = false
+	mustPrepare(t, c)
+	if key, err := d.GossipKey(); err != nil || key != nil {
+		t.Errorf("%x: %v", key, err)
 	}
 }

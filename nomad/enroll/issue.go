@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"net"
+	"slices"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -33,6 +34,46 @@ func Seal(keys *keyring.Keyring, certPEM, keyPEM []byte) (*structs.Authority, er
 		return nil, err
 	}
 	return &structs.Authority{ID: id, Certificate: certPEM, SealedKey: sealed, KeyID: keyID}, nil
+}
+
+// A new authority is made when renewBefore is left of the one that signs, and
+// signs after trustedFor, when every agent has renewed its certificate and knows it.
+const (
+	renewBefore = authorityLifetime / 5
+	trustedFor  = 7 * 24 * time.Hour
+)
+
+// Decision says what is to be done about the authorities of a region.
+type Decision struct {
+	// Create wants a new authority, Active one that signs at once.
+	Create, Active bool
+	// Activate is the one that shall sign from now on, nil for no change.
+	Activate *structs.Authority
+}
+
+// Decide looks at all authorities; lifetime is that of the certificates they sign.
+func Decide(all []*structs.Authority, now time.Time, lifetime time.Duration) Decision {
+	var active, next *structs.Authority
+	for _, a := range all {
+		if a.Active {
+			active = a
+		}
+	}
+	if active == nil {
+		return Decision{Create: true, Active: true}
+	}
+	for _, a := range all {
+		if a.CreateTime.After(active.CreateTime) && (next == nil || a.CreateTime.After(next.CreateTime)) {
+			next = a
+		}
+	}
+	if next != nil {
+		if now.Sub(next.CreateTime) >= max(trustedFor, lifetime) {
+			return Decision{Activate: next}
+		}
+		return Decision{}
+	}
+	return Decision{Create: now.Sub(active.CreateTime) >= authorityLifetime-renewBefore}
 }
 
 // Holder is whom a certificate is for.
@@ -92,6 +133,16 @@ func (d Dir) SaveRecovery(r *Recovery) error {
 		return err
 	}
 	return d.write(recoveryFile, b)
+}
+
+// IssuedBy reports whether the certificate is of one of the authorities.
+func (d Dir) IssuedBy(all []*structs.Authority) bool {
+	b, err := d.read(identityFile)
+	if err != nil {
+		return false
+	}
+	issuer, err := tlsconf.IssuerFingerprint(b)
+	return err == nil && slices.ContainsFunc(all, func(a *structs.Authority) bool { return a.ID == issuer })
 }
 
 // SelfIssue gives the agent itself a certificate for addresses beside the loopback.

@@ -136,7 +136,7 @@ func (c *Config) accept(key []byte, r *structs.AuthorityJoinResponse) error {
 	if c.GossipKey != nil {
 		gossip = c.GossipKey
 	}
-	if err := c.Dir.saveGossipKey(gossip); err != nil {
+	if err := c.Dir.SaveGossipKey(gossip); err != nil {
 		return err
 	}
 	if err := c.Dir.SaveCluster(Cluster{Region: c.Region, GossipServers: r.GossipServers, Servers: r.Servers}); err != nil {

@@ -27,8 +27,9 @@ type Config struct {
 	Node string
 	// Token is the text of a join token, "" for none.
 	Token string
-	// First makes the authority of a new cluster.
-	First bool
+	// First makes the authority of a new cluster. Fresh says that there is no
+	// state yet, and so nobody who gossips in clear.
+	First, Fresh bool
 	// GossipKey is the key of the configuration, nil for one that the cluster has
 	// or that is made.
 	GossipKey []byte
@@ -103,11 +104,11 @@ func (c *Config) found() error {
 			return err
 		}
 	}
-	if gossip == nil {
+	if gossip == nil && c.Fresh {
 		gossip = make([]byte, gossipKeySize)
 		rand.Read(gossip)
 	}
-	if err := d.saveGossipKey(gossip); err != nil {
+	if err := d.SaveGossipKey(gossip); err != nil {
 		return err
 	}
 	key, err := tlsconf.NewKey()
