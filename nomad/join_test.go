@@ -286,3 +286,98 @@ func TestNoJoinTokensWithoutAuthority(t *testing.T) {
 		}
 	})
 }
+
+// With access control on, the token is all that a joiner needs, and what the
+// token is good for decides who may make it.
+func TestJoiningUnderAccessControl(t *testing.T) {
+	authority := ownAuthority(t, time.Hour)
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		j := &joining{t, c}
+		var boot structs.ACLTokenUpsertResponse
+		if err := c.WaitLeader().RPC(t.Context(), "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{}, &boot); err != nil {
+			t.Fatal(err)
+		}
+		admin := structs.WriteRequest{AuthToken: boot.Tokens[0].SecretID}
+		policy := &structs.ACLPolicy{Name: "enroller", Rules: `operator { capabilities = ["join-token-write"] }`}
+		if err := c.WaitLeader().RPC(t.Context(), "ACL.UpsertPolicies", &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{policy}, WriteRequest: admin}, &structs.GenericResponse{}); err != nil {
+			t.Fatal(err)
+		}
+		var made structs.ACLTokenUpsertResponse
+		token := &structs.ACLToken{Type: structs.ACLClientToken, Policies: []string{"enroller"}}
+		if err := c.WaitLeader().RPC(t.Context(), "ACL.UpsertTokens", &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{token}, WriteRequest: admin}, &made); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second) // there is an authority
+		create := func(secret string, role structs.JoinRole) (string, error) {
+			var reply structs.JoinTokenCreateResponse
+			err := c.WaitLeader().RPC(t.Context(), "JoinToken.Create", &structs.JoinTokenCreateRequest{Role: role, WriteRequest: structs.WriteRequest{AuthToken: secret}}, &reply)
+			return reply.Text, err
+		}
+		for _, role := range []structs.JoinRole{structs.JoinRoleServer, structs.JoinRoleClient} {
+			if _, err := create("", role); !errors.Is(err, errs.PermissionDenied) {
+				t.Errorf("a token for a %s, by nobody: %v", role, err)
+			}
+		}
+		if _, err := create(made.Tokens[0].SecretID, structs.JoinRoleServer); !errors.Is(err, errs.PermissionDenied) || !strings.Contains(err.Error(), "management token") {
+			t.Errorf("a token for a server, by a delegate: %v", err)
+		}
+		text, err := create(made.Tokens[0].SecretID, structs.JoinRoleClient)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.mustJoin(j.agent(tlsconf.RoleClient, text))
+		if text, err = create(admin.AuthToken, structs.JoinRoleServer); err != nil {
+			t.Fatal(err)
+		}
+		j.mustJoin(j.agent(tlsconf.RoleServer, text))
+	}, authority, func(c *nomad.Config) { c.ACL.Enabled = true })
+}
+
+// An answer that is lost costs no use of the token.
+func TestJoiningAgainWithTheSameKey(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		made := j.token(structs.JoinRoleServer, 1, 0)
+		c := j.agent(tlsconf.RoleServer, made.Text)
+		lost := c
+		lost.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			conn, err := j.Fabric.Dial(ctx, "10.9.9.9:1", addr)
+			return &slowReader{conn, j, made.JoinToken.ID}, err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := enroll.Prepare(ctx, lost); err == nil {
+			t.Fatal("joined although no answer came")
+		}
+		j.mustJoin(c)
+	})
+}
+
+// used reports whether somebody joined with the token.
+func (j *joining) used(id string) bool {
+	var list structs.JoinTokenListResponse
+	if err := j.WaitLeader().RPC(j.t.Context(), "JoinToken.List", &structs.JoinTokenListRequest{QueryOptions: structs.QueryOptions{AllowStale: true}}, &list); err != nil {
+		return false
+	}
+	for _, tok := range list.JoinTokens {
+		if tok.ID == id {
+			return tok.Uses > 0
+		}
+	}
+	return false
+}
+
+// slowReader withholds what comes once the token is used.
+type slowReader struct {
+	net.Conn
+	j  *joining
+	id string
+}
+
+// Read fails once the token is used.
+func (s *slowReader) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if s.j.used(s.id) {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
