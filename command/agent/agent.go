@@ -52,7 +52,7 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 	if a.tls, err = c.TLSConfig.load(); err != nil {
 		return nil, err
 	}
-	warnExpiry(a.tls, logger.Named("tls"))
+	c.TLSConfig.warnExpiry(a.tls, logger.Named("tls"))
 	if a.telemetry, err = newTelemetry(c.Telemetry, c.NodeName); err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func (t *TLSConfig) problems() []problem {
 			out = append(out, problem{msg: fmt.Sprintf("tls."+format, args...)})
 		}
 	}
-	bad(t.AutoCertTTL < minCertTTL || t.AutoCertTTL > maxCertTTL, "auto_cert_ttl: must be from %s to %s", minCertTTL, maxCertTTL)
+	bad(t.AutoCertTTL != 0 && (t.AutoCertTTL < minCertTTL || t.AutoCertTTL > maxCertTTL), "auto_cert_ttl: must be from %s to %s", minCertTTL, maxCertTTL)
 	bad(t.EnableRPC && (t.CAFile == "" || t.CertFile == "" || t.KeyFile == ""),
 		"rpc: needs ca_file, cert_file and key_file; `cairn tls ca create` and `cairn tls cert create -server` make them")
 	bad(t.VerifyServerHostname && !t.EnableRPC, "verify_server_hostname: needs tls.rpc")

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -121,7 +122,7 @@ func (a *Agent) joined(sc *nomad.Config) error {
 	if !c.TLSConfig.Auto {
 		return nil
 	}
-	sc.TLS.Auto = &nomad.AutoTLS{Dir: c.certDir(), Lifetime: c.TLSConfig.AutoCertTTL, IPs: a.ownIPs()}
+	sc.TLS.Auto = &nomad.AutoTLS{Dir: c.certDir(), Lifetime: cmp.Or(c.TLSConfig.AutoCertTTL, enroll.DefaultLifetime), IPs: a.ownIPs()}
 	g := &sc.Gossip
 	if len(g.EncryptKey) == 0 {
 		key, err := c.certDir().GossipKey()
