@@ -50,6 +50,7 @@ var guards = map[string]guard{
 	"WorkloadEvent.Raise": {rules: `namespace "default" { capabilities = ["raise-event"] }`, args: func() any {
 		return &structs.WorkloadEventRaiseRequest{Event: &structs.WorkloadEvent{Namespace: "default", Type: "done"}}
 	}},
+	"JoinToken.Create": operator("join-token-write"), "JoinToken.Delete": operator("join-token-write"), "JoinToken.List": operator("join-token-read"),
 	"Namespace.GetNamespace": {rules: `namespace "secret" { policy = "read" }`, args: func() any {
 		return &structs.NamespaceSpecificRequest{Name: "secret"}
 	}},
@@ -107,7 +108,7 @@ var selfMethods = []string{"ACL.UpsertOneTimeToken"}
 var (
 	workloadMethods = []string{"ACL.GetClaimPolicies"}
 	implicitMethods = []string{"Variables.List"}
-	provenMethods   = []string{"ACL.ExchangeOneTimeToken"}
+	provenMethods   = []string{"ACL.ExchangeOneTimeToken", "Authority.Join", "Authority.Renew"}
 )
 
 // unrelated is a right that no method above needs.

@@ -74,6 +74,14 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).RaiseWorkloadEvent)
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
+	case structs.AuthorityUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertAuthority)
+	case structs.JoinTokenUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertJoinToken)
+	case structs.JoinTokenDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteJoinTokens)
+	case structs.JoinTokenUseRequestType:
+		return apply(body, (*state.StateStore).UseJoinToken)
 	}
 	if o, known := decodeNodeOp(t, body); known {
 		return o, known

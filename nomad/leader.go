@@ -50,6 +50,7 @@ type duty struct {
 var duties = []duty{
 	{"cluster id", (*Server).startClusterID},
 	{"keyring", (*Server).startKeyring},
+	{"certificate authority", (*Server).startAuthority},
 	{"variable locks", (*Server).startLocks},
 	{"node heartbeats", (*Server).startHeartbeats},
 	{"node drains", (*Server).startDrains},

@@ -102,6 +102,8 @@ func endpoints(s *Server) map[string]any {
 		"Region":        &Region{s},
 		"Identity":      &Identity{s},
 		"WorkloadEvent": &WorkloadEvent{s},
+		"Authority":     &Authority{s},
+		"JoinToken":     &JoinToken{s},
 	}
 }
 
@@ -157,6 +159,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runCatchUp(s.ctx) })
 	s.wg.Go(func() { s.runGossip(s.ctx) })
 	s.wg.Go(func() { s.runTags(s.ctx) })
+	s.wg.Go(func() { s.runIdentity(s.ctx) })
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
 	s.wg.Go(func() { s.watchFatal(s.ctx) })

@@ -57,6 +57,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.mux.Handle(mux.ProtoStreaming, func(ctx context.Context, conn net.Conn, info mux.Info) {
 		streams.ServeConn(ctx, conn, s.identity(info))
 	})
+	s.setupJoin(logger)
 	s.setupGRPC()
 	return nil
 }

@@ -47,10 +47,13 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 	if a.endpoints, err = c.resolve(logger.Named("agent")); err != nil {
 		return nil, err
 	}
+	if err = a.enroll(context.Background()); err != nil {
+		return nil, err
+	}
 	if a.tls, err = c.TLSConfig.load(); err != nil {
 		return nil, err
 	}
-	warnExpiry(a.tls, logger.Named("tls"))
+	c.TLSConfig.warnExpiry(a.tls, logger.Named("tls"))
 	if a.telemetry, err = newTelemetry(c.Telemetry, c.NodeName); err != nil {
 		return nil, err
 	}
@@ -74,6 +77,9 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 		return nil, err
 	}
 	sc.TLS = c.TLSConfig.rpc(a.tls)
+	if err = a.joined(sc); err != nil {
+		return nil, err
+	}
 	if a.server, err = newServer(sc); err != nil {
 		return nil, fmt.Errorf("starting the server: %w", err)
 	}

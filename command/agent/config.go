@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/enroll"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -108,6 +109,10 @@ type ServerConfig struct {
 	NonVotingServer     bool   `hcl:"non_voting_server"`
 	// Encrypt is the gossip key in base64: 16, 24 or 32 bytes.
 	Encrypt string `hcl:"encrypt" secret:"true"`
+	// JoinToken is the text of a join token, JoinTokenFile a file with one; an agent
+	// that has a certificate looks at neither.
+	JoinToken     string `hcl:"join_token" secret:"true"`
+	JoinTokenFile string `hcl:"join_token_file"`
 	// RaftProtocol and ProtocolVersion exist for old files; there is one of each.
 	RaftProtocol    int `hcl:"raft_protocol"`
 	ProtocolVersion int `hcl:"protocol_version"`
@@ -176,6 +181,10 @@ type WALConfig struct {
 
 // TLSConfig configures TLS on the HTTP port and on the server port.
 type TLSConfig struct {
+	// Auto takes certificates from the cluster's own authority, good for AutoCertTTL.
+	Auto        bool          `hcl:"auto"`
+	AutoCertTTL time.Duration `hcl:"auto_cert_ttl"`
+
 	EnableHTTP           bool `hcl:"http"`
 	EnableRPC            bool `hcl:"rpc"`
 	VerifyServerHostname bool `hcl:"verify_server_hostname"`
@@ -243,7 +252,7 @@ func DefaultConfig() *Config {
 			RootKeyRotationThreshold: 720 * time.Hour,
 			MaxVariableSize:          structs.DefaultMaxVariableSize,
 		},
-		TLSConfig: TLSConfig{TLSMinVersion: "tls12"},
+		TLSConfig: TLSConfig{TLSMinVersion: "tls12", AutoCertTTL: enroll.DefaultLifetime},
 		Telemetry: TelemetryConfig{
 			PrometheusMetrics:          true,
 			InMemoryCollectionInterval: 10 * time.Second,

@@ -237,6 +237,7 @@ func (f *fakeServer) fill() *fakeServer {
 	})
 	f.fillACL()
 	f.fillNodes()
+	f.fillJoinTokens()
 	return f
 }
 

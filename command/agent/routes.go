@@ -22,6 +22,7 @@ func routes() []route {
 		agentRoutes(),
 		keyringRoutes(),
 		gossipKeyringRoutes(),
+		joinTokenRoutes(),
 		metricsRoutes(),
 		documentRoutes(),
 		rpcRoutes(),

@@ -111,7 +111,7 @@ func warnUnused(c *Config, unused []problem, logger hclog.Logger) {
 // neither elects a leader nor looks for one.
 func warnAlone(c *Config, logger hclog.Logger) {
 	s := &c.Server
-	if !s.Enabled || s.BootstrapExpect > 0 ||
+	if !s.Enabled || s.BootstrapExpect > 0 || c.TLSConfig.Auto ||
 		len(s.StartJoin)+len(s.RetryJoin)+len(s.ServerJoin.StartJoin)+len(s.ServerJoin.RetryJoin) > 0 {
 		return
 	}

@@ -51,6 +51,12 @@ const (
 	BatchRequestType MessageType = 96
 	// WorkloadEventRaiseRequestType publishes an event and stores nothing.
 	WorkloadEventRaiseRequestType MessageType = 97
+
+	// 104 to 107 are of the built-in authority and the tokens to join.
+	AuthorityUpsertRequestType MessageType = 104
+	JoinTokenUpsertRequestType MessageType = 105
+	JoinTokenDeleteRequestType MessageType = 106
+	JoinTokenUseRequestType    MessageType = 107
 )
 
 const (
@@ -83,6 +89,8 @@ const (
 	// From 96 on they are ours.
 	OneTimeTokenSnapshot SnapshotType = 96
 	ACLBootstrapSnapshot SnapshotType = 97
+	AuthoritySnapshot    SnapshotType = 104
+	JoinTokenSnapshot    SnapshotType = 105
 )
 
 // Topic names a stream of events.
