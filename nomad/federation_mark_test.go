@@ -12,7 +12,7 @@ var regionalWrites = []string{
 	"ACL.CreateClientIntroductionToken",
 	"Node.Register", "Node.UpdateStatus", "Node.UpdateDrain", "Node.UpdateEligibility", "Node.EmitEvents", "Node.Evaluate",
 	"Node.Deregister", "Node.BatchDeregister",
-	"Variables.Apply", "Variables.RenewLock",
+	"Variables.Apply", "Variables.RenewLock", "WorkloadEvent.Raise",
 	"Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
 }
 
