@@ -54,6 +54,9 @@ type puller struct {
 
 // startReplication copies what is global from the region that owns it.
 func (s *Server) startReplication(t *term) error {
+	if s.config.AuthoritativeRegion != "" && !s.auth.Enabled() {
+		s.logger.Warn("authoritative_region has no effect while access control is off")
+	}
 	if !s.copies() {
 		return nil
 	}
@@ -83,11 +86,19 @@ func (p *puller) follow(ctx context.Context, f follower) {
 			pause = replicationPause
 			continue
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause/2 + rand.N(pause)):
-		}
+		p.rest(ctx, pause/2+rand.N(pause))
 		pause = min(2*pause, replicationMaxPause)
+	}
+}
+
+// rest waits after an error, but no longer than until the region comes back.
+func (p *puller) rest(ctx context.Context, pause time.Duration) {
+	_, alive := p.srv.router.Pick(p.srv.config.AuthoritativeRegion)
+	for end := time.Now().Add(pause); ctx.Err() == nil && time.Now().Before(end); {
+		waitFor(ctx.Done(), min(replicationPause, time.Until(end)))
+		if _, now := p.srv.router.Pick(p.srv.config.AuthoritativeRegion); now && !alive {
+			return
+		}
 	}
 }
 
