@@ -3,6 +3,7 @@ package nomad
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -18,6 +19,7 @@ type nomadFSM struct {
 	logger  hclog.Logger
 	state   *state.StateStore
 	keyring *keyring.Keyring
+	work    *work // told of every batch
 
 	// seen is the last entry that reached the store: it is the same number on
 	// every server that has applied as much.
@@ -40,7 +42,7 @@ type nomadFSM struct {
 func newFSM(logger hclog.Logger, store *state.StateStore, keys *keyring.Keyring, stopped <-chan struct{}) *nomadFSM {
 	return &nomadFSM{
 		logger: logger, state: store, keyring: keys, stopped: stopped,
-		waiters: map[chan struct{}]uint64{}, halted: make(chan struct{}),
+		waiters: map[chan struct{}]uint64{}, halted: make(chan struct{}), work: &work{slowAt: time.Hour},
 	}
 }
 
@@ -174,6 +176,8 @@ func (n *nomadFSM) ApplyBatch(logs []*raft.Log) []any {
 		return out
 	default:
 	}
+	began := n.work.begin()
+	defer n.work.end(began)
 	plans := make([][]op, len(logs))
 	for i, log := range logs {
 		if log.Type != raft.LogCommand {

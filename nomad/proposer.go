@@ -60,7 +60,9 @@ type proposer struct {
 	// closed when the outcome of the group before is known.
 	turn    chan (<-chan struct{})
 	stopped <-chan struct{} // closed when nothing is proposed any more
-	wg      sync.WaitGroup
+	// hangs returns a channel that is closed when the log or the store hangs.
+	hangs func() <-chan struct{}
+	wg    sync.WaitGroup
 	// spare holds proposals whose outcome was taken, entries memory for encoded
 	// writes, as *[]byte.
 	spare, entries sync.Pool
@@ -70,6 +72,7 @@ func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped f
 	p := &proposer{
 		queue: make(chan *proposal, 4*structs.MaxBatchOps), propose: propose, grouped: grouped,
 		appended: appended, turn: make(chan (<-chan struct{}), 1), stopped: stopped,
+		hangs: func() <-chan struct{} { return nil },
 	}
 	none := make(chan struct{})
 	close(none)
@@ -192,6 +195,8 @@ func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 	case p.queue <- g:
 	case <-ctx.Done():
 		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "no room to propose the write before the caller went away", Executed: errs.ExecutedNo}
+	case <-p.hangs():
+		return applied{}, errNotLeader
 	case <-p.stopped:
 		return applied{}, errNotLeader
 	}
@@ -202,6 +207,8 @@ func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 		return r.applied, r.err
 	case <-ctx.Done():
 		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "the caller went away; the write may be applied", Executed: errs.ExecutedUnknown}
+	case <-p.hangs():
+		return applied{}, errs.Lost(errs.ExecutedUnknown, "the server hangs; the write may be applied, read before trying again", errHangs)
 	case <-p.stopped:
 		return applied{}, errs.Lost(errs.ExecutedUnknown, "the server is stopping; the write may be applied", nil)
 	}
