@@ -41,6 +41,7 @@ type Server struct {
 	stores    *raftStores
 	proposer  *proposer
 	watchdog  *watchdog
+	onceGate  gate
 	locks     *lockTimers
 
 	heartbeats *heartbeats

@@ -103,7 +103,7 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 	}
 	propose := func(entry []byte, timeout time.Duration) raft.ApplyFuture { return s.raft.Apply(entry, timeout) }
 	s.proposer = newProposer(propose, s.grouped, appended, s.ctx.Done())
-	s.proposer.hangs = s.watchdog.hangs
+	s.proposer.hangs, s.proposer.index = s.watchdog.hangs, s.state.LatestIndex
 	s.wg.Go(func() {
 		if err := s.mux.Serve(s.ctx, s.config.RPCListener); err != nil && s.ctx.Err() == nil {
 			s.fail(fmt.Errorf("the server port cannot be served: %w", err))

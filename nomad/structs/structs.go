@@ -49,6 +49,8 @@ const (
 
 	// BatchRequestType marks an entry that holds several entries, see AppendBatch.
 	BatchRequestType MessageType = 96
+	// TaggedRequestType marks an entry that is applied once, see AppendTag.
+	TaggedRequestType MessageType = 120
 )
 
 const (
@@ -81,6 +83,7 @@ const (
 	// From 96 on they are ours.
 	OneTimeTokenSnapshot SnapshotType = 96
 	ACLBootstrapSnapshot SnapshotType = 97
+	RequestSnapshot      SnapshotType = 120
 )
 
 // Topic names a stream of events.
@@ -121,11 +124,15 @@ type Event struct {
 
 // Encode returns a Raft entry: the type byte, then msg in MessagePack.
 func Encode(t MessageType, msg any) ([]byte, error) {
-	size := 256
+	return AppendEntry(make([]byte, 0, SizeHint(msg)), t, msg)
+}
+
+// SizeHint is about the size of an entry of msg and its tag.
+func SizeHint(msg any) int {
 	if s, ok := msg.(interface{ sizeHint() int }); ok {
-		size = s.sizeHint()
+		return s.sizeHint()
 	}
-	return AppendEntry(make([]byte, 0, size), t, msg)
+	return 256
 }
 
 // AppendEntry is Encode into the room behind b.
@@ -197,7 +204,9 @@ type WriteRequest struct {
 	Namespace string
 	// AuthToken is the secret of the caller; it never enters the log.
 	AuthToken string
-	// IdempotencyToken is carried for compatibility; nothing looks at it.
+	// IdempotencyToken names the request for as long as its outcome is remembered:
+	// sent again by the same caller, it gets the first answer. "" makes every
+	// request another one.
 	IdempotencyToken string
 
 	InternalRpcInfo
