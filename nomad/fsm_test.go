@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -236,4 +237,40 @@ func FuzzApplyEntry(f *testing.F) {
 		n := testFSM(stopped)
 		n.ApplyBatch([]*raft.Log{command(1, b)})
 	})
+}
+
+func tagged(id byte, base uint64, inner []byte) []byte {
+	return append(structs.AppendTag(nil, &structs.RequestTag{ID: structs.RequestID{id}, Time: 1000, Base: base}), inner...)
+}
+
+func TestTaggedEntryIsAppliedOnce(t *testing.T) {
+	n := testFSM(nil)
+	group := structs.AppendBatch(nil, [][]byte{
+		tagged(1, 1, setVariable(t, "app/db", "one")),
+		tagged(2, 1, upsertNamespace(t, "one")),
+		tagged(1, 1, setVariable(t, "app/db", "two")),
+	})
+	out := n.ApplyBatch([]*raft.Log{command(7, group), command(8, tagged(1, 1, setVariable(t, "app/db", "three"))),
+		command(9, tagged(2, 1, upsertNamespace(t, "two")))})
+	results := slices.Concat(out[0].([]opResult), out[1].([]opResult), out[2].([]opResult))
+	for i, first := range []int{0, 1, 0, 0, 1} {
+		if results[i].err != nil || results[i].index != results[first].index {
+			t.Errorf("try %d gave %+v, not %+v", i, results[i], results[first])
+		}
+	}
+	for i := range 4 {
+		if w, ok := results[i].value.(*structs.VarApplyStateResponse); i != 1 && (!ok || w.Written == nil || w.Written.ModifyIndex != results[0].index) {
+			t.Errorf("try %d answered %+v", i, results[i].value)
+		}
+	}
+	row := n.state.Snapshot().Variable(nil, "default", "app/db")
+	if string(row.Data) != "one" || row.ModifyIndex != results[0].index {
+		t.Errorf("the store has %q of index %d", row.Data, row.ModifyIndex)
+	}
+	if n.state.Snapshot().Namespace(nil, "two") != nil {
+		t.Error("the second try of a request wrote")
+	}
+	if err := func() (err error) { _, err = n.plan(tagged(1, 1, nil)); return }(); err == nil {
+		t.Error("a tag without an entry was taken")
+	}
 }
