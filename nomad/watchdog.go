@@ -16,6 +16,9 @@ const (
 	// way before it counts as hanging. It counts its own ticks and not the time,
 	// so that a process that stood still blames nobody when it goes on.
 	hangTicks = 12
+	// storeTicks is hangTicks for the store. It waits for nothing but processors, and
+	// large batches take a while on every server alike.
+	storeTicks = 10 * hangTicks
 	// slowWarnings is the least time between two warnings of slow work.
 	slowWarnings = 10 * time.Second
 )
@@ -25,6 +28,7 @@ type work struct {
 	name   string // for people: what does not come to an end
 	advice string
 	slowAt time.Duration
+	limit  int // ticks
 
 	begun, ended atomic.Uint64
 	startedAt    atomic.Int64 // Unix nanoseconds
@@ -70,7 +74,7 @@ func (w *work) tick() bool {
 		return false
 	}
 	w.ticks++
-	return w.ticks >= hangTicks
+	return w.ticks >= w.limit
 }
 
 // warn says, not too often, that the work is slow.
@@ -103,8 +107,8 @@ type watchdog struct {
 
 func newWatchdog(limit time.Duration) *watchdog {
 	w := &watchdog{
-		log: work{name: "writing the Raft log", slowAt: limit / 10, advice: "look at the disk of the data directory"},
-		store: work{name: "applying to the store", slowAt: limit / 10,
+		log: work{name: "writing the Raft log", limit: hangTicks, slowAt: limit / 10, advice: "look at the disk of the data directory"},
+		store: work{name: "applying to the store", limit: storeTicks, slowAt: limit / 10 * storeTicks / hangTicks,
 			advice: "look at the processors and the memory of this machine"},
 		every: limit / hangTicks, verdict: make(chan bool, 1),
 	}
@@ -233,7 +237,7 @@ func (s *Server) hanging() error {
 var (
 	descWorkRuns    = prometheus.NewDesc("cairn_raft_work_total", "Writes to the log and batches applied to the store, by work.", []string{"work"}, nil)
 	descWorkSeconds = prometheus.NewDesc("cairn_raft_work_seconds_total", "Time spent in them, by work.", []string{"work"}, nil)
-	descWorkSlow    = prometheus.NewDesc("cairn_raft_work_slow_total", "How many of them took a tenth of the time after which a server counts as hanging, by work.", []string{"work"}, nil)
+	descWorkSlow    = prometheus.NewDesc("cairn_raft_work_slow_total", "How many of them took a tenth of the time after which they count as hanging, by work.", []string{"work"}, nil)
 	descWorkHangs   = prometheus.NewDesc("cairn_raft_work_hangs", "1 while it hangs and this server does not lead therefore, by work.", []string{"work"}, nil)
 )
 

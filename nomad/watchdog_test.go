@@ -158,7 +158,7 @@ func TestLeaderWhoseStoreHangsIsReplaced(t *testing.T) {
 	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
 		old := c.WaitLeader()
 		end := old.PretendStoreHangs()
-		time.Sleep(6 * time.Second)
+		time.Sleep(35 * time.Second)
 		if c.WaitLeader() == old || old.Ready() == nil {
 			t.Fatal("a server whose store hangs still leads, or is well")
 		}
