@@ -311,7 +311,11 @@ func (o *op) apply(b *state.StateStore, r *opResult) {
 // applyOnce answers as the first try of the request was answered, if this is not
 // the first.
 func (o *op) applyOnce(b *state.StateStore, r *opResult) {
-	if first, known := b.FirstOutcome(&o.tag); known {
+	var row *structs.VariableEncrypted
+	if o.variable != nil {
+		row = o.variable.req.Var
+	}
+	if first, known := b.FirstOutcome(&o.tag, row); known {
 		r.index, r.err = first.Index, first.Err
 		if first.Variable != nil {
 			r.value = first.Variable

@@ -3,6 +3,7 @@ package nomad
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"testing"
@@ -272,5 +273,27 @@ func TestTaggedEntryIsAppliedOnce(t *testing.T) {
 	}
 	if err := func() (err error) { _, err = n.plan(tagged(1, 1, nil)); return }(); err == nil {
 		t.Error("a tag without an entry was taken")
+	}
+}
+
+// BenchmarkApplyGroup measures what it costs to apply a write once.
+func BenchmarkApplyGroup(b *testing.B) {
+	for _, once := range []bool{false, true} {
+		b.Run(fmt.Sprint("once=", once), func(b *testing.B) {
+			n := testFSM(nil)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				entries := make([][]byte, 64)
+				for j := range entries {
+					entries[j] = setVariable(b, fmt.Sprint("app/", i%100, "/", j), "data")
+					if once {
+						tag := structs.RequestTag{ID: structs.RequestID{byte(j), byte(i), byte(i >> 8), byte(i >> 16), 15: 1}, Time: 1000, Base: n.state.LatestIndex()}
+						entries[j] = append(structs.AppendTag(make([]byte, 0, 256), &tag), entries[j]...)
+					}
+				}
+				n.ApplyBatch([]*raft.Log{command(uint64(i+1), structs.AppendBatch(nil, entries))})
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/write")
+		})
 	}
 }

@@ -165,6 +165,7 @@ type leaderCall struct {
 	acl *acl.ACL
 	id  *auth.Identity
 	request
+	began time.Time
 	// asked says that an entry was proposed: what the store answered holds for
 	// all tries.
 	asked bool
@@ -233,7 +234,7 @@ func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 	if !m.allow(c.id.ACL, args) {
 		return c.unsure(refuseCall(s, m.methodInfo, c.id, m.allow, args))
 	}
-	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request}
+	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began}
 	err := s.refusedWrite(m.run(ctx, lc, args, reply))
 	if !lc.asked {
 		err = c.unsure(err)

@@ -129,17 +129,14 @@ func (c *call) unsure(err error) error {
 		Msg: "the leader was lost before it answered, and the write was refused when it was tried again (" + err.Error() + "); the first try may have been applied, read before trying again"}
 }
 
-// tag returns what makes an entry of this call be applied once, nil for nothing.
-func (c *leaderCall) tag() *structs.RequestTag {
-	if c.request.id.IsZero() {
-		return nil
-	}
-	return &structs.RequestTag{ID: c.request.id, Time: time.Now().Unix(), Base: c.request.since}
+// tag returns what makes an entry be applied once; without an ID it does not.
+func (r *request) tag(now time.Time) structs.RequestTag {
+	return structs.RequestTag{ID: r.id, Time: now.Unix(), Base: r.since}
 }
 
 // apply has one entry committed, once for all tries of the call.
 func (c *leaderCall) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
-	entry, err := c.srv.encodeEntry(c.tag(), t, msg)
+	entry, err := c.srv.encodeEntry(c.tag(c.began), t, msg)
 	if err != nil {
 		return applied{}, err
 	}

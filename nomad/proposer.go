@@ -235,24 +235,24 @@ func raftError(err error) error {
 
 // apply encodes msg, has it committed and returns what the store answered.
 func (s *Server) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
-	entry, err := s.encodeEntry(nil, t, msg)
+	entry, err := s.encodeEntry(structs.RequestTag{}, t, msg)
 	if err != nil {
 		return applied{}, err
 	}
 	return s.proposer.submit(ctx, entry)
 }
 
-// encodeEntry returns msg as an entry of the log, behind tag if that is not nil.
+// encodeEntry returns msg as an entry of the log, behind tag if that has an ID.
 // One that the store could not decode would stop every server: it is refused.
-func (s *Server) encodeEntry(tag *structs.RequestTag, t structs.MessageType, msg any) ([]byte, error) {
+func (s *Server) encodeEntry(tag structs.RequestTag, t structs.MessageType, msg any) ([]byte, error) {
 	var entry []byte
 	if room, ok := s.proposer.entries.Get().(*[]byte); ok {
 		entry = (*room)[:0]
 	} else {
 		entry = make([]byte, 0, structs.SizeHint(msg))
 	}
-	if tag != nil {
-		entry = structs.AppendTag(entry, tag)
+	if !tag.ID.IsZero() {
+		entry = structs.AppendTag(entry, &tag)
 	}
 	at := len(entry)
 	entry, err := structs.AppendEntry(entry, t, msg)

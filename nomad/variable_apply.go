@@ -83,7 +83,7 @@ func (c *leaderCall) variableEntry(ctx context.Context, r *structs.VariablesAppl
 	if err := c.srv.sealVariable(ctx, r, b); err != nil {
 		return nil, err
 	}
-	return c.srv.encodeEntry(c.tag(), structs.VarApplyStateRequestType, &b.entry)
+	return c.srv.encodeEntry(c.tag(c.began), structs.VarApplyStateRequestType, &b.entry)
 }
 
 // checkVariable sets what the request leaves open and refuses what can never be applied.

@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -34,20 +35,41 @@ type Outcome struct {
 	Err error
 }
 
-// kept is an outcome as the window keeps it: in one piece, without references to
-// rows, which would stay in memory.
+// kept is an outcome as the window keeps it: small, and with next to no pointers,
+// as every write makes one. Namespace and path come with the request again.
 type kept struct {
-	id       structs.RequestID
-	time     int64
-	index    uint64
-	err      *errs.Error
-	variable bool // those below have a meaning
-	op       structs.VarOp
-	result   structs.VarOpResult
+	id    structs.RequestID
+	time  int64
+	index uint64
+	err   *errs.Error
+
+	// The rest is the answer to an operation on a variable.
+	variable rowOf
+	op       uint8 // position in varOps
+	result   uint8 // position in varResults
 	at       uint64
-	conflict bool                     // meta are those of the row that stood in the way
-	meta     structs.VariableMetadata // without a path for none
+	// These are of the row that variable tells.
+	createIndex, modifyIndex uint64
+	createTime, modifyTime   int64
+	lock                     *structs.VariableLock
 }
+
+// rowOf tells which row an answer has.
+type rowOf uint8
+
+const (
+	noVariable rowOf = iota // the answer is not about a variable
+	noRow
+	writtenRow
+	conflictRow
+)
+
+// What an answer can have, so that it can be kept as a number. Others are kept as
+// the first, which is none of them.
+var (
+	varOps     = []structs.VarOp{"", structs.VarOpSet, structs.VarOpCAS, structs.VarOpDelete, structs.VarOpDeleteCAS, structs.VarOpLockAcquire, structs.VarOpLockRelease}
+	varResults = []structs.VarOpResult{"", structs.VarOpResultOk, structs.VarOpResultConflict}
+)
 
 const chunkSize = 256
 
@@ -83,16 +105,16 @@ func newRequestWindow() *requestWindow {
 	return &requestWindow{at: make(map[structs.RequestID]uint64)}
 }
 
-// add remembers k and drops what is too much or too old.
-func (w *requestWindow) add(k *kept) {
+// add remembers an outcome and drops what is too much or too old.
+func (w *requestWindow) add(tag *structs.RequestTag, o *Outcome) {
 	n := w.next - w.start
 	if n/chunkSize == uint64(len(w.chunks)) {
 		w.chunks = append(w.chunks, new(keptChunk))
 	}
-	w.chunks[n/chunkSize][n%chunkSize] = *k
-	w.at[k.id] = w.next
+	w.chunks[n/chunkSize][n%chunkSize].set(tag, o)
+	w.at[tag.ID] = w.next
 	w.next++
-	w.clock = max(w.clock, k.time)
+	w.clock = max(w.clock, tag.Time)
 	for w.full() {
 		w.drop()
 	}
@@ -115,82 +137,103 @@ func (w *requestWindow) drop() {
 	}
 }
 
-// outcome returns k as it was first answered, but for the data of a row that stood
-// in the way: rows has the row if it is still the same. A nil rows has none.
-func (k *kept) outcome(rows func(ns, path string) *structs.VariableEncrypted) Outcome {
+// outcome returns k as it was first answered, but for the names of the row and the
+// data of one that stood in the way.
+func (k *kept) outcome() Outcome {
 	o := Outcome{Index: k.index}
 	if k.err != nil {
 		o.Err = k.err
 	}
-	if !k.variable {
+	if k.variable == noVariable {
 		return o
 	}
-	o.Variable = &structs.VarApplyStateResponse{Op: k.op, Result: k.result, WriteMeta: structs.WriteMeta{Index: k.at}}
-	switch meta := k.meta; {
-	case meta.Path == "":
-	case !k.conflict:
+	o.Variable = &structs.VarApplyStateResponse{Op: varOps[k.op], Result: varResults[k.result], WriteMeta: structs.WriteMeta{Index: k.at}}
+	meta := structs.VariableMetadata{CreateIndex: k.createIndex, CreateTime: k.createTime, ModifyIndex: k.modifyIndex, ModifyTime: k.modifyTime, Lock: k.lock}
+	switch k.variable {
+	case writtenRow:
 		o.Variable.Written = &meta
-	default:
+	case conflictRow:
 		o.Variable.Conflict = &structs.VariableEncrypted{VariableMetadata: meta}
-		if rows == nil {
-			break
-		}
-		if row := rows(meta.Namespace, meta.Path); row != nil && row.ModifyIndex == meta.ModifyIndex {
-			o.Variable.Conflict = row
-		}
 	}
 	return o
 }
 
-// keep turns an outcome into what is kept of it.
-func keep(tag *structs.RequestTag, o *Outcome) *kept {
-	k := &kept{id: tag.ID, time: tag.Time, index: o.Index}
+// set fills k.
+func (k *kept) set(tag *structs.RequestTag, o *Outcome) {
+	*k = kept{id: tag.ID, time: tag.Time, index: o.Index}
 	if o.Err != nil {
-		k.err = errs.New(errs.CodeOf(o.Err), o.Err.Error())
-		k.err.Msg = strings.ToValidUTF8(k.err.Msg[:min(len(k.err.Msg), maxOutcomeText)], "")
-		var e *errs.Error
-		if errors.As(o.Err, &e) && len(e.Errata) <= maxOutcomeErrata {
-			k.err.Errata = e.Errata
-		}
+		k.err = shortened(o.Err)
 	}
-	if v := o.Variable; v != nil {
-		k.variable, k.op, k.result, k.at = true, v.Op, v.Result, v.Index
-		switch {
-		case v.Written != nil:
-			k.meta = *v.Written
-		case v.Conflict != nil:
-			k.meta, k.conflict = v.Conflict.VariableMetadata, true
-		}
+	v := o.Variable
+	if v == nil {
+		return
 	}
-	return k
+	k.variable, k.at = noRow, v.Index
+	k.op, k.result = uint8(max(slices.Index(varOps, v.Op), 0)), uint8(max(slices.Index(varResults, v.Result), 0))
+	switch {
+	case v.Written != nil:
+		k.variable = writtenRow
+		k.row(v.Written)
+	case v.Conflict != nil:
+		k.variable = conflictRow
+		k.row(&v.Conflict.VariableMetadata)
+	}
+}
+
+func (k *kept) row(m *structs.VariableMetadata) {
+	k.createIndex, k.createTime, k.modifyIndex, k.modifyTime, k.lock = m.CreateIndex, m.CreateTime, m.ModifyIndex, m.ModifyTime, m.Lock
+}
+
+// shortened returns what is kept of an error.
+func shortened(err error) *errs.Error {
+	msg := err.Error()
+	out := errs.New(errs.CodeOf(err), strings.ToValidUTF8(msg[:min(len(msg), maxOutcomeText)], ""))
+	var e *errs.Error
+	if errors.As(err, &e) && len(e.Errata) <= maxOutcomeErrata {
+		out.Errata = e.Errata
+	}
+	return out
 }
 
 // FirstOutcome returns what became of an earlier try of the request. known is
-// false for a first try. It must run in a batch.
-func (s *StateStore) FirstOutcome(tag *structs.RequestTag) (o Outcome, known bool) {
+// false for a first try. v is the variable of the request, nil for others. It must
+// run in a batch.
+func (s *StateStore) FirstOutcome(tag *structs.RequestTag, v *structs.VariableEncrypted) (o Outcome, known bool) {
 	w := s.core.requests
-	if at, ok := w.at[tag.ID]; ok {
-		return w.get(at).outcome(func(ns, path string) *structs.VariableEncrypted {
-			return Variables.read(s.txn, Key{ns, path})
-		}), true
+	at, known := w.at[tag.ID]
+	if !known {
+		if tag.Base < w.floor {
+			return Outcome{Err: errForgotten}, true
+		}
+		return Outcome{}, false
 	}
-	if tag.Base < w.floor {
-		return Outcome{Err: errForgotten}, true
+	o = w.get(at).outcome()
+	if v == nil || o.Variable == nil {
+		return o, true
 	}
-	return Outcome{}, false
+	if m := o.Variable.Written; m != nil {
+		m.Namespace, m.Path = v.Namespace, v.Path
+	}
+	if c := o.Variable.Conflict; c != nil {
+		c.Namespace, c.Path = v.Namespace, v.Path
+		if row := Variables.read(s.txn, Key{v.Namespace, v.Path}); row != nil && row.ModifyIndex == c.ModifyIndex {
+			o.Variable.Conflict = row
+		}
+	}
+	return o, true
 }
 
 // KeepOutcome remembers what became of a request's first try. It must run in the
 // batch of that try.
 func (s *StateStore) KeepOutcome(tag *structs.RequestTag, o Outcome) {
-	s.core.requests.add(keep(tag, &o))
+	s.core.requests.add(tag, &o)
 }
 
 // Outcome returns what became of a request. It looks at all that are remembered.
 func (sn *Snapshot) Outcome(id structs.RequestID) (o Outcome, known bool) {
 	for at := sn.requests.next; at > sn.requests.first; at-- {
 		if k := sn.requests.get(at - 1); k.id == id {
-			return k.outcome(nil), true
+			return k.outcome(), true
 		}
 	}
 	return Outcome{}, false
@@ -205,7 +248,7 @@ func (v *requestView) persist(e *encoder) error {
 	err := e.record(structs.RequestSnapshot, &structs.RequestRecord{Time: v.clock, Index: v.floor})
 	for at := v.first; at < v.next && err == nil; at++ {
 		k := v.get(at)
-		o := k.outcome(nil)
+		o := k.outcome()
 		r := &structs.RequestRecord{ID: k.id[:], Time: k.time, Index: k.index, Variable: o.Variable}
 		if k.err != nil {
 			r.Code, r.Msg, r.Errata = k.err.Code, k.err.Msg, k.err.Errata
@@ -229,6 +272,6 @@ func (w *requestWindow) restore(r *structs.RequestRecord) error {
 	if r.Code != "" {
 		o.Err = errs.New(r.Code, r.Msg).WithErrata(r.Errata...)
 	}
-	w.add(keep(&tag, &o))
+	w.add(&tag, &o)
 	return nil
 }

@@ -20,13 +20,14 @@ func testTag(n int, at int64) *structs.RequestTag {
 func try(s *StateStore, tag *structs.RequestTag, op structs.VarOp, path string, index uint64) (o Outcome, again bool) {
 	s.Batch(func(b *StateStore) {
 		at := b.NextIndex()
-		if o, again = b.FirstOutcome(tag); again {
-			return
-		}
-		v, err := b.ApplyVariable(at, &structs.VarApplyStateRequest{Op: op, Var: &structs.VariableEncrypted{
+		row := &structs.VariableEncrypted{
 			VariableMetadata: structs.VariableMetadata{Namespace: "default", Path: path, ModifyIndex: index},
 			VariableData:     structs.VariableData{Data: fmt.Append(nil, tag.ID), KeyID: "k"},
-		}})
+		}
+		if o, again = b.FirstOutcome(tag, row); again {
+			return
+		}
+		v, err := b.ApplyVariable(at, &structs.VarApplyStateRequest{Op: op, Var: row})
 		o = Outcome{Index: at, Variable: v, Err: err}
 		b.KeepOutcome(tag, o)
 	})
