@@ -181,10 +181,8 @@ func newWrite[Req, Resp any, W interface {
 	structs.WriteReply
 }](name string, t structs.MessageType, allow func(*acl.ACL, *Req) bool, check func(*state.Snapshot, *Req) error) *writeMethod[Req, Resp] {
 	run := func(ctx context.Context, c *leaderCall, args *Req, reply *Resp) error {
-		if !c.again() { // the state may show the first try
-			if err := check(c.srv.state.Snapshot(), args); err != nil {
-				return err
-			}
+		if err := check(c.srv.state.Snapshot(), args); err != nil {
+			return err
 		}
 		entry := *args
 		w := W(&entry).WriteOpts()
@@ -194,7 +192,8 @@ func newWrite[Req, Resp any, W interface {
 		return err
 	}
 	m := newLeader[Req, Resp, W](name, allow, run)
-	m.raftType, m.once = t, true
+	m.raftType = t
+	appliedOnce[Req, Resp, R](m)
 	return m
 }
 
