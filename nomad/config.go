@@ -144,6 +144,9 @@ type RaftConfig struct {
 	HeartbeatTimeout time.Duration
 	ElectionTimeout  time.Duration
 	LeaderLease      time.Duration
+	// HangTimeout is how long a write to the log may take, at Multiplier 1, before
+	// the server gives up leadership; a batch for the store may take ten times as long.
+	HangTimeout time.Duration
 	// SnapshotThreshold is how many entries make a snapshot worth while,
 	// SnapshotInterval how often that is looked at, TrailingLogs how many
 	// entries are kept behind it for slow followers.
@@ -198,6 +201,7 @@ func DefaultConfig() *Config {
 			HeartbeatTimeout:  500 * time.Millisecond,
 			ElectionTimeout:   500 * time.Millisecond,
 			LeaderLease:       250 * time.Millisecond,
+			HangTimeout:       3 * time.Second,
 			SnapshotThreshold: 8192,
 			SnapshotInterval:  120 * time.Second,
 			TrailingLogs:      10240,
@@ -222,6 +226,7 @@ func (c *Config) Validate() error {
 	bad(c.BootstrapExpect < 0, "BootstrapExpect", "must not be negative")
 	bad(c.MaxVariableSize <= 0, "MaxVariableSize", "must be positive")
 	bad(c.Raft.Multiplier < 1 || c.Raft.Multiplier > 10, "Raft.Multiplier", "must be between 1 and 10")
+	bad(c.Raft.HangTimeout <= 0, "Raft.HangTimeout", "must be positive")
 	bad(c.ACL.TokenMinTTL <= 0, "ACL.TokenMinTTL", "must be positive")
 	bad(c.ACL.TokenMaxTTL < c.ACL.TokenMinTTL, "ACL.TokenMaxTTL", "must not be below ACL.TokenMinTTL")
 	if err := c.TLS.check(c.Region); err != nil {

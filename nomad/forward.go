@@ -59,6 +59,9 @@ type call struct {
 	// id is who calls, nil while that is not known.
 	id    *auth.Identity
 	began time.Time
+	// write are the options of a write, nil for others and for what is not decoded.
+	write *structs.WriteRequest
+	request
 }
 
 // run answers the call here. Whoever was not known when the call was admitted has
@@ -66,7 +69,7 @@ type call struct {
 func (c *call) run(ctx context.Context, s *Server) (err error) {
 	if c.id == nil {
 		if c.id, err = s.authenticateFor(ctx, c.methodInfo, c.token); err != nil {
-			return s.countUnknown(err)
+			return c.unsure(s.countUnknown(err))
 		}
 	}
 	return c.answer(ctx, s, c)
@@ -85,9 +88,10 @@ func (c *call) hops(ctx context.Context) int {
 }
 
 // route runs the call here or passes it on to where it belongs: first to its
-// region, then to the leader. Calls that provably did nothing are tried again
-// until the hold time-out, so that an election is a pause and not an error. The
-// time that a blocking query waited for its change does not count.
+// region, then to the leader. Calls that provably did nothing, reads, and writes
+// with a request ID are tried again until the hold time-out, so that an election
+// is a pause and not an error. The time that a blocking query waited for its change
+// does not count.
 func (s *Server) route(ctx context.Context, c *call) error {
 	if c.region != "" && c.region != s.config.Region {
 		return s.forwardRegion(ctx, c)
@@ -96,11 +100,24 @@ func (s *Server) route(ctx context.Context, c *call) error {
 		return c.run(ctx, s)
 	}
 	pace := hold{deadline: c.began.Add(s.config.RPCHoldTimeout), step: firstPause}
+	before := max(s.state.LatestIndex(), 1)
+	var lost error // of a try that may have been applied
 	for start := c.began; ; start = time.Now() {
 		changed := s.leaders.changed()
 		err := s.routeOnce(ctx, c)
-		if err == nil || !c.mayRetry(err) || s.ctx.Err() != nil {
+		if err == nil {
+			return nil
+		}
+		if !c.request.id.IsZero() && mayHaveRun(err) {
+			lost = err
+		} else if lost != nil && errs.NotSent(err) {
+			err = lost
+		}
+		if !c.mayRetry(err) || s.ctx.Err() != nil {
 			return err
+		}
+		if lost != nil && !c.again() {
+			c.since = before
 		}
 		if time.Since(start) > s.config.RPCHoldTimeout && time.Since(c.began) < c.blocking {
 			pace = hold{deadline: time.Now().Add(s.config.RPCHoldTimeout), step: firstPause}
@@ -139,7 +156,10 @@ func (c *call) mayRetry(err error) bool {
 	if errs.NotSent(err) {
 		return true
 	}
-	return c.kind == readKind && (errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader))
+	if c.kind == readKind {
+		return errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader)
+	}
+	return !c.request.id.IsZero() && mayHaveRun(err)
 }
 
 // electionGrace is how long a write may go on at a leader that lost its term. One
@@ -230,7 +250,7 @@ func unreachable(err error) bool {
 }
 
 func (c *call) forwardOptions(ctx context.Context) wire.CallOptions {
-	opts := wire.CallOptions{Hops: c.hops(ctx) + 1}
+	opts := wire.CallOptions{Hops: c.hops(ctx) + 1, WriteID: c.request.id, WriteSince: c.since}
 	if w, ok := wire.CallFrom(ctx); ok {
 		opts.RequestID = w.RequestID
 	}

@@ -36,6 +36,8 @@ type methodInfo struct {
 	serversOnly bool
 	// raftType is the request type of a write that is one log entry, 0 otherwise.
 	raftType structs.MessageType
+	// once says that a write may be sent again under its request ID.
+	once bool
 	// invoke serves a call; args and reply are pointers to the method's types.
 	invoke func(ctx context.Context, s *Server, args, reply any) error
 	// proves marks a method that takes another proof than a token: a caller whose
@@ -154,6 +156,9 @@ type writeMethod[Req, Resp any] struct {
 	run   func(context.Context, *leaderCall, *Req, *Resp) error
 	opts  func(*Req) *structs.WriteRequest
 	owned ownership[Req] // nil for what belongs to one region
+	// first fills the reply from the first outcome of a call that was sent again;
+	// nil where the store is asked.
+	first func(*Resp, uint64)
 }
 
 // leaderCall is what a write has at hand while it runs on the leader.
@@ -162,6 +167,11 @@ type leaderCall struct {
 	// acl is what the caller may do, id who it is.
 	acl *acl.ACL
 	id  *auth.Identity
+	request
+	began time.Time
+	// asked says that an entry was proposed: what the store answered holds for
+	// all tries.
+	asked bool
 }
 
 // newWrite declares a write whose request is one log entry. check refuses what
@@ -180,12 +190,13 @@ func newWrite[Req, Resp any, W interface {
 		entry := *args
 		w := W(&entry).WriteOpts()
 		*w = structs.WriteRequest{Namespace: w.Namespace}
-		res, err := c.srv.apply(ctx, t, W(&entry))
+		res, err := c.apply(ctx, t, W(&entry))
 		R(reply).WriteMetaData().Index = res.index
 		return err
 	}
 	m := newLeader[Req, Resp, W](name, allow, run)
 	m.raftType = t
+	appliedOnce[Req, Resp, R](m)
 	return m
 }
 
@@ -213,17 +224,28 @@ func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req
 	}
 	opts := m.opts(args)
 	return s.serve(ctx, &call{
-		methodInfo: m.methodInfo, args: args, reply: reply, answer: m.answer,
+		methodInfo: m.methodInfo, args: args, reply: reply, answer: m.answer, write: opts,
 		routing: routing{region: opts.Region, forwarded: opts.Forwarded, token: opts.AuthToken},
 	})
 }
 
 func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
-	args := c.args.(*Req)
-	if !m.allow(c.id.ACL, args) {
-		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
+	args, reply := c.args.(*Req), c.reply.(*Resp)
+	if c.again() && m.first != nil {
+		if o, known := s.state.Snapshot().Outcome(c.request.id); known {
+			m.first(reply, o.Index)
+			return o.Err
+		}
 	}
-	return s.refusedWrite(m.run(ctx, &leaderCall{srv: s, acl: c.id.ACL, id: c.id}, args, c.reply.(*Resp)))
+	if !m.allow(c.id.ACL, args) {
+		return c.unsure(refuseCall(s, m.methodInfo, c.id, m.allow, args))
+	}
+	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began}
+	err := s.refusedWrite(m.run(ctx, lc, args, reply))
+	if !lc.asked {
+		err = c.unsure(err)
+	}
+	return err
 }
 
 // localMethod is a call that any server answers from what it knows itself.
@@ -277,8 +299,9 @@ func (s *Server) serveUnobserved(ctx context.Context, c *call) (err error) {
 	if err := s.refuseWhileOff(c.methodInfo); err != nil {
 		return err
 	}
+	s.name(ctx, c, c.write)
 	if c.id, err = s.admit(ctx, c); err != nil {
-		return s.countUnknown(err)
+		return c.unsure(s.countUnknown(err))
 	}
 	return s.route(ctx, c)
 }

@@ -65,6 +65,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	}
 	describePort(ch)
 	describeReplication(ch)
+	describeWork(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -93,6 +94,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.metrics.denied.collect(ch)
 	s.collectPort(ch)
 	s.collectReplication(ch)
+	s.collectWork(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.

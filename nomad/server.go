@@ -42,6 +42,8 @@ type Server struct {
 	transport *raftnet.Transport
 	stores    *raftStores
 	proposer  *proposer
+	watchdog  *watchdog
+	onceGate  gate
 	locks     *lockTimers
 
 	heartbeats *heartbeats
@@ -144,7 +146,9 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.keyring = keyring.New(logger.Named("keyring"))
 	s.auth = s.newResolver(s.config.ACL.Enabled)
 	s.logins.Sign = s.keyring.Sign
+	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
+	s.fsm.work = &s.watchdog.store
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
 	s.nodeConns = newNodeConns()
@@ -153,9 +157,10 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 
 // start runs what lives as long as the server.
 func (s *Server) start() {
-	s.wg.Go(func() { s.leaders.run(s.ctx, s.raft) })
+	s.wg.Go(func() { s.leaders.run(s.ctx, s.raft, s.leaderNow) })
 	s.wg.Go(func() { s.runLeadership(s.ctx) })
 	s.wg.Go(func() { s.proposer.run(s.ctx) })
+	s.wg.Go(func() { s.runWatchdog(s.ctx) })
 	s.wg.Go(func() { s.runCatchUp(s.ctx) })
 	s.wg.Go(func() { s.runGossip(s.ctx) })
 	s.wg.Go(func() { s.runTags(s.ctx) })
@@ -204,9 +209,13 @@ func (s *Server) IsLeader() bool {
 // NodeID returns the ID of the server, a UUID.
 func (s *Server) NodeID() string { return s.nodeID }
 
-// Ready returns nil when the server has caught up and knows a leader, else why not.
+// Ready returns nil when the server has caught up, knows a leader and does not
+// hang, else why not.
 func (s *Server) Ready() error {
 	if err := s.Err(); err != nil {
+		return err
+	}
+	if err := s.hanging(); err != nil {
 		return err
 	}
 	if !s.catchUp.finished() {

@@ -19,6 +19,9 @@ type CallOptions struct {
 	Hops int
 	// RequestID names the call in the logs of every hop, "" for none.
 	RequestID string
+	// WriteID and WriteSince are passed on as they are, see Call.
+	WriteID    [16]byte
+	WriteSince uint64
 }
 
 // Client makes calls on one connection, any number at a time.

@@ -11,7 +11,8 @@ import (
 
 // The keys of the header maps. ServiceMethod, Seq and Error are net/rpc's; the
 // others are ours. Ext (1) tells that the sender knows our keys. A request may
-// have Timeout (milliseconds left), Hops and ID (of the request); a response to
+// have Timeout (milliseconds left), Hops, ID (of the request), Write (16 bytes that
+// name a write over all its tries) and Since (an index); a response to
 // a peer with Ext has Err, the error with its code.
 const (
 	keyMethod  = "ServiceMethod"
@@ -22,6 +23,8 @@ const (
 	keyHops    = "Hops"
 	keyID      = "ID"
 	keyErr     = "Err"
+	keyWrite   = "Write"
+	keySince   = "Since"
 )
 
 // methodCancel is the request that cancels the call with its Seq; its body is
@@ -48,6 +51,8 @@ type request struct {
 	timeout time.Duration
 	hops    int
 	id      string
+	write   [16]byte
+	since   uint64
 }
 
 func appendRequest(b []byte, method string, seq uint64, timeout time.Duration, o CallOptions) []byte {
@@ -59,6 +64,12 @@ func appendRequest(b []byte, method string, seq uint64, timeout time.Duration, o
 		n++
 	}
 	if o.RequestID != "" {
+		n++
+	}
+	if o.WriteID != [16]byte{} {
+		n++
+	}
+	if o.WriteSince > 0 {
 		n++
 	}
 	b = msgp.AppendMapHeader(b, n)
@@ -74,6 +85,12 @@ func appendRequest(b []byte, method string, seq uint64, timeout time.Duration, o
 	}
 	if o.RequestID != "" {
 		b = msgp.AppendString(msgp.AppendField(b, keyID), o.RequestID)
+	}
+	if o.WriteID != [16]byte{} {
+		b = msgp.AppendBytes(msgp.AppendField(b, keyWrite), o.WriteID[:])
+	}
+	if o.WriteSince > 0 {
+		b = msgp.AppendUint64(msgp.AppendField(b, keySince), o.WriteSince)
 	}
 	return b
 }
@@ -97,6 +114,12 @@ func parseRequest(b []byte) (request, error) {
 			q.hops = int(min(r.Uint64(), 1<<16))
 		case keyID:
 			q.id = r.String()
+		case keyWrite:
+			if v := r.RawBytes(); copy(q.write[:], v) != len(v) || len(v) != len(q.write) {
+				r.Fail(errors.New("a write ID that has not 16 bytes"))
+			}
+		case keySince:
+			q.since = r.Uint64()
 		default:
 			r.Skip()
 		}

@@ -217,7 +217,7 @@ func (c *serverConn) refuse(q request, skipped bool) error {
 // too many wait.
 func (c *serverConn) start(q request, body *buffer) error {
 	i := &inbound{seq: q.seq, ext: q.ext, body: body}
-	i.call = Call{Method: string(q.method), Body: body.b, Hops: q.hops, RequestID: q.id, Identity: c.id}
+	i.call = Call{Method: string(q.method), Body: body.b, Hops: q.hops, RequestID: q.id, WriteID: q.write, WriteSince: q.since, Identity: c.id}
 	if q.timeout > 0 {
 		i.Context, i.cancel = context.WithTimeout(c.ctx, q.timeout)
 	} else {

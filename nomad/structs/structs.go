@@ -57,6 +57,8 @@ const (
 	JoinTokenUpsertRequestType MessageType = 105
 	JoinTokenDeleteRequestType MessageType = 106
 	JoinTokenUseRequestType    MessageType = 107
+	// TaggedRequestType marks an entry that is applied once, see AppendTag.
+	TaggedRequestType MessageType = 120
 )
 
 const (
@@ -91,6 +93,7 @@ const (
 	ACLBootstrapSnapshot SnapshotType = 97
 	AuthoritySnapshot    SnapshotType = 104
 	JoinTokenSnapshot    SnapshotType = 105
+	RequestSnapshot      SnapshotType = 120
 )
 
 // Topic names a stream of events.
@@ -132,11 +135,15 @@ type Event struct {
 
 // Encode returns a Raft entry: the type byte, then msg in MessagePack.
 func Encode(t MessageType, msg any) ([]byte, error) {
-	size := 256
+	return AppendEntry(make([]byte, 0, SizeHint(msg)), t, msg)
+}
+
+// SizeHint is about the size of an entry of msg and its tag.
+func SizeHint(msg any) int {
 	if s, ok := msg.(interface{ sizeHint() int }); ok {
-		size = s.sizeHint()
+		return s.sizeHint()
 	}
-	return AppendEntry(make([]byte, 0, size), t, msg)
+	return 256
 }
 
 // AppendEntry is Encode into the room behind b.
@@ -208,7 +215,9 @@ type WriteRequest struct {
 	Namespace string
 	// AuthToken is the secret of the caller; it never enters the log.
 	AuthToken string
-	// IdempotencyToken is carried for compatibility; nothing looks at it.
+	// IdempotencyToken names the request for as long as its outcome is remembered:
+	// sent again by the same caller, it gets the first answer. "" makes every
+	// request another one.
 	IdempotencyToken string
 
 	InternalRpcInfo
