@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -38,6 +39,8 @@ type methodInfo struct {
 	raftType structs.MessageType
 	// invoke serves a call; args and reply are pointers to the method's types.
 	invoke func(ctx context.Context, s *Server, args, reply any) error
+	// class says how urgent the method is, and which limits hold for it.
+	class limit.Class
 	// proves marks a method that takes another proof than a token: a caller whose
 	// token is not known comes in as nobody.
 	proves bool
@@ -51,6 +54,7 @@ func declare(info methodInfo) *methodInfo {
 	if methods[info.name] != nil {
 		panic("method declared twice: " + info.name)
 	}
+	info.class = classOf(&info)
 	methods[info.name] = &info
 	return &info
 }

@@ -64,6 +64,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	describePort(ch)
+	s.limits.describe(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -91,6 +92,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descInFlight, float64(s.rpc.InFlight()))
 	s.metrics.denied.collect(ch)
 	s.collectPort(ch)
+	s.limits.collect(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.

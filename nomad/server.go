@@ -63,6 +63,7 @@ type Server struct {
 	forgotten  sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
 	notify     chan bool // raft says here whether this server leads
 	metrics    *serverMetrics
+	limits     *limits
 	oneTimeMu  sync.Mutex // held while a one-time token is used up
 	logins     auth.Logins
 	usage      *auth.Usage // when tokens were last used
@@ -111,6 +112,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		reconcile: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
+		limits: newLimits(cfg.Limits),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, step := range []func(hclog.Logger) error{

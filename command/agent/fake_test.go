@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -35,6 +36,10 @@ type fakeServer struct {
 	stopped  int
 	graceful bool
 	failed   chan struct{}
+	// charged are the arguments of Charge, with spaces between.
+	charged   []string
+	chargeErr error
+	limits    nomad.LimitConfig
 	// onShutdown runs while the server stops, nil for nothing.
 	onShutdown func()
 }
@@ -73,7 +78,12 @@ func (f *fakeServer) RPC(ctx context.Context, method string, args, reply any) er
 }
 
 func (f *fakeServer) Authorize(context.Context, string) (*acl.ACL, error) { return f.rights, f.authErr }
-func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool)               {}
+func (f *fakeServer) Charge(_ context.Context, method, secret, remote string) error {
+	f.charged = append(f.charged, method+" "+secret+" "+remote)
+	return f.chargeErr
+}
+func (f *fakeServer) SetLimits(c nomad.LimitConfig)         { f.limits = c }
+func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool) {}
 func (f *fakeServer) Join(addrs []string) (int, error) {
 	f.joined = addrs
 	return len(addrs), nil

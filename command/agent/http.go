@@ -95,7 +95,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		r.writeError(e.wrongMethod)
 		return
 	}
-	if err := rt.serve(&r); err != nil {
+	err := a.charge(rt, &r)
+	if err == nil {
+		err = rt.serve(&r)
+	}
+	if err != nil {
 		r.writeError(err)
 	}
 }

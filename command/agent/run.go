@@ -188,7 +188,7 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 }
 
 // reload reads the configuration again and takes over what can change while
-// the agent runs: the log level and the certificates.
+// the agent runs: the log level, the certificates and the limits of requests.
 func (a *Agent) reload(f *flags) {
 	c, _, err := f.config()
 	if err != nil {
@@ -197,6 +197,7 @@ func (a *Agent) reload(f *flags) {
 	}
 	a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
 	a.reloadTLS(c)
+	a.reloadLimits(c)
 	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
 }
 
