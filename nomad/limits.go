@@ -2,6 +2,7 @@ package nomad
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -20,13 +21,27 @@ import (
 // the server runs.
 type LimitConfig struct {
 	limit.Rates
+	// InFlight is how many calls of a class run at once, 0 for the default. They are
+	// bounded whatever the mode of the rates.
+	InFlight limit.PerClass[int]
 }
 
 // Problems returns what is wrong with the limits, nil for nothing.
-func (c *LimitConfig) Problems() []string { return c.Rates.Problems() }
+func (c *LimitConfig) Problems() []string {
+	out := c.Rates.Problems()
+	for _, class := range limit.Classes() {
+		if *c.InFlight.Of(class) < 0 {
+			out = append(out, fmt.Sprintf("in_flight.%s: must not be negative", class))
+		}
+	}
+	return out
+}
 
 // SetLimits replaces the limits. c must have no problems.
-func (s *Server) SetLimits(c LimitConfig) { s.limits.Set(c.Rates) }
+func (s *Server) SetLimits(c LimitConfig) {
+	s.limits.Set(c.Rates)
+	s.gate.Set(c.inFlight())
+}
 
 // limits holds callers to what they may ask for.
 type limits struct {
@@ -57,7 +72,7 @@ func (s *Server) Charge(ctx context.Context, method, secret, remote string) erro
 // chargeCall is Charge for a call over the wire. Who passes a call on has charged
 // it already, if a server of the cluster did.
 func (s *Server) chargeCall(ctx context.Context, m *methodInfo, c *wire.Call, secret string) error {
-	if !s.limits.On() || (c.Hops > 0 || m.class == limit.Control) && s.fromServer(c.Identity) {
+	if !s.limits.On() || (c.Hops > 0 || m.serversOnly || m.class == limit.Control) && s.fromServer(c.Identity) {
 		return nil
 	}
 	return s.charge(ctx, m, secret, addrOf(c.Identity.Remote))

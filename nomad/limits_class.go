@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-project/cairn/internal/limit"
 )
 
-// urgent lists the calls that keep the cluster alive or in hand, beside those that
-// a server answers by itself: they are the last to be refused.
+// urgent lists the calls that keep the cluster alive or in hand, beside
+// those about the state of servers: they are the last to be refused.
 var urgent = []string{
 	"ACL.Bootstrap",
 	"Node.UpdateDrain",
@@ -17,7 +17,7 @@ var urgent = []string{
 	"Operator.RaftGetConfiguration",
 	"Operator.RaftRemovePeerByID",
 	"Operator.TransferLeadershipToPeer",
-	"Status.ReadIndex",
+	"Region.List",
 	"Variables.RenewLock",
 }
 
@@ -34,7 +34,7 @@ var growing = []string{
 func classOf(m *methodInfo) limit.Class {
 	_, verb, _ := strings.Cut(m.name, ".")
 	switch {
-	case m.kind == localKind || slices.Contains(urgent, m.name):
+	case strings.HasPrefix(m.name, "Status.") || slices.Contains(urgent, m.name):
 		return limit.Control
 	case m.kind == writeKind:
 		return limit.Write

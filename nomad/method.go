@@ -128,9 +128,13 @@ func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req,
 
 // answer runs the read here; a token may be revoked while it waits.
 func (m *readMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return err
+	}
+	defer s.gate.Leave(m.class)
 	args, reply := c.args.(*Req), c.reply.(*Resp)
 	opts := m.query(args)
-	return s.blockingQuery(ctx, m.tables, opts, func(v *view, again bool) (uint64, error) {
+	return s.blockingQuery(ctx, m.methodInfo, opts, func(v *view, again bool) (uint64, error) {
 		if again {
 			var err error
 			if c.id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
@@ -220,6 +224,10 @@ func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 	if !m.allow(c.id.ACL, args) {
 		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
 	}
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return err
+	}
+	defer s.gate.Leave(m.class)
 	return s.refusedWrite(m.run(ctx, &leaderCall{srv: s, acl: c.id.ACL, id: c.id}, args, c.reply.(*Resp)))
 }
 
@@ -258,6 +266,10 @@ func (m *localMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 	if !m.allow(c.id.ACL, args) {
 		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
 	}
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return err
+	}
+	defer s.gate.Leave(m.class)
 	return m.run(ctx, s, args, c.reply.(*Resp))
 }
 

@@ -65,6 +65,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	}
 	describePort(ch)
 	s.limits.describe(ch)
+	describeAdmission(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -93,6 +94,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.metrics.denied.collect(ch)
 	s.collectPort(ch)
 	s.limits.collect(ch)
+	s.collectAdmission(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/serf/serf"
 
 	"github.com/cairn-project/cairn/internal/grpcport"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/raftnet"
@@ -64,6 +65,7 @@ type Server struct {
 	notify     chan bool // raft says here whether this server leads
 	metrics    *serverMetrics
 	limits     *limits
+	gate       *limit.Gate
 	oneTimeMu  sync.Mutex // held while a one-time token is used up
 	logins     auth.Logins
 	usage      *auth.Usage // when tokens were last used
@@ -112,7 +114,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		reconcile: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
-		limits: newLimits(cfg.Limits),
+		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, step := range []func(hclog.Logger) error{

@@ -14,6 +14,16 @@ type RequestLimitsConfig struct {
 	PerToken   ClassRatesConfig `hcl:"per_token"`
 	PerAddress ClassRatesConfig `hcl:"per_address"`
 	Global     ClassRatesConfig `hcl:"global"`
+	// InFlight bounds what runs at once, in every mode.
+	InFlight ClassCountsConfig `hcl:"in_flight"`
+}
+
+// ClassCountsConfig holds a number for each class of requests, 0 for the default.
+type ClassCountsConfig struct {
+	Control int `hcl:"control"`
+	Write   int `hcl:"write"`
+	Read    int `hcl:"read"`
+	Bulk    int `hcl:"bulk"`
 }
 
 // ClassRatesConfig holds a rate for each class of requests.
@@ -37,7 +47,7 @@ func (c *RequestLimitsConfig) limits() nomad.LimitConfig {
 	return nomad.LimitConfig{Rates: limit.Rates{
 		Mode:     limit.Mode(cmp.Or(c.Mode, string(limit.Disabled))),
 		PerToken: c.PerToken.rates(), PerAddress: c.PerAddress.rates(), Global: c.Global.rates(),
-	}}
+	}, InFlight: limit.PerClass[int](c.InFlight)}
 }
 
 func (c *ClassRatesConfig) rates() limit.PerClass[limit.Rate] {

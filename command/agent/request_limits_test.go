@@ -31,6 +31,7 @@ const requestLimits = `limits {
     }
     per_address { bulk { rate = 2 } }
     global { control { rate = 1000 } }
+    in_flight { bulk = 7 }
   }
 }
 `
@@ -45,6 +46,7 @@ func TestRequestLimitsReachTheServer(t *testing.T) {
 	want.PerToken.Read = limit.Rate{PerSecond: 100}
 	want.PerAddress.Bulk = limit.Rate{PerSecond: 2}
 	want.Global.Control = limit.Rate{PerSecond: 1000}
+	want.InFlight.Bulk = 7
 	if diff := cmp.Diff(want, c.Limits.RequestLimits.limits()); diff != "" {
 		t.Error(diff)
 	}
@@ -60,6 +62,7 @@ func TestBadRequestLimitsAreExplained(t *testing.T) {
 	l.PerToken.Write = RateConfig{Rate: -1}
 	l.Global.Read = RateConfig{Burst: 5}
 	l.PerAddress.Bulk = RateConfig{Rate: 1, Burst: -1}
+	l.InFlight.Write = -1
 	err := c.Validate()
 	if err == nil {
 		t.Fatal("accepted")
@@ -67,6 +70,7 @@ func TestBadRequestLimitsAreExplained(t *testing.T) {
 	for _, want := range []string{
 		`limits.request_limits.mode "strict"`, "limits.request_limits.per_token.write.rate: must",
 		"limits.request_limits.global.read.burst: has no effect without a rate", "limits.request_limits.per_address.bulk.burst: must",
+		"limits.request_limits.in_flight.write: must",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%v", want, err)
