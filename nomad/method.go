@@ -119,8 +119,8 @@ func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
 	return &structs.QueryMeta{}
 }
 
-// serve answers one call on the server that received it.
-func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
+// serveOnce answers one call on the server that received it.
+func (m *readMethod[Req, Resp]) serveOnce(ctx context.Context, s *Server, args *Req, reply *Resp) error {
 	return s.serve(ctx, &call{
 		methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply, answer: m.answer,
 	})

@@ -71,6 +71,10 @@ type Server struct {
 	usage      *auth.Usage // when tokens were last used
 	usageOf    usagePeers
 
+	// draining ends when the server is about to stop.
+	draining   context.Context
+	startDrain context.CancelFunc
+
 	ctx       context.Context
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -117,6 +121,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.draining, s.startDrain = context.WithCancel(context.Background())
 	for _, step := range []func(hclog.Logger) error{
 		s.setupNodeID, s.setupStore, s.setupRPC, s.setupRaft, s.setupGossip,
 	} {
@@ -199,6 +204,9 @@ func (s *Server) Ready() error {
 	if err := s.Err(); err != nil {
 		return err
 	}
+	if s.draining.Err() != nil {
+		return errStopping
+	}
 	if !s.catchUp.finished() {
 		return errors.New("not caught up with the cluster since the start")
 	}
@@ -257,6 +265,7 @@ func (s *Server) Shutdown() error {
 	s.stopOnce.Do(func() {
 		if s.raft != nil {
 			s.transferLeadership()
+			s.awaitPeers()
 		}
 		err = s.shutdown()
 	})
@@ -281,6 +290,7 @@ func (s *Server) shutdown() error {
 	if s.serf != nil {
 		all = append(all, s.serf.Shutdown())
 	}
+	s.startDrain()
 	s.cancel()
 	if s.pool != nil {
 		all = append(all, s.pool.Close())

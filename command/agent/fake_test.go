@@ -40,6 +40,10 @@ type fakeServer struct {
 	charged   []string
 	chargeErr error
 	limits    nomad.LimitConfig
+	// others is what Drain answers.
+	others bool
+	// onDrain runs in Drain, nil for nothing.
+	onDrain func()
 	// onShutdown runs while the server stops, nil for nothing.
 	onShutdown func()
 }
@@ -110,6 +114,12 @@ func (f *fakeServer) Shutdown() error {
 		f.onShutdown()
 	}
 	return nil
+}
+func (f *fakeServer) Drain() bool {
+	if f.onDrain != nil {
+		f.onDrain()
+	}
+	return f.others
 }
 func (f *fakeServer) Failed() <-chan struct{} { return f.failed }
 func (f *fakeServer) Err() error              { return io.ErrUnexpectedEOF }

@@ -42,8 +42,11 @@ type runner interface {
 	Shutdown() error
 }
 
-// failing says when the server cannot go on.
-type failing interface {
+// ending says when the server cannot go on, and prepares its end.
+type ending interface {
+	// Drain makes the server unhealthy while it still answers, and hands its duties
+	// over. It reports whether other servers carry on.
+	Drain() bool
 	// Failed is closed then, and Err says why.
 	Failed() <-chan struct{}
 	Err() error
@@ -54,7 +57,7 @@ type server interface {
 	caller
 	gossiper
 	runner
-	failing
+	ending
 	NodeID() string
 }
 
