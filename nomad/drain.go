@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/cairn-project/cairn/internal/errs"
 )
 
 // errStopping is why a server that drains is not healthy.
@@ -56,7 +54,7 @@ func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req,
 	}
 	bound, end := s.untilDrain(ctx)
 	err := m.serveOnce(bound, s, args, reply)
-	if drained := end(); err == nil || !drained || !errors.Is(err, errs.Deadline) {
+	if drained := end(); err == nil || !drained {
 		return err
 	}
 	now := *args
