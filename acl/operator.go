@@ -59,6 +59,8 @@ const (
 	VariableLockRead OperatorCapability = "variable-lock-read"
 	// MetricsRead reads the agent's metrics where they are protected.
 	MetricsRead OperatorCapability = "metrics-read"
+	// IdentitySign has identities of local processes signed, for any node.
+	IdentitySign OperatorCapability = "identity-sign"
 )
 
 var publicOperator = []string{"snapshot-save", "license-read", "keyring-read", "keyring-rotate", "keyring-delete"}
@@ -67,7 +69,7 @@ var delegated = []string{"namespace-write",
 	"acl-policy-read", "acl-policy-write", "acl-token-read", "acl-token-write", "acl-role-read", "acl-role-write",
 	"acl-auth-method-read", "acl-auth-method-write", "acl-auth-method-secrets", "acl-one-time-token-expire", "acl-binding-rule-read", "acl-binding-rule-write", "acl-explain",
 	"raft-read", "raft-write", "snapshot-restore", "keyring-write", "system-gc", "system-reconcile",
-	"eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete", "event-read-all", "variable-lock-read", "metrics-read"}
+	"eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete", "event-read-all", "variable-lock-read", "metrics-read", "identity-sign"}
 
 // operatorWords holds the policy words read and write as capabilities too, for
 // the calls that ask for one of them.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -17,6 +18,9 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/jsonrpc"
 )
 
 func TestMain(m *testing.M) {
@@ -60,6 +64,7 @@ func newModel() http.Handler {
 	mux.HandleFunc("GET /v1/agent/self", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]any{"stats": map[string]any{"raft": map[string]string{"term": "1"}}})
 	})
+	mux.Handle("POST /v1/rpc", m.operatorNode().HTTP(func(*http.Request) jsonrpc.Caller { return jsonrpc.Caller{Transport: jsonrpc.TransportHTTP} }))
 	mux.HandleFunc("GET /v1/metrics", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"Gauges": nil}) })
 	serveNodes(func(pattern string, h http.HandlerFunc) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -81,6 +86,44 @@ func newModel() http.Handler {
 		})
 	}
 	return mux
+}
+
+// operatorNode offers a few of the methods that an agent has, over the model.
+func (m *model) operatorNode() *jsonrpc.Server {
+	srv, err := jsonrpc.New(jsonrpc.DefaultConfig())
+	if err != nil {
+		panic(err)
+	}
+	type names struct{ Name string }
+	type upsert struct{ Namespaces []*api.Namespace }
+	for _, method := range []jsonrpc.Method{
+		{Name: "namespace_get", Params: json.RawMessage(`{"type":"object","additionalProperties":false,"properties":{"Name":{"type":"string"}}}`),
+			Handler: jsonrpc.Func(func(_ context.Context, p names) (map[string]any, error) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				if n := m.namespaces[p.Name]; n != nil {
+					return map[string]any{"Namespace": n, "Index": m.index}, nil
+				}
+				return nil, errs.New(errs.NotFound, "not found")
+			})},
+		{Name: "namespace_upsert", Params: json.RawMessage(`{"type":"object","additionalProperties":false,"properties":{"Namespaces":{"type":"array"}}}`),
+			Handler: jsonrpc.Func(func(_ context.Context, p upsert) (map[string]any, error) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				for _, n := range p.Namespaces {
+					m.namespaces[n.Name] = n
+				}
+				m.index++
+				return map[string]any{"Index": m.index}, nil
+			})},
+		{Name: "mark", Kind: jsonrpc.KindNotification, Handler: jsonrpc.Func(func(context.Context, any) (any, error) { return nil, nil })},
+		{Name: "admin_set_log_level", Privileged: true, Handler: jsonrpc.Func(func(context.Context, any) (any, error) { return nil, nil })},
+	} {
+		if err := srv.Register(method); err != nil {
+			panic(err)
+		}
+	}
+	return srv
 }
 
 func answer(w http.ResponseWriter, v any) {

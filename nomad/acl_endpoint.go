@@ -18,6 +18,7 @@ func (s *Server) newResolver(enabled bool) *auth.Resolver {
 		Usage:   s.usage,
 		Store:   func() auth.Store { return s.state.Snapshot() },
 		Verify:  s.keyring.Verify,
+		Agent:   s.agentSecret,
 	})
 }
 

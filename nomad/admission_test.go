@@ -99,8 +99,8 @@ func TestBlockingQueriesHoldNoPlaceWhileTheyWait(t *testing.T) {
 					t.Errorf("a blocking query ended with %v, %v", reply.Data, err)
 				}
 			})
+			time.Sleep(100 * time.Millisecond) // each begins when the one before waits
 		}
-		time.Sleep(time.Second)
 		if got := mustGet(t, n, "a"); got != "1" {
 			t.Errorf("read %q", got)
 		}

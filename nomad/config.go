@@ -39,6 +39,9 @@ type Config struct {
 	// Region and Datacenter place the server; servers of one region share one state.
 	Region     string
 	Datacenter string
+	// AuthoritativeRegion owns what the regions share: policies, roles, auth methods,
+	// binding rules, global tokens, namespaces and node pools. "" shares nothing.
+	AuthoritativeRegion string
 	// NodeName is unique among the servers of the region.
 	NodeName string
 	// NodeID is the UUID of the server, "" to keep one in DataDir.
@@ -101,6 +104,9 @@ type ACLConfig struct {
 	// management token, which the leader makes if there is none; where it is set,
 	// nobody else can make that token. "" for none.
 	BootstrapSecretFile string
+	// ReplicationToken is the secret of a management token of the authoritative
+	// region, with which the leader of another region copies what it owns.
+	ReplicationToken string
 }
 
 // limits returns the bounds of tokens that expire.
@@ -263,6 +269,9 @@ func (c *Config) String() string {
 	masked.Logger = nil
 	if masked.Gossip.EncryptKey != nil {
 		masked.Gossip.EncryptKey = []byte("redacted")
+	}
+	if masked.ACL.ReplicationToken != "" {
+		masked.ACL.ReplicationToken = "redacted"
 	}
 	return fmt.Sprintf("%+v", masked)
 }

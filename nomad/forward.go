@@ -177,7 +177,10 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 	if hops := c.hops(ctx); hops >= maxHops {
 		return errs.Newf(errs.NoPath, "call for region %q was passed on %d times, check the region names of the servers", c.region, hops)
 	}
-	var err error = errs.Newf(errNoPath.Code, "%s %q", errNoPath.Msg, c.region)
+	if s.localToken(c) {
+		return s.leaveTokenHere(ctx, c)
+	}
+	err := s.noPath(c.region)
 	for range len(s.router.InRegion(c.region)) {
 		server, ok := s.router.Pick(c.region)
 		if !ok {

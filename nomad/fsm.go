@@ -70,6 +70,8 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).UpsertNamespaces)
 	case structs.NamespaceDeleteRequestType:
 		return apply(body, (*state.StateStore).DeleteNamespaces)
+	case structs.WorkloadEventRaiseRequestType:
+		return apply(body, (*state.StateStore).RaiseWorkloadEvent)
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
 	}

@@ -56,6 +56,7 @@ var duties = []duty{
 	{"raft peers", (*Server).startReconcile},
 	{"acl bootstrap", (*Server).startBootstrap},
 	{"expired tokens", (*Server).startTokenGC},
+	{"replication", (*Server).startReplication},
 }
 
 // runLeadership takes up and lays down the leader's duties as raft decides.

@@ -44,6 +44,8 @@ type methodInfo struct {
 	// proves marks a method that takes another proof than a token: a caller whose
 	// token is not known comes in as nobody.
 	proves bool
+	// global writes may belong in the authoritative region, as their body says.
+	global bool
 }
 
 // methods holds every method, by name, as the constructors declared them.
@@ -159,6 +161,7 @@ type writeMethod[Req, Resp any] struct {
 	allow func(*acl.ACL, *Req) bool
 	run   func(context.Context, *leaderCall, *Req, *Resp) error
 	opts  func(*Req) *structs.WriteRequest
+	owned ownership[Req] // nil for what belongs to one region
 }
 
 // leaderCall is what a write has at hand while it runs on the leader.
@@ -212,6 +215,10 @@ func newLeader[Req, Resp any, W interface {
 
 // serve answers one call on the server that received it.
 func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
+	args, err := m.settleRegion(ctx, s, args)
+	if err != nil {
+		return err
+	}
 	opts := m.opts(args)
 	return s.serve(ctx, &call{
 		methodInfo: m.methodInfo, args: args, reply: reply, answer: m.answer,

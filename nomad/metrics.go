@@ -66,6 +66,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	describePort(ch)
 	s.limits.describe(ch)
 	describeAdmission(ch)
+	describeReplication(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -95,6 +96,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.collectPort(ch)
 	s.limits.collect(ch)
 	s.collectAdmission(ch)
+	s.collectReplication(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.
@@ -114,6 +116,7 @@ func (s *Server) Stats() map[string]map[string]string {
 			"raft_index": strconv.FormatUint(s.fsm.seen.Load(), 10),
 			"watches":    strconv.FormatInt(s.state.Watching(), 10),
 		},
+		"replication": s.replicationStats(),
 		"rpc": {
 			"in_flight":        strconv.Itoa(s.rpc.InFlight()),
 			"blocking_queries": strconv.FormatInt(s.metrics.blocking.Load(), 10),

@@ -180,6 +180,9 @@ func settle(f raft.ApplyFuture, group []*proposal) {
 // submit waits for the outcome of one entry, which is the proposer's from now on. When ctx ends first the write may
 // still be applied.
 func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
+	if ctx.Err() != nil {
+		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "the caller went away before the write was proposed", Executed: errs.ExecutedNo}
+	}
 	g, _ := p.spare.Get().(*proposal)
 	if g == nil {
 		g = &proposal{done: make(chan opResult, 1)}

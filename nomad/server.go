@@ -9,7 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/serf/serf"
 
@@ -54,22 +56,28 @@ type Server struct {
 	router   *router.Router
 	serf     *serf.Serf
 	serfCh   chan serf.Event
-	lastSaid string // see sayOnce
+	// gossipRing holds the gossip keys, nil for gossip in clear.
+	gossipRing *memberlist.Keyring
+	lastSaid   string // see sayOnce
 
 	// leadership is the term in which this server leads, nil while it does not.
 	leadership atomic.Pointer[term]
 	leaders    *leaderWatch
-	catchUp    *catchUp
-	reconcile  chan struct{}
-	forgotten  sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
-	notify     chan bool // raft says here whether this server leads
-	metrics    *serverMetrics
-	limits     *limits
-	gate       *limit.Gate
-	oneTimeMu  sync.Mutex // held while a one-time token is used up
-	logins     auth.Logins
-	usage      *auth.Usage // when tokens were last used
-	usageOf    usagePeers
+	// replication copies from the authoritative region, nil while it does not.
+	replication atomic.Pointer[puller]
+	catchUp     *catchUp
+	reconcile   chan struct{}
+	forgotten   sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
+	notify      chan bool // raft says here whether this server leads
+	metrics     *serverMetrics
+	limits      *limits
+	gate        *limit.Gate
+	oneTimeMu   sync.Mutex // held while a one-time token is used up
+	logins      auth.Logins
+	usage       *auth.Usage // when tokens were last used
+	usageOf     usagePeers
+	// agentSecret is that of the agent in this process, a UUID.
+	agentSecret string
 
 	// draining ends when the server is about to stop.
 	draining   context.Context
@@ -88,17 +96,19 @@ type Server struct {
 // a method's name before the dot.
 func endpoints(s *Server) map[string]any {
 	return map[string]any{
-		"ACL":         &ACL{s},
-		"Namespace":   &Namespace{s},
-		"Node":        &Node{s},
-		"NodePool":    &NodePool{s},
-		"Alloc":       &Alloc{s},
-		"ClientStats": &ClientStats{s},
-		"Variables":   &Variables{s},
-		"Keyring":     &Keyring{s},
-		"Status":      &Status{s},
-		"Operator":    &Operator{s},
-		"Region":      &Region{s},
+		"ACL":           &ACL{s},
+		"Namespace":     &Namespace{s},
+		"Node":          &Node{s},
+		"NodePool":      &NodePool{s},
+		"Alloc":         &Alloc{s},
+		"ClientStats":   &ClientStats{s},
+		"Variables":     &Variables{s},
+		"Keyring":       &Keyring{s},
+		"Status":        &Status{s},
+		"Operator":      &Operator{s},
+		"Region":        &Region{s},
+		"Identity":      &Identity{s},
+		"WorkloadEvent": &WorkloadEvent{s},
 	}
 }
 
@@ -119,6 +129,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
 		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()),
+		agentSecret: uuid.NewString(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.draining, s.startDrain = context.WithCancel(context.Background())

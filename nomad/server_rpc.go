@@ -113,7 +113,11 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 		answer = reply
 		return info.invoke(ctx, s, args, reply)
 	}
-	if err := s.route(ctx, passed); err != nil {
+	way := s.route
+	if info.global && s.federated() { // the body decides where it belongs
+		way = func(ctx context.Context, c *call) error { return c.answer(ctx, s, c) }
+	}
+	if err := way(ctx, passed); err != nil {
 		return nil, err
 	}
 	s.noteNode(c)

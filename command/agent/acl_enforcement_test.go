@@ -63,6 +63,7 @@ const (
 var accesses = map[string]access{
 	"GET /":                                 {who: blind},
 	"GET /v1/openapi.json":                  {who: blind},
+	"POST /v1/rpc":                          {who: blind}, // each method decides, see TestEveryMethodIsEnforced
 	"GET /.well-known/openid-configuration": {who: blind},
 	"GET /.well-known/jwks.json":            {who: anyone},
 	"GET /v1/agent/health":                  {who: blind},
@@ -78,7 +79,14 @@ var accesses = map[string]access{
 	"PUT /v1/agent/join":        {rules: agentWrite, rest: "?address=127.0.0.1:1"},
 	"PUT /v1/agent/force-leave": {rules: agentWrite, rest: "?node=absent"},
 
+	"GET /v1/agent/keyring/list":    {rules: agentWrite},
+	"PUT /v1/agent/keyring/list":    {rules: agentWrite},
+	"PUT /v1/agent/keyring/install": {rules: agentWrite, body: `{"Key":"bad"}`},
+	"PUT /v1/agent/keyring/use":     {rules: agentWrite, body: `{"Key":"bad"}`},
+	"PUT /v1/agent/keyring/remove":  {rules: agentWrite, body: `{"Key":"bad"}`},
+
 	"GET /v1/operator/raft/configuration":       {rules: capability("raft-read")},
+	"GET /v1/operator/replication":              {rules: capability("raft-read")},
 	"DELETE /v1/operator/raft/peer":             {rules: capability("raft-write"), rest: "?id=absent"},
 	"PUT /v1/operator/raft/transfer-leadership": {rules: capability("raft-write"), rest: "?id=absent"},
 	"GET /v1/operator/keyring/keys":             {rules: capability("keyring-read")},
@@ -247,6 +255,7 @@ func (g *guarded) request(method, target, body, secret string) (int, string) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	req.Header.Set("Content-Type", "application/json")
 	if secret != "" {
 		req.Header.Set("X-Nomad-Token", secret)
 	}

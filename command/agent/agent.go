@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -30,11 +31,15 @@ type Agent struct {
 	endpoints *endpoints
 	telemetry *telemetry
 	// tls holds the certificates of both ports, nil when neither speaks TLS.
-	tls    *tlsconf.Source
-	server server
-	http   *httpServer
+	tls     *tlsconf.Source
+	server  server
+	http    *httpServer
+	rpc     *rpcNode
+	sockets *agentSockets
 	// port is where http accepts, beneath limits and TLS.
 	port net.Listener
+	// limits are what was applied since the start, nil for nothing.
+	limits atomic.Pointer[RequestLimitsConfig]
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
 }
@@ -81,7 +86,13 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 		return nil, fmt.Errorf("starting the server: %w", err)
 	}
 	a.addMetrics()
-	a.serve(httpLn)
+	if err := a.openSockets(); err != nil {
+		return nil, errors.Join(err, a.server.Shutdown())
+	}
+	if err := a.serve(httpLn); err != nil {
+		a.sockets.stop()
+		return nil, errors.Join(err, a.server.Shutdown())
+	}
 	return a, nil
 }
 
@@ -99,14 +110,32 @@ func (a *Agent) addMetrics() {
 	}
 }
 
-// serve starts the HTTP API on ln.
-func (a *Agent) serve(ln net.Listener) {
+// openSockets opens the agent sockets.
+func (a *Agent) openSockets() (err error) {
+	if a.sockets, err = newAgentSockets(a); err != nil {
+		return err
+	}
+	if err := a.telemetry.add(a.sockets.metrics); err != nil {
+		a.logger.Warn("metrics of the agent sockets are not shown", "error", err)
+	}
+	return a.sockets.listen()
+}
+
+// serve opens the socket of the operator node and starts the HTTP API on ln.
+func (a *Agent) serve(ln net.Listener) error {
 	var ctx context.Context
 	ctx, a.cancel = context.WithCancel(context.Background())
 	c := *a.config // agent/self shows what others are really told
+	c.RPC.Agent.Path, c.RPC.Agent.AdminPath = a.sockets.path, a.sockets.admin
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
+	a.rpc, handler.rpc.started = handler.rpc, a.config
+	a.sockets.providers.node.Store(a.rpc.rpc)
+	if err := a.rpc.listen(); err != nil {
+		return err
+	}
 	a.http = serveHTTP(ctx, ln, handler)
+	return nil
 }
 
 // listeners opens the HTTP and the RPC port and notes what the system chose.
@@ -146,6 +175,8 @@ func (a *Agent) Stop(leave bool) error {
 			p.stop()
 		}
 	}
+	a.sockets.stop()
+	a.rpc.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	a.http.stop(ctx, a.cancel)
 	cancel()

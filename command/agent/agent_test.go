@@ -426,3 +426,21 @@ func TestSignalEndsASlowStart(t *testing.T) {
 		t.Errorf("code %d: %s", code, errOut.String())
 	}
 }
+
+// A start that is about to succeed is let through, so that it can be stopped in order.
+func TestSignalDuringTheStart(t *testing.T) {
+	guard := make(chan os.Signal, 8)
+	signal.Notify(guard, syscall.SIGINT)
+	defer signal.Stop(guard)
+	var errOut bytes.Buffer
+	code := run([]string{"-dev", "-config", freePorts(t, "")}, io.Discard, &errOut, nil, func(*nomad.Config) (server, error) {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGINT); err != nil {
+			t.Error(err)
+		}
+		<-guard // the agent has it too
+		return newFake().fill(), nil
+	})
+	if code != 0 || errOut.Len() > 0 {
+		t.Errorf("code %d: %s", code, errOut.String())
+	}
+}

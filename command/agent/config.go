@@ -49,6 +49,7 @@ type Config struct {
 	TLSConfig TLSConfig       `hcl:"tls"`
 	Telemetry TelemetryConfig `hcl:"telemetry"`
 	Limits    LimitsConfig    `hcl:"limits"`
+	RPC       RPCConfig       `hcl:"rpc"`
 
 	// DevMode keeps all data in memory and listens on the loopback only.
 	DevMode bool
@@ -85,6 +86,9 @@ type ACLConfig struct {
 	// InitialManagementTokenFile holds a UUID that becomes the secret of the first
 	// management token; where it is set, nobody can make that token over the API.
 	InitialManagementTokenFile string `hcl:"initial_management_token_file"`
+	// ReplicationToken is the secret with which this region copies from the
+	// authoritative one.
+	ReplicationToken string `hcl:"replication_token" secret:"true"`
 	// ProtectMetrics shows metrics only to those who may read them.
 	ProtectMetrics bool `hcl:"protect_metrics"`
 }
@@ -96,10 +100,12 @@ type ClientConfig struct {
 
 // ServerConfig configures the server half of the agent.
 type ServerConfig struct {
-	Enabled         bool   `hcl:"enabled"`
-	BootstrapExpect int    `hcl:"bootstrap_expect"`
-	DataDir         string `hcl:"data_dir"`
-	NonVotingServer bool   `hcl:"non_voting_server"`
+	Enabled bool `hcl:"enabled"`
+	// AuthoritativeRegion owns what the regions share, "" for a region of its own.
+	AuthoritativeRegion string `hcl:"authoritative_region"`
+	BootstrapExpect     int    `hcl:"bootstrap_expect"`
+	DataDir             string `hcl:"data_dir"`
+	NonVotingServer     bool   `hcl:"non_voting_server"`
 	// Encrypt is the gossip key in base64: 16, 24 or 32 bytes.
 	Encrypt string `hcl:"encrypt" secret:"true"`
 	// RaftProtocol and ProtocolVersion exist for old files; there is one of each.
@@ -225,6 +231,7 @@ func DefaultConfig() *Config {
 			TokenMinExpirationTTL: structs.DefaultACLTokenLimits().MinTTL,
 			TokenMaxExpirationTTL: structs.DefaultACLTokenLimits().MaxTTL,
 		},
+		RPC: defaultRPCConfig(),
 		Server: ServerConfig{
 			RaftProtocol:             3,
 			ProtocolVersion:          1,

@@ -42,6 +42,8 @@ func newFlags() *flags {
 	f.text("log-file", "also log to this `file`", func(c *Config, s string) { c.LogFile = s })
 	f.boolean("log-include-location", "log the place in the source", func(c *Config, on bool) { c.LogIncludeLocation = on })
 	f.boolean("acl-enabled", "enforce access control; the command acl bootstrap makes the first token", func(c *Config, on bool) { c.ACL.Enabled = on })
+	f.text("acl-replication-token", "`secret` with which this region copies policies and global tokens from the authoritative one", func(c *Config, s string) { c.ACL.ReplicationToken = s })
+	f.text("authoritative-region", "`name` of the region that owns policies, global tokens and namespaces of all regions", func(c *Config, s string) { c.Server.AuthoritativeRegion = s })
 	f.boolean("server", "run a server", func(c *Config, on bool) { c.Server.Enabled = on })
 	f.boolean("client", "run a node agent, which this build does not have yet", func(c *Config, on bool) { c.Client.Enabled = on })
 	f.boolean("rejoin", "join the old peers again after a graceful leave", func(c *Config, on bool) { c.Server.RejoinAfterLeave = on })

@@ -36,6 +36,8 @@ type api struct {
 	telemetry *telemetry
 	logger    hclog.Logger
 	router    *router
+	// rpc is the operator node.
+	rpc *rpcNode
 	// document is the OpenAPI document.
 	document []byte
 	// maxBody bounds a request body, in bytes.
@@ -62,6 +64,10 @@ func newAPI(srv server, c *Config, t *telemetry, logger hclog.Logger) *api {
 		document:  openAPI(table),
 		// in JSON one byte of a value takes at most six
 		maxBody: max(minMaxBody, 6*int64(c.Server.MaxVariableSize)+64<<10),
+	}
+	var err error
+	if a.rpc, err = newRPCNode(srv, c, t, logger); err != nil {
+		panic("operator node: " + err.Error()) // a fault in a method, found by any test
 	}
 	for name, value := range c.HTTPAPIResponseHeaders {
 		a.headers = append(a.headers, header{http.CanonicalHeaderKey(name), []string{value}})

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -91,6 +93,14 @@ func (l *connLimiter) refuse(c net.Conn) {
 type limitedConn struct {
 	net.Conn
 	release func()
+}
+
+// SyscallConn gives access to the socket, if there is one.
+func (c *limitedConn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // Close closes the connection.

@@ -17,13 +17,13 @@ func metricsRoutes() []route {
 }
 
 // mayReadMetrics lets everybody read metrics unless they are protected.
-func (r *request) mayReadMetrics(a *acl.ACL) bool {
-	return !r.api.config.ACL.ProtectMetrics || a.IsManagement() || a.AllowOperatorCapability(acl.MetricsRead)
+func (c *ACLConfig) mayReadMetrics(a *acl.ACL) bool {
+	return !c.ProtectMetrics || a.IsManagement() || a.AllowOperatorCapability(acl.MetricsRead)
 }
 
 // getMetrics answers without the server, so that it works before there is a leader.
 func getMetrics(r *request) error {
-	if err := r.allow(r.mayReadMetrics); err != nil {
+	if err := r.allow(r.api.config.ACL.mayReadMetrics); err != nil {
 		return err
 	}
 	if r.query.Get("format") != "prometheus" {

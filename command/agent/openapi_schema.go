@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"net"
@@ -18,6 +19,10 @@ type schemas struct {
 	// components holds named struct types by name, owners which type has a name.
 	components object
 	owners     map[string]reflect.Type
+	// place is the path of components in the document, "" for that of OpenAPI.
+	place string
+	// lenient takes types that write their own JSON in an unknown way as anything.
+	lenient bool
 }
 
 // customSchemas are those of types that write their own JSON.
@@ -31,6 +36,8 @@ var customSchemas = map[reflect.Type]object{
 		"TTL":       object{"type": "string", "description": "duration such as 15s"},
 		"LockDelay": object{"type": "string", "description": "duration such as 15s"},
 	}},
+	reflect.TypeFor[rpcMessage](): rpcSchema(false),
+	reflect.TypeFor[rpcAnswer]():  rpcSchema(true),
 	reflect.TypeFor[jose.JSONWebKeySet](): {"type": "object", "required": []any{"keys"}, "properties": object{
 		"keys": object{"type": "array", "items": object{"type": "object", "required": []any{"kty", "kid"}, "properties": object{
 			"kty": object{"type": "string"}, "kid": object{"type": "string"},
@@ -57,6 +64,9 @@ func (s *schemas) of(t reflect.Type) object {
 		return c
 	}
 	if _, ok := durationTexts[t]; !ok && writesOwnJSON(t) {
+		if s.lenient {
+			return object{}
+		}
 		panic("openapi schema: " + t.String() + " writes its own JSON and has no entry in customSchemas")
 	}
 	switch t.Kind() {
@@ -112,14 +122,17 @@ func (s *schemas) ofStruct(t reflect.Type) object {
 		return s.properties(t)
 	}
 	owner, ok := s.owners[name]
-	if ok && owner != t {
+	if ok && owner != t && s.lenient {
+		name = t.String() // with its package
+		_, ok = s.owners[name]
+	} else if ok && owner != t {
 		panic("openapi schema: two types are named " + name)
 	}
 	if !ok {
 		s.owners[name] = t // before the fields, to end recursion
 		s.components[name] = s.properties(t)
 	}
-	return object{"$ref": "#/components/schemas/" + name}
+	return object{"$ref": cmp.Or(s.place, "#/components/schemas/") + name}
 }
 
 func componentName(t reflect.Type) string {

@@ -67,7 +67,11 @@ var samples = map[string][2]string{
 	"PUT /v1/operator/raft/transfer-leadership": {"?id=a", ""},
 	"PUT /v1/agent/join":                        {"?address=a", ""},
 	"PUT /v1/agent/force-leave":                 {"?node=a", ""},
+	"PUT /v1/rpc":                               {"", `{"jsonrpc":"2.0","id":1,"method":"ping"}`},
 	"PUT /v1/agent/servers":                     {"?address=a", ""},
+	"PUT /v1/agent/keyring/install":             {"", `{"Key":"a"}`},
+	"PUT /v1/agent/keyring/use":                 {"", `{"Key":"a"}`},
+	"PUT /v1/agent/keyring/remove":              {"", `{"Key":"a"}`},
 }
 
 // TestOpenAPIDescribesEveryReply calls every route and checks request and reply

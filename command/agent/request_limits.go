@@ -79,18 +79,22 @@ func (a *api) charge(rt *route, r *request) error {
 
 // reloadLimits takes over the limits of requests. What connections are bound by
 // takes a restart.
-func (a *Agent) reloadLimits(next *Config) {
+func (a *Agent) reloadLimits(next *Config) error {
 	now, then := a.config.Limits, next.Limits
 	now.RequestLimits, then.RequestLimits = RequestLimitsConfig{}, RequestLimitsConfig{}
 	logger := a.logger.Named("agent")
 	if now != then {
 		logger.Warn("limits of connections change at the next start only")
 	}
-	if next.Limits.RequestLimits == a.config.Limits.RequestLimits {
-		return
+	before := a.limits.Swap(&next.Limits.RequestLimits)
+	if before == nil {
+		before = &a.config.Limits.RequestLimits
 	}
-	a.config.Limits.RequestLimits = next.Limits.RequestLimits
+	if next.Limits.RequestLimits == *before {
+		return nil
+	}
 	limits := next.Limits.RequestLimits.limits()
 	a.server.SetLimits(limits)
 	logger.Info("limits of requests changed", "mode", limits.Mode)
+	return nil
 }

@@ -21,8 +21,10 @@ func routes() []route {
 		operatorRoutes(),
 		agentRoutes(),
 		keyringRoutes(),
+		gossipKeyringRoutes(),
 		metricsRoutes(),
 		documentRoutes(),
+		rpcRoutes(),
 	)
 }
 

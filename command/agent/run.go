@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -55,12 +56,21 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 	warnAlone(c, logger)
 	tuneGC()
 	fmt.Fprintln(stdout, "==> Starting Cairn agent...")
-	a, err := startOrSignal(c, logger, newServer, signals)
+	a, early, err := startOrSignal(c, logger, newServer, signals)
 	if err != nil {
 		gate.open()
 		fmt.Fprintf(stderr, "==> The agent could not start:\n%s\n", indent(err.Error()))
 		return 1
 	}
+	if early != nil {
+		gate.open()
+		a.logger.Info("caught signal", "signal", early)
+		return a.end(false, signals)
+	}
+	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), read: func() (*Config, error) {
+		c, _, err := f.config()
+		return c, err
+	}})
 	a.banner(stdout)
 	gate.open()
 	return a.wait(f, signals, shutdown)
@@ -111,9 +121,14 @@ func warnAlone(c *Config, logger hclog.Logger) {
 	}
 }
 
-// startOrSignal starts the agent. A signal to stop does not wait for it: the
-// process is about to end and takes the rest with it.
-func startOrSignal(c *Config, logger hclog.Logger, newServer startFunc, signals <-chan os.Signal) (*Agent, error) {
+// earlyGrace is how long a start may go on after a signal to stop.
+const earlyGrace = 3 * time.Second
+
+// startOrSignal starts the agent. After a signal to stop it lets the start come to
+// its end, so that the agent can be stopped in order, and returns the signal. A
+// second signal, or a start that takes long, ends in an error: the process is about
+// to end and takes the rest with it.
+func startOrSignal(c *Config, logger hclog.Logger, newServer startFunc, signals <-chan os.Signal) (*Agent, os.Signal, error) {
 	type result struct {
 		a   *Agent
 		err error
@@ -123,13 +138,21 @@ func startOrSignal(c *Config, logger hclog.Logger, newServer startFunc, signals 
 		a, err := start(c, logger, newServer)
 		started <- result{a, err}
 	}()
+	var early os.Signal
+	var enough <-chan time.Time
 	for {
 		select {
 		case r := <-started:
-			return r.a, r.err
+			return r.a, early, r.err
+		case <-enough:
+			return nil, nil, fmt.Errorf("caught signal %q", early)
 		case s := <-signals:
-			if s != syscall.SIGHUP {
-				return nil, fmt.Errorf("caught signal %q", s)
+			switch {
+			case s == syscall.SIGHUP:
+			case early != nil:
+				return nil, nil, fmt.Errorf("caught signal %q", s)
+			default:
+				early, enough = s, time.After(earlyGrace)
 			}
 		}
 	}
@@ -195,10 +218,29 @@ func (a *Agent) reload(f *flags) {
 		a.logger.Error("configuration not reloaded, it is not valid", "error", err)
 		return
 	}
-	a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
-	a.reloadTLS(c)
-	a.reloadLimits(c)
+	for _, step := range a.reloadSteps() {
+		if err := step.apply(c); err != nil {
+			a.logger.Error("not everything was reloaded", "step", step.name, "error", err)
+		}
+	}
 	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
+}
+
+// reloadStep takes over a part of a configuration while the agent runs.
+type reloadStep struct {
+	name  string
+	apply func(*Config) error
+}
+
+func (a *Agent) reloadSteps() []reloadStep {
+	return []reloadStep{
+		{"apply log_level", func(c *Config) error {
+			a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
+			return nil
+		}},
+		{"read the certificates", a.reloadTLS},
+		{"apply the limits of requests", a.reloadLimits},
+	}
 }
 
 var onOff = map[bool]string{true: "on", false: "off: everybody may do everything"}
@@ -222,7 +264,9 @@ func (a *Agent) banner(out io.Writer) {
 		{"Gossip", fmt.Sprintf("%s port %d (advertised %s)", e.serfHost, e.serfPort, e.advSerf)},
 		{"Server", fmt.Sprintf("%t (bootstrap expect %d)", c.Server.Enabled, c.Server.BootstrapExpect)},
 		{"Data dir", data},
+		{"Agent socket", cmp.Or(a.sockets.path, "none")},
 		{"Access control", onOff[c.ACL.Enabled]},
+		{"RPC socket", cmp.Or(a.rpc.socketPath(), "none")},
 		{"Log level", strings.ToUpper(c.LogLevel)},
 	} {
 		fmt.Fprintf(w, "%16s: %s\n", row[0], row[1])

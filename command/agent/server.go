@@ -20,6 +20,8 @@ type caller interface {
 	Charge(ctx context.Context, method, secret, remote string) error
 	// Refused counts a call that the agent refused for want of right.
 	Refused(rights *acl.ACL, right func(*acl.ACL) bool)
+	// RightsOf returns the rights of policies and roles by their names.
+	RightsOf(policies, roles []string) (*acl.ACL, error)
 }
 
 // gossiper is the gossip pool of the server.
@@ -27,6 +29,8 @@ type gossiper interface {
 	Join(addrs []string) (int, error)
 	ForceLeave(node string, prune bool) error
 	LocalMember() *structs.AgentMember
+	// GossipKeys does something with a gossip key on all members.
+	GossipKeys(ctx context.Context, op structs.GossipKeyOp, key string) (*structs.GossipKeyResponse, error)
 }
 
 // runner is the life of the server.
@@ -52,13 +56,21 @@ type ending interface {
 	Err() error
 }
 
-// server is what the agent needs of a *nomad.Server. NodeID is a UUID.
+// known is who the server is, and who the agent is to it.
+type known interface {
+	// NodeID is a UUID.
+	NodeID() string
+	// AgentSecret is the secret by which the server knows this process.
+	AgentSecret() string
+}
+
+// server is what the agent needs of a *nomad.Server.
 type server interface {
 	caller
 	gossiper
 	runner
 	ending
-	NodeID() string
+	known
 }
 
 // startFunc starts a server.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
 	"time"
 
@@ -56,13 +57,13 @@ func (t *TLSConfig) switches() [5]bool {
 
 // reloadTLS reads the certificates again. Connections that are open go on; new
 // ones use what was read. Files that cannot be used change nothing.
-func (a *Agent) reloadTLS(next *Config) {
+func (a *Agent) reloadTLS(next *Config) error {
 	logger := a.logger.Named("tls")
 	if next.TLSConfig.switches() != a.config.TLSConfig.switches() {
 		logger.Warn("what tls switches on or off changes at the next start only")
 	}
 	if a.tls == nil {
-		return
+		return nil
 	}
 	check := func(s *tlsconf.Source) error {
 		if !a.config.TLSConfig.EnableRPC {
@@ -71,11 +72,11 @@ func (a *Agent) reloadTLS(next *Config) {
 		return s.CheckRole(tlsconf.RoleServer, a.config.Region)
 	}
 	if err := a.tls.Reload(next.TLSConfig.settings(), check); err != nil {
-		logger.Error("certificates not reloaded, the old ones stay in use", "error", err)
-		return
+		return fmt.Errorf("certificates not reloaded, the old ones stay in use: %w", err)
 	}
 	logger.Info("certificates reloaded")
 	warnExpiry(a.tls, logger)
+	return nil
 }
 
 // warnExpiry tells of certificates that peers refuse, or will soon.

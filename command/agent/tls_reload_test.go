@@ -76,12 +76,16 @@ func TestReloadOfCertificates(t *testing.T) {
 	if err := os.WriteFile(c.TLSConfig.KeyFile, []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a.reloadTLS(c)
+	if err := a.reloadTLS(c); err == nil {
+		t.Error("files that cannot be used were taken")
+	}
 	if err := fresh(trust); err != nil {
 		t.Errorf("after files that cannot be used: %v", err)
 	}
 	next := issueTo(t, dir)
-	a.reloadTLS(c)
+	if err := a.reloadTLS(c); err != nil {
+		t.Error(err)
+	}
 	if err := fresh(next); err != nil {
 		t.Errorf("the new authority: %v", err)
 	}

@@ -152,6 +152,9 @@ func (c *conn) handle() bool {
 	if c.state.swap(p, c.srv.clock.now.Load()) == left {
 		return false
 	}
+	if c.srv.clock.stood() && hasLeft(c.nc) {
+		c.cancel()
+	}
 	c.resp.reset(c)
 	if !c.call() {
 		return false

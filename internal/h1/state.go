@@ -54,6 +54,8 @@ type clock struct {
 	start time.Time
 	// now is in milliseconds since start.
 	now atomic.Int64
+	// doubt is until when requests may be older than they look, as now.
+	doubt atomic.Int64
 	// date is the value of the Date header for the current second.
 	date   atomic.Pointer[string]
 	second int64 // owned by who calls update, one at a time
@@ -63,7 +65,10 @@ type clock struct {
 const dateFormat = "Mon, 02 Jan 2006 15:04:05 GMT"
 
 func (k *clock) update(now time.Time) {
-	k.now.Store(now.Sub(k.start).Milliseconds())
+	ms := now.Sub(k.start).Milliseconds()
+	if ms-k.now.Swap(ms) > standstill {
+		k.doubt.Store(ms + doubtful)
+	}
 	if s := now.Unix(); s != k.second {
 		k.second = s
 		date := now.UTC().Format(dateFormat)

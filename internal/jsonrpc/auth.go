@@ -106,6 +106,16 @@ func digest(params json.RawMessage) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+// Denied gives a refusal that a handler met further on the form that those of the
+// Authorizer have, so that callers see one code for both. Other errors are returned as they are.
+func Denied(err error) error {
+	switch errs.CodeOf(err) {
+	case errs.Unauthenticated, errs.PermissionDenied:
+		return unauthorized(err)
+	}
+	return err
+}
+
 // unauthorized turns the refusal of an Authorizer into an answer.
 func unauthorized(err error) error {
 	var code int
@@ -119,7 +129,8 @@ func unauthorized(err error) error {
 	default:
 		return err
 	}
-	return &Error{Code: CodeUnauthorized, Message: "unauthorized", Data: []Detail{{Code: code, Message: errs.From(err, "").Error()}}}
+	return &Error{Code: CodeUnauthorized, Message: "unauthorized",
+		Data: []Detail{{Code: code, Message: errs.From(err, "").Error(), Kind: errs.CodeOf(err)}}}
 }
 
 type callKey struct{}

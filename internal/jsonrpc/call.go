@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
 )
@@ -95,7 +96,12 @@ func (t *turn) checked(e *entry, r *request, caller Caller) (result json.RawMess
 	if err := t.allowed(ctx, e, caller); err != nil {
 		return nil, false, err
 	}
-	if err := e.params.check(r.params); err != nil {
+	params, fault := e.schema()
+	if fault != nil {
+		t.s.logger.Error("cannot compile a schema", "method", e.Name, "error", fault)
+		return nil, false, &Error{Code: CodeInternal, Message: "the schema of the parameters is not valid"}
+	}
+	if err := params.check(r.params); err != nil {
 		return nil, false, err
 	}
 	select {
@@ -121,10 +127,12 @@ func (t *turn) allowed(ctx context.Context, e *entry, caller Caller) *Error {
 }
 
 func (t *turn) audit(r AuditRecord) {
-	t.s.logger.Info("privileged call", "method", r.Method, "caller", r.Caller, "params", r.Params, "code", r.Code, "ran", r.Ran)
+	level := hclog.Info
 	if t.s.cfg.Auditor != nil {
 		t.s.cfg.Auditor.Audit(t.life, r)
+		level = hclog.Debug // the auditor has said it already
 	}
+	t.s.logger.Log(level, "privileged call", "method", r.Method, "caller", r.Caller, "params", r.Params, "code", r.Code, "ran", r.Ran)
 }
 
 func (s *Server) timeout(e *entry) time.Duration {

@@ -60,6 +60,9 @@ type Method struct {
 	// Params and Result are JSON schemas (draft 2020-12), nil for anything. Parameters
 	// are checked before the handler runs, results are not: their schema is a promise.
 	Params, Result json.RawMessage
+	// Lazy has the schemas compiled when they are first needed, instead of checked by
+	// Register: for many methods whose schemas are known to be good.
+	Lazy bool
 	// Examples and Errata are shown by the descriptor.
 	Examples []Example
 	Errata   []ErrataRange

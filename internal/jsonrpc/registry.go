@@ -17,7 +17,8 @@ type registry struct {
 // entry is a registered method. It is immutable.
 type entry struct {
 	Method
-	params *schema // nil takes anything
+	// schema returns that of the parameters, compiled; nil takes anything.
+	schema func() (*schema, error)
 }
 
 // Register adds a method or a notification, at any time. A name can be taken once, whatever its
@@ -29,13 +30,11 @@ func (s *Server) Register(m Method) error {
 	if err := m.validate(); err != nil {
 		return err
 	}
-	e := &entry{Method: m}
-	var err error
-	if e.params, err = compileSchema(m.Params); err != nil {
-		return errs.Newf(errs.Invalid, "method %q: schema of the parameters: %w", m.Name, err)
-	}
-	if _, err := compileSchema(m.Result); err != nil {
-		return errs.Newf(errs.Invalid, "method %q: schema of the result: %w", m.Name, err)
+	e := &entry{Method: m, schema: sync.OnceValues(func() (*schema, error) { return compileSchema(m.Params) })}
+	if !m.Lazy {
+		if err := e.checkSchemas(); err != nil {
+			return err
+		}
 	}
 	s.reg.mu.Lock()
 	defer s.reg.mu.Unlock()
@@ -43,6 +42,17 @@ func (s *Server) Register(m Method) error {
 		return errs.Newf(errs.Conflict, "%s %q is registered by provider %q already", have.Kind, m.Name, have.Provider)
 	}
 	s.reg.entries[m.Name] = e
+	return nil
+}
+
+// checkSchemas compiles both schemas.
+func (e *entry) checkSchemas() error {
+	if _, err := e.schema(); err != nil {
+		return errs.Newf(errs.Invalid, "method %q: schema of the parameters: %w", e.Name, err)
+	}
+	if _, err := compileSchema(e.Result); err != nil {
+		return errs.Newf(errs.Invalid, "method %q: schema of the result: %w", e.Name, err)
+	}
 	return nil
 }
 

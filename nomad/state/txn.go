@@ -147,6 +147,12 @@ func (t *Table[T]) put(tx *Txn, row *T) {
 		index: tx.opIndex, eventType: tx.opType})
 }
 
+// emit publishes a row that is stored nowhere. Nobody may change it any more.
+func (t *Table[T]) emit(tx *Txn, row *T) {
+	tx.changes = append(tx.changes, change{table: t, at: t.at, key: t.key(row), before: (*T)(nil), after: row,
+		index: tx.opIndex, eventType: tx.opType})
+}
+
 // drop deletes the row of k, if there is one.
 func (t *Table[T]) drop(tx *Txn, k Key) {
 	before := t.unset(tx, k)

@@ -49,6 +49,8 @@ const (
 
 	// BatchRequestType marks an entry that holds several entries, see AppendBatch.
 	BatchRequestType MessageType = 96
+	// WorkloadEventRaiseRequestType publishes an event and stores nothing.
+	WorkloadEventRaiseRequestType MessageType = 97
 )
 
 const (
@@ -99,6 +101,7 @@ const (
 	TopicACLRole        Topic = "ACLRole"
 	TopicACLAuthMethod  Topic = "ACLAuthMethod"
 	TopicACLBindingRule Topic = "ACLBindingRule"
+	TopicWorkloadEvent  Topic = "WorkloadEvent"
 )
 
 // Event is one change of one object.
@@ -280,6 +283,12 @@ type NamespaceDeleteRequest struct {
 type VarApplyStateRequest struct {
 	Op  VarOp
 	Var *VariableEncrypted
+	WriteRequest
+}
+
+// WorkloadEventRaiseRequest publishes what a program on a node tells.
+type WorkloadEventRaiseRequest struct {
+	Event *WorkloadEvent
 	WriteRequest
 }
 

@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/jsonrpc"
+)
+
+func TestLookupOfRecords(t *testing.T) {
+	h := testAPI(t, newFake(), func(c *Config) { c.Server.Encrypt = "c2VjcmV0c2VjcmV0c2VjcmV0" })
+	raw, rpcErr := invoke(t, h, "admin_lookup_records",
+		`{"records":[{"name":"server.encrypt"},{"regex":"^limits\\.rpc"},{"name":"nope"},{"regex":"("},{"name":"a","regex":"b"},{"name":"rpc.call_timeout"}]}`)
+	if rpcErr != nil {
+		t.Fatal(rpcErr)
+	}
+	var got lookupResult
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]record{}
+	for _, r := range got.Records {
+		byName[r.Name] = r
+	}
+	if r := byName["server.encrypt"]; r.Value != redacted || !r.Secret {
+		t.Errorf("the secret shows as %+v", r)
+	}
+	if len(got.Records) != 4 || byName["limits.rpc_handshake_timeout"].Value != "5s" || byName["rpc.call_timeout"].Type != "duration" {
+		t.Errorf("%+v", got.Records)
+	}
+	codes := fmt.Sprint(got.Errors)
+	if len(got.Errors) != 3 || got.Errors[0].Code != errataRecordNotFound || got.Errors[1].Code != errataRecordName || got.Errors[2].Code != errataRecordName {
+		t.Error(codes)
+	}
+}
+
+func TestRecordsAreSetTogetherOrNotAtAll(t *testing.T) {
+	h := testAPI(t, newFake())
+	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Info})
+	h.rpc.logger = logger
+	_, err := invoke(t, h, "admin_config_set_records",
+		`{"records":[{"name":"log_level","value":"debug"},{"name":"region","value":"x"},{"name":"nope","value":1},{"name":"log_level","value":"loud"}]}`)
+	if err == nil || err.Code != jsonrpc.CodeExecution || len(err.Data) != 3 {
+		t.Fatalf("%v", err)
+	}
+	for i, code := range []int{errataRecordWrite, errataRecordNotFound, errataRecordValue} {
+		if err.Data[i].Code != code {
+			t.Errorf("problem %d: %+v, want %d", i, err.Data[i], code)
+		}
+	}
+	if logger.GetLevel() != hclog.Info {
+		t.Errorf("level %s after a refused change", logger.GetLevel())
+	}
+	if _, err := invoke(t, h, "admin_config_set_records", `{"records":[{"name":"log_level","value":"debug"}]}`); err != nil || logger.GetLevel() != hclog.Debug {
+		t.Errorf("%v, level %s", err, logger.GetLevel())
+	}
+}
+
+// reload begins a reload and waits for its end.
+func reload(t *testing.T, h *api, params string) *operation {
+	t.Helper()
+	raw, rpcErr := invoke(t, h, "admin_config_reload", params)
+	if rpcErr != nil {
+		t.Fatal(rpcErr)
+	}
+	var ref operationRef
+	if err := json.Unmarshal(raw, &ref); err != nil {
+		t.Fatal(err)
+	}
+	h.rpc.operations.wg.Wait()
+	raw, rpcErr = invoke(t, h, "get_reload_config_status", fmt.Sprintf(`{"token":%q}`, ref.Token))
+	if rpcErr != nil {
+		t.Fatal(rpcErr)
+	}
+	var got operationsResult
+	if err := json.Unmarshal(raw, &got); err != nil || len(got.Operations) != 1 || got.Operations[0].ID != ref.Operation {
+		t.Fatalf("%s %v", raw, err)
+	}
+	return got.Operations[0]
+}
+
+func TestReloadOfTheConfiguration(t *testing.T) {
+	h := testAPI(t, newFake())
+	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Info})
+	h.rpc.logger = logger
+	if _, err := invoke(t, h, "admin_config_reload", `{}`); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("reload of an agent that starts: %v", err)
+	}
+	if _, err := invoke(t, h, "get_reload_config_status", `{}`); err == nil || err.Data[0].Code != errataNoOperation {
+		t.Errorf("status before any reload: %v", err)
+	}
+	next, problem := *h.config, error(nil)
+	next.LogLevel, next.Region = "WARN", "elsewhere"
+	var stuck error
+	h.rpc.reload.Store(&reloader{
+		read: func() (*Config, error) { return &next, problem },
+		steps: []reloadStep{{"apply log_level", func(c *Config) error {
+			logger.SetLevel(hclog.LevelFromString(c.LogLevel))
+			return stuck
+		}}},
+	})
+	o := reload(t, h, `{"token":"mine"}`)
+	if o.State != stateSucceeded || o.Token != "mine" || len(o.Steps) != 2 || o.Steps[1].State != stateSucceeded || logger.GetLevel() != hclog.Warn {
+		t.Errorf("%+v, level %s", o, logger.GetLevel())
+	}
+	if want := "take effect when the agent starts again: region"; o.Message != want {
+		t.Errorf("message %q, want %q", o.Message, want)
+	}
+	if _, err := invoke(t, h, "admin_config_reload", `{"token":"mine"}`); err == nil || err.Data[0].Code != errataTokenTaken {
+		t.Errorf("same token: %v", err)
+	}
+	if _, err := invoke(t, h, "get_reload_config_status", `{"token":"nope"}`); err == nil || err.Data[0].Code != errataTokenUnknown {
+		t.Errorf("unknown token: %v", err)
+	}
+	stuck = errors.New("stuck")
+	if o = reload(t, h, `{}`); o.State != stateFailed || o.Message != "stuck" || o.Steps[0].State != stateSucceeded || o.Steps[1].State != stateFailed {
+		t.Errorf("a step that fails: %+v %+v", o, o.Steps)
+	}
+	problem = errors.New("file.hcl:3: unknown key")
+	o = reload(t, h, `{}`)
+	if o.State != stateFailed || o.Message != problem.Error() || o.Steps[0].State != stateFailed || o.Steps[1].State != stateFailed {
+		t.Errorf("%+v %+v", o, o.Steps)
+	}
+}
+
+func TestOneReloadAtATimeUnlessForced(t *testing.T) {
+	ops := newOperations()
+	block := make(chan struct{})
+	work := func(context.Context, *operationRun) error { <-block; return nil }
+	spec := operationSpec{kind: "reload", prefix: "rldtk-", alone: true}
+	if _, err := ops.begin(spec, work); err != nil {
+		t.Fatal(err)
+	}
+	var rpcErr *jsonrpc.Error
+	if _, err := ops.begin(spec, work); !errors.As(err, &rpcErr) || rpcErr.Data[0].Code != errataInProgress {
+		t.Errorf("second reload: %v", err)
+	}
+	spec.force = true
+	if _, err := ops.begin(spec, work); err != nil {
+		t.Errorf("forced: %v", err)
+	}
+	close(block)
+	ops.stop()
+	if _, err := ops.begin(operationSpec{kind: "late"}, work); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("begun while the agent stops: %v", err)
+	}
+	for _, o := range ops.find(func(*operation) bool { return true }, 0) {
+		if !o.done() {
+			t.Errorf("%+v is in progress after its work has ended", o)
+		}
+	}
+}
+
+func TestHistoryOfOperationsIsBounded(t *testing.T) {
+	ops := newOperations()
+	block := make(chan struct{})
+	ref, err := ops.begin(operationSpec{kind: "slow"}, func(context.Context, *operationRun) error {
+		<-block
+		return errs.New(errs.NoLeader, "No cluster leader")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 * maxOperations {
+		ops.note("mark", fmt.Sprint(i), "")
+	}
+	all := ops.find(func(*operation) bool { return true }, 0)
+	if len(all) != maxOperations || all[0].Name != fmt.Sprint(3*maxOperations-1) || all[maxOperations-1].ID != ref.Operation {
+		t.Errorf("%d operations, newest %s, oldest %s", len(all), all[0].Name, all[len(all)-1].ID)
+	}
+	close(block)
+	ops.wg.Wait()
+	slow := ops.find(func(o *operation) bool { return o.ID == ref.Operation }, 0)
+	if len(slow) != 1 || slow[0].State != stateUnreachable {
+		t.Errorf("%+v", slow)
+	}
+}
+
+func TestRPCConfiguration(t *testing.T) {
+	c := DefaultDevConfig()
+	c.NodeName = "n"
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	d := &configDecoder{}
+	d.source(c, "f.hcl", []byte(`rpc {
+  max_batch = 7
+  call_timeout = "3s"
+  accept_backlog = 4
+  socket {
+    path = "relative"
+    mode = "0444"
+    users { "uid:5000" = "management" "gid:7" = "policy:ops" "nobody" = "x" }
+  }
+}`))
+	if len(d.problems) > 0 || c.RPC.MaxBatch != 7 || c.RPC.Socket.Users["gid:7"] != "policy:ops" || len(d.unused) != 1 {
+		t.Fatalf("%v %+v %v", d.problems, c.RPC, d.unused)
+	}
+	err := c.Validate()
+	for _, want := range []string{"rpc.socket.path", "rpc.socket.mode", "rpc.socket.users"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not name %s", err, want)
+		}
+	}
+}

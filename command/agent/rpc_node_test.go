@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/jsonrpc"
+	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// socketAgent starts an agent over a fake server and returns a client of its socket.
+func socketAgent(t *testing.T, change ...func(*Config)) (*Agent, *jsonrpc.Client) {
+	t.Helper()
+	c := DefaultDevConfig()
+	c.NodeName, c.Ports = "n1", PortsConfig{}
+	for _, f := range change {
+		f(c)
+	}
+	logger := hclog.New(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Error})
+	a, err := start(c, logger, func(*nomad.Config) (server, error) { return newFake().fill(), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &jsonrpc.Client{Path: a.rpc.socketPath()}
+	t.Cleanup(client.Close)
+	return a, client
+}
+
+func TestSocketOfTheOperatorNode(t *testing.T) {
+	a, client := socketAgent(t)
+	ctx := context.Background()
+	var status serverStatus
+	if err := client.Call(ctx, "get_server_status", nil, &status); err != nil || status.Node != "n1" || !status.Ready {
+		t.Errorf("%+v %v", status, err)
+	}
+	var level levelResult
+	if err := client.Call(ctx, "admin_set_log_level", levelParams{"debug"}, &level); err != nil || level.Level != "debug" || level.Previous != "error" {
+		t.Errorf("%+v %v", level, err)
+	}
+	if err := client.Call(ctx, "admin_set_log_level", levelParams{"loud"}, nil); !errors.Is(err, errs.Invalid) {
+		t.Errorf("bad level: %v", err)
+	}
+	var tracker trackerInfo
+	if err := client.Call(ctx, "get_connection_tracker_info", nil, &tracker); err != nil || tracker.SocketConnections != 1 {
+		t.Errorf("%+v %v", tracker, err)
+	}
+	info, err := os.Stat(a.rpc.socketPath())
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+	if err := a.Stop(false); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Dir(client.Path)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the temporary directory is still there: %v", err)
+	}
+}
+
+func TestSocketIsWhereTheConfigurationSays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	a, client := socketAgent(t, func(c *Config) { c.RPC.Socket.Path, c.RPC.Socket.Restricted = path, false })
+	if err := client.Call(context.Background(), "ping", nil, nil); err != nil || client.Path != path {
+		t.Errorf("%s: %v", client.Path, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o666 {
+		t.Errorf("%v %v", info, err)
+	}
+	if err := a.Stop(false); err != nil {
+		t.Error(err)
+	}
+	off, _ := socketAgent(t, func(c *Config) { c.RPC.Socket.Enabled = false })
+	if got := off.rpc.socketPath(); got != "" {
+		t.Errorf("a socket that is switched off is at %s", got)
+	}
+	if err := off.Stop(false); err != nil {
+		t.Error(err)
+	}
+}
+
+// A file that is not ours is kept, and an agent that was asked for this path does not start.
+func TestSocketPathThatIsTaken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := DefaultDevConfig()
+	c.NodeName, c.Ports, c.RPC.Socket.Path = "n1", PortsConfig{}, path
+	f := newFake()
+	_, err := start(c, hclog.NewNullLogger(), func(*nomad.Config) (server, error) { return f, nil })
+	if err == nil || f.stopped != 1 {
+		t.Errorf("started: %v, server stopped %d times", err, f.stopped)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "mine" {
+		t.Errorf("%q %v", b, err)
+	}
+}
+
+// The agent compiles schemas when they are needed first: here all of them are.
+func TestEverySchemaCompiles(t *testing.T) {
+	h := testAPI(t, newFake())
+	strict, err := jsonrpc.New(jsonrpc.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, m := range h.rpc.rpc.Methods() {
+		if !m.Lazy {
+			continue
+		}
+		m.Lazy = false
+		n++
+		if err := strict.Register(m); err != nil {
+			t.Error(err)
+		}
+	}
+	if n < 40 {
+		t.Errorf("%d methods, too few to be all", n)
+	}
+}
+
+// What the methods answer fits what they promise.
+func TestResultsFitTheirSchemas(t *testing.T) {
+	h := testAPI(t, newFake().fill())
+	for method, params := range map[string]string{
+		"get_server_status": `{}`, "get_raft_stats": `{}`, "get_connection_tracker_info": `{}`, "get_storage_status": `{}`,
+		"get_metrics": `{"regex":"^x"}`, "get_operations": `{}`, "admin_set_log_level": `{"level":"info"}`,
+		"admin_lookup_records": `{"records":[{"regex":"."}]}`, "admin_config_set_records": `{"records":[]}`,
+		"namespace_list": `{}`, "namespace_get": `{"Name":"default"}`, "variable_get": `{"Path":"app/db"}`, "variable_list": `{}`,
+		"status_leader": `{}`, "status_peers": `{}`, "get_raft_configuration": `{}`, "acl_policy_list": `{}`, "acl_token_list": `{}`,
+		"keyring_list": `{}`, "status_members": `{}`,
+	} {
+		result, rpcErr := invoke(t, h, method, params)
+		if rpcErr != nil {
+			t.Errorf("%s: %v", method, rpcErr)
+			continue
+		}
+		// The schema of the result becomes that of the parameters of a probe.
+		probe, err := jsonrpc.New(jsonrpc.DefaultConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema := resultSchema(t, h, method)
+		m := jsonrpc.Method{Name: "probe", Params: schema, Handler: func(context.Context, json.RawMessage) (any, error) { return nil, nil }}
+		if err := probe.Register(m); err != nil {
+			t.Fatal(err)
+		}
+		msg := append([]byte(`{"jsonrpc":"2.0","id":1,"method":"probe","params":[`), append(result, "]}"...)...)
+		answer := probe.Handle(context.Background(), jsonrpc.Caller{}, msg)
+		var out struct{ Error *jsonrpc.Error }
+		if err := json.Unmarshal(answer.Body, &out); err != nil || out.Error != nil {
+			t.Errorf("%s: %s does not fit: %v %v", method, result, out.Error, err)
+		}
+	}
+}
+
+// resultSchema returns the schema of an array whose one element is a result of method.
+func resultSchema(t *testing.T, h *api, method string) json.RawMessage {
+	t.Helper()
+	for _, m := range h.rpc.rpc.Methods() {
+		if m.Name == method {
+			var schema map[string]json.RawMessage
+			if err := json.Unmarshal(m.Result, &schema); err != nil {
+				t.Fatal(err)
+			}
+			defs := schema["$defs"]
+			delete(schema, "$defs")
+			item, err := json.Marshal(schema)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := map[string]json.RawMessage{"type": json.RawMessage(`"array"`), "items": item}
+			if defs != nil {
+				out["$defs"] = defs
+			}
+			raw, err := json.Marshal(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return raw
+		}
+	}
+	t.Fatalf("%s is not registered", method)
+	return nil
+}
+
+func TestLongWorkIsAnOperation(t *testing.T) {
+	f := newFake().fill()
+	h := testAPI(t, f)
+	for _, tc := range []struct {
+		params string
+		err    error
+		want   operationState
+	}{
+		{`{"ID":"a","background":true}`, nil, stateSucceeded},
+		{`{"ID":"b","background":true}`, errs.New(errs.NoLeader, "No cluster leader"), stateUnreachable},
+		{`{"ID":"c","background":true}`, errs.New(errs.NotFound, "no such peer"), stateFailed},
+	} {
+		var asked structs.RaftPeerByIDRequest
+		on(f, "Operator.RaftRemovePeerByID", func(a *structs.RaftPeerByIDRequest, _ *structs.GenericResponse) error {
+			asked = *a
+			return tc.err
+		})
+		raw, rpcErr := invoke(t, h, "admin_raft_remove_peer", tc.params, "X-Nomad-Token", "secret")
+		if rpcErr != nil {
+			t.Fatal(rpcErr)
+		}
+		h.rpc.operations.wg.Wait()
+		var ref operationRef
+		if err := json.Unmarshal(raw, &ref); err != nil {
+			t.Fatal(err)
+		}
+		got := h.rpc.operations.find(func(o *operation) bool { return o.ID == ref.Operation }, 0)
+		if len(got) != 1 || got[0].State != tc.want || got[0].Steps[0].State != tc.want || asked.AuthToken != "secret" || asked.ID == "" {
+			t.Errorf("%s: %+v, asked %+v", tc.params, got, asked)
+		}
+	}
+	if raw, rpcErr := invoke(t, h, "admin_raft_remove_peer", `{"ID":"a"}`); rpcErr == nil || rpcErr.Code != errs.NotFound.Surface().JSONRPC {
+		t.Errorf("in the foreground: %s %v", raw, rpcErr)
+	}
+	if _, rpcErr := invoke(t, h, "operator_raft_remove_peer", `{"ID":"a","background":true}`); !errors.Is(rpcErr, errs.Invalid) {
+		t.Errorf("background for a plain method: %v", rpcErr)
+	}
+}

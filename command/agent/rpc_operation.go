@@ -1,0 +1,242 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/jsonrpc"
+)
+
+// operationState says how far an operation or a step of it is.
+type operationState string
+
+// The states. The last three are final; unreachable is a failure of the way to
+// whoever should have done it.
+const (
+	stateQueued      operationState = "queued"
+	stateRunning     operationState = "running"
+	stateSucceeded   operationState = "succeeded"
+	stateFailed      operationState = "failed"
+	stateUnreachable operationState = "unreachable"
+)
+
+// maxOperations is how many operations that ended are remembered.
+const maxOperations = 100
+
+// maxToken bounds a token that a caller chose, in bytes.
+const maxToken = 128
+
+// Codes of details of calls about operations, frozen once released.
+const (
+	errataTokenUnknown = 6001
+	errataTokenTaken   = 6002
+	errataInProgress   = 6004
+	errataNoOperation  = 6005
+)
+
+// operation is one long piece of work, or a step of one. Only its operations
+// object touches it once it runs.
+type operation struct {
+	ID     string         `json:"operation,omitempty"`
+	Token  string         `json:"token,omitempty"`
+	Kind   string         `json:"kind,omitempty"`
+	Name   string         `json:"name"`
+	Caller string         `json:"caller,omitempty"`
+	State  operationState `json:"state"`
+	// Message says why it failed, or what is worth knowing.
+	Message  string       `json:"message,omitempty"`
+	Created  time.Time    `json:"created"`
+	Finished *time.Time   `json:"finished,omitempty"`
+	Steps    []*operation `json:"steps,omitempty"`
+}
+
+// done reports whether the state is final.
+func (o *operation) done() bool { return o.State != stateQueued && o.State != stateRunning }
+
+// clone returns a copy that shares nothing that changes.
+func (o *operation) clone() *operation {
+	out := *o
+	out.Steps = nil
+	for _, s := range o.Steps {
+		out.Steps = append(out.Steps, s.clone())
+	}
+	return &out
+}
+
+// finish sets the outcome. Steps that never began are failed as well, so that nothing
+// stays in progress for ever.
+func (o *operation) finish(err error) {
+	if o.done() {
+		return
+	}
+	now := time.Now().UTC()
+	o.Finished = &now
+	o.State = stateSucceeded
+	if err != nil {
+		o.State, o.Message = stateFailed, errs.From(err, "").Error()
+		switch errs.CodeOf(err) {
+		case errs.Unavailable, errs.NoPath, errs.NoLeader:
+			o.State = stateUnreachable
+		case errs.Internal:
+			o.Message = err.Error()
+		}
+	}
+	for _, s := range o.Steps {
+		if !s.done() {
+			s.finish(errs.New(errs.Unavailable, "not begun"))
+			s.State = stateFailed
+		}
+	}
+}
+
+// operations runs long work and remembers it. It is safe for concurrent use.
+type operations struct {
+	mu sync.Mutex
+	// list holds them, oldest first.
+	list []*operation
+	// stopped refuses new ones.
+	stopped bool
+	wg      sync.WaitGroup
+	// life ends when the agent stops, by end.
+	life context.Context
+	end  context.CancelFunc
+}
+
+func newOperations() *operations {
+	os := &operations{}
+	os.life, os.end = context.WithCancel(context.Background())
+	return os
+}
+
+// stop ends what runs and waits for it.
+func (os *operations) stop() {
+	os.mu.Lock()
+	os.stopped = true
+	os.mu.Unlock()
+	os.end()
+	os.wg.Wait()
+}
+
+// operationRef is what a method answers that began an operation.
+type operationRef struct {
+	Operation string `json:"operation"`
+	Token     string `json:"token"`
+}
+
+// spec says what is to be begun.
+type operationSpec struct {
+	kind, name, caller string
+	// token is "" for one of our making, which begins with prefix.
+	token, prefix string
+	// steps are queued at once, and run in this order.
+	steps []string
+	// alone refuses a second operation of the kind while one runs, unless force is set.
+	alone, force bool
+}
+
+// begin runs work on a goroutine of its own, and returns at once.
+func (os *operations) begin(spec operationSpec, work func(ctx context.Context, run *operationRun) error) (operationRef, error) {
+	os.mu.Lock()
+	defer os.mu.Unlock()
+	if len(spec.token) > maxToken {
+		return operationRef{}, jsonrpc.InvalidParams("/token", "must have 128 bytes at most")
+	}
+	if os.stopped {
+		return operationRef{}, errs.New(errs.Unavailable, "the agent is stopping")
+	}
+	for _, o := range os.list {
+		if spec.token != "" && o.Token == spec.token {
+			return operationRef{}, jsonrpc.Failed(jsonrpc.Detail{Code: errataTokenTaken, Field: "/token",
+				Message: "the token is in use: choose another one, or none", Kind: errs.Conflict})
+		}
+		if spec.alone && !spec.force && o.Kind == spec.kind && !o.done() {
+			return operationRef{}, jsonrpc.Failed(jsonrpc.Detail{Code: errataInProgress,
+				Message: "in progress already, with token " + o.Token, Kind: errs.Conflict})
+		}
+	}
+	o := &operation{ID: "op-" + randomHex(), Token: spec.token, Kind: spec.kind, Name: spec.name, Caller: spec.caller,
+		State: stateRunning, Created: time.Now().UTC()}
+	if o.Token == "" {
+		o.Token = spec.prefix + randomHex()
+	}
+	for _, name := range spec.steps {
+		o.Steps = append(o.Steps, &operation{Name: name, State: stateQueued, Created: o.Created})
+	}
+	os.addLocked(o)
+	os.wg.Go(func() {
+		err := work(os.life, &operationRun{all: os, op: o})
+		os.mu.Lock()
+		defer os.mu.Unlock()
+		o.finish(err)
+	})
+	return operationRef{Operation: o.ID, Token: o.Token}, nil
+}
+
+// addLocked appends an operation and forgets the oldest that ended; os.mu is held.
+func (os *operations) addLocked(o *operation) {
+	if len(os.list) >= maxOperations {
+		if i := slices.IndexFunc(os.list, (*operation).done); i >= 0 {
+			os.list = slices.Delete(os.list, i, i+1)
+		}
+	}
+	os.list = append(os.list, o)
+}
+
+// note remembers something that happened, as an operation that has ended.
+func (os *operations) note(kind, name, caller string) {
+	o := &operation{ID: "op-" + randomHex(), Kind: kind, Name: name, Caller: caller, State: stateRunning, Created: time.Now().UTC()}
+	o.finish(nil)
+	os.mu.Lock()
+	defer os.mu.Unlock()
+	os.addLocked(o)
+}
+
+// find returns copies of the newest operations that match, newest first; count 0 means all.
+func (os *operations) find(match func(*operation) bool, count int) []*operation {
+	os.mu.Lock()
+	defer os.mu.Unlock()
+	out := []*operation{}
+	for _, o := range slices.Backward(os.list) {
+		if match(o) {
+			out = append(out, o.clone())
+		}
+		if count > 0 && len(out) == count {
+			break
+		}
+	}
+	return out
+}
+
+// operationRun is the work's side of an operation.
+type operationRun struct {
+	all *operations
+	op  *operation
+}
+
+// step runs one of the steps that were queued and returns its error.
+func (r *operationRun) step(i int, work func() error) error {
+	r.set(func() { r.op.Steps[i].State = stateRunning })
+	err := work()
+	r.set(func() { r.op.Steps[i].finish(err) })
+	return err
+}
+
+// say sets the message of the operation.
+func (r *operationRun) say(text string) { r.set(func() { r.op.Message = text }) }
+
+func (r *operationRun) set(change func()) {
+	r.all.mu.Lock()
+	defer r.all.mu.Unlock()
+	change()
+}
+
+func randomHex() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // crypto/rand never fails
+	return hex.EncodeToString(b[:])
+}

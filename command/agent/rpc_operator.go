@@ -1,0 +1,223 @@
+package agent
+
+import (
+	"context"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/jsonrpc"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// operatorMethod is a method of the agent's own with the right that it needs.
+type operatorMethod struct {
+	jsonrpc.Method
+	right right
+}
+
+// newOperatorMethod makes a method of a typed function; its schemas come from the types.
+func newOperatorMethod[P, R any](name, summary string, need right, f func(context.Context, P) (R, error)) operatorMethod {
+	return operatorMethod{jsonrpc.Method{
+		Name: name, Summary: summary, Params: paramsFor[P](), Result: schemaFor[R](),
+		Handler: jsonrpc.Func(func(ctx context.Context, p P) (R, error) {
+			r, err := f(ctx, p)
+			return r, jsonrpc.Denied(err)
+		}),
+	}, need}
+}
+
+// newReading is newOperatorMethod for what changes nothing and takes no parameters.
+func newReading[R any](name, summary string, f func(context.Context) (R, error)) operatorMethod {
+	m := newOperatorMethod(name, summary, (*acl.ACL).AllowAgentRead, func(ctx context.Context, _ noParams) (R, error) { return f(ctx) })
+	m.Parallel = true
+	return m
+}
+
+// noParams are the parameters of methods that take none.
+type noParams struct{}
+
+type levelParams struct {
+	Level string `json:"level"`
+}
+
+type levelResult struct {
+	Level    string `json:"level"`
+	Previous string `json:"previous"`
+}
+
+type metricsParams struct {
+	// Regex selects metrics by name, "" for all.
+	Regex string `json:"regex,omitempty"`
+}
+
+// serverStatus is the result of get_server_status.
+type serverStatus struct {
+	Node    string                       `json:"node"`
+	ID      string                       `json:"id"`
+	Region  string                       `json:"region"`
+	Version string                       `json:"version"`
+	Ready   bool                         `json:"ready"`
+	Reason  string                       `json:"reason,omitempty"`
+	Member  *structs.AgentMember         `json:"member"`
+	Stats   map[string]map[string]string `json:"stats"`
+}
+
+// trackerInfo is the result of get_connection_tracker_info.
+type trackerInfo struct {
+	// Server counts what other servers and callers of this one have under way.
+	Server map[string]string `json:"server_rpc"`
+	// SocketConnections are those of the operator node's socket.
+	SocketConnections int           `json:"socket_connections"`
+	Calls             jsonrpc.Stats `json:"calls"`
+}
+
+// storageStatus is the result of get_storage_status.
+type storageStatus struct {
+	// Dir is "" when all is in memory.
+	Dir      string `json:"dir"`
+	LogStore string `json:"log_store"`
+	// Bytes are sizes of files by directory below Dir, "." for those in it.
+	Bytes map[string]int64 `json:"bytes"`
+	// Raft has the indexes of the log and of the newest snapshot.
+	Raft map[string]string `json:"raft"`
+}
+
+type operationsParams struct {
+	Operation string `json:"operation,omitempty"`
+	Token     string `json:"token,omitempty"`
+	Kind      string `json:"kind,omitempty"`
+	Count     int    `json:"count,omitempty"`
+}
+
+type noteParams struct {
+	Text string `json:"text"`
+}
+
+// operatorMethods are the methods and notifications of this process.
+func (n *rpcNode) operatorMethods() []operatorMethod {
+	level := newOperatorMethod("admin_set_log_level", "set the log level of this agent until it stops or reloads",
+		(*acl.ACL).AllowAgentWrite, n.setLogLevel)
+	level.Privileged = true
+	metrics := newOperatorMethod("get_metrics", "metrics of the last interval whose names match a regular expression",
+		n.config.ACL.mayReadMetrics, n.getMetrics)
+	metrics.Privileged = n.config.ACL.ProtectMetrics
+	ops := newOperatorMethod("get_operations", "long work of this agent, newest first, with its steps; the last 100 are kept",
+		(*acl.ACL).AllowAgentRead, n.getOperations)
+	metrics.Parallel, ops.Parallel = true, true
+	return []operatorMethod{
+		newReading("get_server_status", "what this server is and how it does", n.serverStatus),
+		newReading("get_raft_stats", "what Raft says about itself on this server", func(context.Context) (map[string]string, error) {
+			return n.server.Stats()["raft"], nil
+		}),
+		newReading("get_connection_tracker_info", "what is connected and under way on this agent", n.trackerInfo),
+		newReading("get_storage_status", "where this server keeps its data, and how much", n.storageStatus),
+		level, metrics, ops,
+		n.notification("log_line", "write a line into the log of this agent", func(caller, text string) {
+			n.logger.Info("line of an operator", "text", text, "caller", caller)
+		}),
+		n.notification("mark", "note in the log and in the history of operations that something happened", func(caller, text string) {
+			n.logger.Info("mark", "text", text, "caller", caller)
+			n.operations.note("mark", text, caller)
+		}),
+	}
+}
+
+// notification makes a notification that takes a line of text.
+func (n *rpcNode) notification(name, summary string, take func(caller, text string)) operatorMethod {
+	m := newOperatorMethod(name, summary, (*acl.ACL).AllowAgentWrite, func(ctx context.Context, p noteParams) (noParams, error) {
+		take(jsonrpc.CallerOf(ctx).String(), p.Text)
+		return noParams{}, nil
+	})
+	m.Kind, m.Result = jsonrpc.KindNotification, nil
+	m.Params = []byte(`{"type":"object","required":["text"],"additionalProperties":false,"properties":{"text":{"type":"string","minLength":1,"maxLength":1024}}}`)
+	return m
+}
+
+func (n *rpcNode) setLogLevel(_ context.Context, p levelParams) (levelResult, error) {
+	if !validLevel(p.Level) {
+		return levelResult{}, jsonrpc.InvalidParams("/level", "must be trace, debug, info, warn or error")
+	}
+	was := n.logger.GetLevel().String()
+	n.logger.SetLevel(hclog.LevelFromString(p.Level))
+	return levelResult{Level: n.logger.GetLevel().String(), Previous: was}, nil
+}
+
+func (n *rpcNode) serverStatus(context.Context) (serverStatus, error) {
+	out := serverStatus{Node: n.config.NodeName, ID: n.server.NodeID(), Region: n.config.Region, Version: n.config.Version.Version,
+		Ready: true, Member: n.server.LocalMember(), Stats: n.server.Stats()}
+	if err := n.server.Ready(); err != nil {
+		out.Ready, out.Reason = false, err.Error()
+	}
+	return out, nil
+}
+
+func (n *rpcNode) trackerInfo(context.Context) (trackerInfo, error) {
+	return trackerInfo{Server: n.server.Stats()["rpc"], SocketConnections: n.connections(), Calls: n.rpc.Stats()}, nil
+}
+
+func (n *rpcNode) getMetrics(_ context.Context, p metricsParams) (*metricsSummary, error) {
+	re, err := regexp.Compile(p.Regex)
+	if err != nil {
+		return nil, jsonrpc.InvalidParams("/regex", err.Error())
+	}
+	s := n.telemetry.summary()
+	out := &metricsSummary{Timestamp: s.Timestamp}
+	for _, g := range s.Gauges {
+		if re.MatchString(g.Name) {
+			out.Gauges = append(out.Gauges, g)
+		}
+	}
+	for _, g := range s.Points {
+		if re.MatchString(g.Name) {
+			out.Points = append(out.Points, g)
+		}
+	}
+	for _, g := range s.Counters {
+		if re.MatchString(g.Name) {
+			out.Counters = append(out.Counters, g)
+		}
+	}
+	for _, g := range s.Samples {
+		if re.MatchString(g.Name) {
+			out.Samples = append(out.Samples, g)
+		}
+	}
+	out.Gauges, out.Points, out.Counters, out.Samples = list(out.Gauges), list(out.Points), list(out.Counters), list(out.Samples)
+	return out, nil
+}
+
+func (n *rpcNode) storageStatus(ctx context.Context) (storageStatus, error) {
+	out := storageStatus{Dir: n.config.serverDataDir(), LogStore: "memory", Bytes: map[string]int64{}, Raft: map[string]string{}}
+	for name, v := range n.server.Stats()["raft"] {
+		if strings.Contains(name, "index") || strings.Contains(name, "snapshot") {
+			out.Raft[name] = v
+		}
+	}
+	if out.Dir == "" {
+		return out, nil
+	}
+	out.LogStore = n.config.Server.RaftLogStore.Backend
+	// Files come and go while the server works: what vanishes is not counted.
+	err := filepath.WalkDir(out.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return ctx.Err()
+		}
+		if info, err := d.Info(); err == nil {
+			dir, _ := filepath.Rel(out.Dir, filepath.Dir(path)) // path is below it
+			out.Bytes[dir] += info.Size()
+		}
+		return ctx.Err()
+	})
+	return out, err
+}
+
+func (n *rpcNode) getOperations(_ context.Context, p operationsParams) (operationsResult, error) {
+	return operationsResult{n.operations.find(func(o *operation) bool {
+		return (p.Operation == "" || o.ID == p.Operation) && (p.Token == "" || o.Token == p.Token) && (p.Kind == "" || o.Kind == p.Kind)
+	}, p.Count)}, nil
+}

@@ -1,0 +1,291 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cairn-project/cairn/internal/jsonrpc"
+)
+
+// rpcFile sends messages that stand in files.
+type rpcFile struct {
+	rpcCall
+	check bool
+}
+
+func newRPCFile() action { return &rpcFile{rpcCall: newRPCCall()} }
+
+func (*rpcFile) about() about {
+	return about{
+		synopsis: "send messages from files",
+		usage:    "[options] <file>...",
+		text:     "Sends each file as one message of JSON-RPC 2.0, a request or a batch, in the order given; - is standard input. Files are JSON or YAML. The first that fails ends the command.",
+		examples: [][2]string{
+			{"Send a batch", "cairn rpc file nightly.yaml"},
+			{"Only check it", "cairn rpc file -check nightly.yaml"},
+		},
+		exits: rpcExits, min: 1, max: -1, groups: withAgent, args: anyFile,
+	}
+}
+
+func (c *rpcFile) flags(f *flags) {
+	f.boolean(&c.check, "check", "Check the messages against the schemas, and send nothing.")
+	c.rpcCall.flags(f)
+}
+
+func (c *rpcFile) run(s *session, args []string) error {
+	if err := c.settle(s); err != nil {
+		return err
+	}
+	messages := make([]*rpcMessage, len(args))
+	for i, name := range args { // all of them before the first is sent
+		text, err := readFileOrStdin(s, name)
+		if err != nil {
+			return &failure{code: exitRPCError, err: err}
+		}
+		if messages[i], err = parseMessage(text); err != nil {
+			return &failure{code: exitRPCError, err: failed(name, err)}
+		}
+	}
+	for i, m := range messages {
+		if err := c.send(s, m, c.check); err != nil {
+			return failed(args[i], err)
+		}
+	}
+	return nil
+}
+
+func readFileOrStdin(s *session, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(s.stdin)
+	}
+	return os.ReadFile(name)
+}
+
+// rpcInput sends what standard input holds.
+type rpcInput struct {
+	rpcCall
+	raw, check bool
+}
+
+func newRPCInput() action { return &rpcInput{rpcCall: newRPCCall()} }
+
+func (*rpcInput) about() about {
+	return about{
+		synopsis: "send a message from standard input",
+		usage:    "[options]",
+		text:     "Sends standard input as one message of JSON-RPC 2.0 in JSON or YAML. With -raw the bytes go out as they are, and no token is added.",
+		examples: [][2]string{
+			{"Type a message, then Ctrl-D", "cairn rpc input"},
+			{"See what a broken message is answered with", "cairn rpc input -raw -format rpc < broken.json"},
+		},
+		exits: rpcExits, groups: withAgent,
+	}
+}
+
+func (c *rpcInput) flags(f *flags) {
+	f.boolean(&c.raw, "raw", "Send the bytes unchecked.")
+	f.boolean(&c.check, "check", "Check the message against the schemas, and send nothing.")
+	c.rpcCall.flags(f)
+}
+
+func (c *rpcInput) run(s *session, _ []string) error {
+	if err := c.settle(s); err != nil {
+		return err
+	}
+	if c.raw && c.check {
+		return usagef("-raw and -check exclude each other")
+	}
+	text, err := io.ReadAll(s.stdin)
+	if err != nil {
+		return failed("reading standard input", err)
+	}
+	if c.raw {
+		out, err := c.exchange(s, text)
+		if err != nil {
+			return err
+		}
+		return c.answer(s, nil, out)
+	}
+	m, err := parseMessage(text)
+	if err != nil {
+		return &failure{code: exitRPCError, err: failed("standard input", err)}
+	}
+	return c.send(s, m, c.check)
+}
+
+// rpcGetAPI lists what can be called.
+type rpcGetAPI struct{ rpcCall }
+
+func newRPCGetAPI() action { return &rpcGetAPI{newRPCCall()} }
+
+func (*rpcGetAPI) about() about {
+	return about{
+		synopsis: "list the methods of the operator node",
+		usage:    "[options]",
+		text:     "Lists methods and notifications with who provides them. An asterisk marks those that need a privilege.",
+		examples: [][2]string{{"List everything", "cairn rpc get-api"}, {"The schemas as JSON", "cairn rpc get-api -format json"}},
+		exits:    rpcExits, groups: withAgent,
+	}
+}
+
+func (c *rpcGetAPI) flags(f *flags) { c.rpcCall.flags(f) }
+
+func (c *rpcGetAPI) run(s *session, _ []string) error {
+	if err := c.settle(s); err != nil {
+		return err
+	}
+	if c.format != "table" {
+		m, err := newMessage(jsonrpc.MethodDescriptor, nil)
+		if err != nil {
+			return err
+		}
+		return c.send(s, m, false)
+	}
+	var d jsonrpc.Descriptor
+	if err := c.invoke(s, jsonrpc.MethodDescriptor, nil, &d); err != nil {
+		return err
+	}
+	t := newTable("Name", "Type", "Provider", "Summary")
+	for _, m := range d.Methods {
+		name := m.Name
+		if m.Privileged {
+			name += "*"
+		}
+		t.add(name, m.Type, m.Provider, m.Summary)
+	}
+	s.print(t, "no methods")
+	return nil
+}
+
+// rpcDescribe shows one method.
+type rpcDescribe struct{ rpcCall }
+
+func newRPCDescribe() action { return &rpcDescribe{newRPCCall()} }
+
+func (*rpcDescribe) about() about {
+	return about{
+		synopsis: "explain a method of the operator node",
+		usage:    "[options] <name>",
+		text:     "Shows what a method does, who may call it, and the JSON schemas of its parameters and its result.",
+		examples: [][2]string{{"Explain a method", "cairn rpc describe namespace_upsert"}},
+		exits:    rpcExits, min: 1, max: 1, groups: withAgent, args: rpcNames,
+	}
+}
+
+func (c *rpcDescribe) flags(f *flags) { c.rpcCall.flags(f) }
+
+func (c *rpcDescribe) run(s *session, args []string) error {
+	if err := c.settle(s); err != nil {
+		return err
+	}
+	var d jsonrpc.Descriptor
+	if err := c.invoke(s, jsonrpc.MethodDescriptor, nil, &d); err != nil {
+		return err
+	}
+	for _, m := range d.Methods {
+		if m.Name != args[0] {
+			continue
+		}
+		if c.format != "table" {
+			return s.printJSON(m)
+		}
+		s.describe(&m)
+		return nil
+	}
+	return &failure{code: exitUnimplemented, err: fmt.Errorf("there is no method %q", args[0]), hint: "`cairn rpc get-api` lists the methods"}
+}
+
+// describe prints a method for people.
+func (s *session) describe(m *jsonrpc.Description) {
+	s.pairs([2]string{"Name", m.Name}, [2]string{"Type", m.Type}, [2]string{"Summary", m.Summary}, [2]string{"Provider", m.Provider},
+		[2]string{"Privileged", yesNo(m.Privileged)}, [2]string{"Timeout", (time.Duration(m.TimeoutMS) * time.Millisecond).String()})
+	for _, e := range m.Errata {
+		s.say("Codes %d to %d: %s", e.From, e.To, clean(e.Meaning))
+	}
+	for _, part := range []struct {
+		name   string
+		schema json.RawMessage
+	}{{"Parameters", m.Schema.Params}, {"Result", m.Schema.Result}} {
+		if part.schema == nil {
+			continue
+		}
+		s.say("")
+		s.title(part.name)
+		_ = s.printJSON(part.schema) // it came as JSON; a closed output has nobody to tell
+	}
+	for _, e := range m.Examples {
+		s.say("")
+		s.title("Example")
+		s.say("cairn rpc invoke %s -p %s", m.Name, shellQuote(string(e.Params)))
+	}
+}
+
+// rpcWatch calls a method again and again.
+type rpcWatch struct {
+	rpcInvoke
+	every time.Duration
+	count uint64
+}
+
+func newRPCWatch() action {
+	return &rpcWatch{rpcInvoke: rpcInvoke{rpcCall: newRPCCall()}, every: 2 * time.Second}
+}
+
+func (*rpcWatch) about() about {
+	return about{
+		synopsis: "call a method again and again",
+		usage:    "[options] <name>",
+		text:     "Calls a method in intervals and prints each answer under the time. An agent that is busy or has no leader is asked again; other errors end the command.",
+		examples: [][2]string{
+			{"Watch Raft", "cairn rpc watch get_raft_stats -every 2s"},
+			{"Three answers as JSON", "cairn rpc watch get_metrics -p 'regex: raft' -count 3 -format json"},
+		},
+		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: rpcNames,
+	}
+}
+
+func (c *rpcWatch) flags(f *flags) {
+	f.list(&c.params, "p", "params", "Parameters in YAML or JSON, @file or -; may be repeated.")
+	f.duration(&c.every, "every", "Time between two calls. Default: 2s.")
+	f.number(&c.count, "count", "number", "How many calls to make, 0 for no end.")
+	c.rpcCall.flags(f)
+}
+
+func (c *rpcWatch) run(s *session, args []string) error {
+	if err := c.settle(s); err != nil {
+		return err
+	}
+	if c.every <= 0 {
+		return usagef("-every must be above zero")
+	}
+	m, err := c.message(s, args[0])
+	if err != nil {
+		return err
+	}
+	for n := uint64(1); ; n++ {
+		if c.format == "table" {
+			s.title(time.Now().UTC().Format(time.RFC3339))
+		}
+		err := c.send(s, m, false)
+		if f, ok := err.(*failure); ok && f.code == exitTryAgain {
+			s.warn("%s", f)
+		} else if err != nil {
+			return err
+		}
+		if n == c.count {
+			return err
+		}
+		if c.format == "table" {
+			s.say("")
+		}
+		select {
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		case <-time.After(c.every):
+		}
+	}
+}

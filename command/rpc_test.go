@@ -1,0 +1,182 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/jsonrpc"
+)
+
+// rpcAgent answers /v1/rpc with one body.
+func rpcAgent(t *testing.T, body string) *fakeAgent {
+	return newFakeAgent(t, map[string]reply{"POST /v1/rpc": {body: json.RawMessage(body), header: map[string]string{"Content-Type": "application/json"}}})
+}
+
+func TestExitCodesOfRPC(t *testing.T) {
+	for body, want := range map[string]int{
+		`{"jsonrpc":"2.0","result":1,"id":1}`:                                                                      0,
+		`{"jsonrpc":"2.0","error":{"code":9,"message":"failed"},"id":1}`:                                           2,
+		`{"jsonrpc":"2.0","error":{"code":-32601,"message":"method not found"},"id":1}`:                            3,
+		`{"jsonrpc":"2.0","error":{"code":-32000,"message":"busy"},"id":1}`:                                        75,
+		`{"jsonrpc":"2.0","error":{"code":-32004,"message":"no leader"},"id":1}`:                                   75,
+		`[{"jsonrpc":"2.0","error":{"code":-32000,"message":"b"},"id":1},{"error":{"code":9,"message":"c"}}]`:      2,
+		`[{"jsonrpc":"2.0","error":{"code":-32000,"message":"b"},"id":1},{"error":{"code":-32004,"message":"c"}}]`: 75,
+		`[{"jsonrpc":"2.0","result":1,"id":1},{"error":{"code":-32601,"message":"c"},"id":2}]`:                     3,
+		`{"jsonrpc":"2.0","error":{"code":-32016,"message":"too many"},"id":1}`:                                    75,
+		`"nonsense"`: 2,
+	} {
+		f := rpcAgent(t, body)
+		if r := (invocation{}).run("rpc", "invoke", "x", "-address", f.URL); r.code != want {
+			t.Errorf("%s: exit %d, want %d\n%s%s", body, r.code, want, r.stdout, r.stderr)
+		}
+	}
+	r := invocation{}.run("rpc", "invoke", "x", "-socket", filepath.Join(t.TempDir(), "none"))
+	r.expect(t, 2, nil, []string{"is an agent running"})
+	f := newFakeAgent(t, map[string]reply{"POST /v1/rpc": {status: http.StatusNotFound, body: "resource not found"}})
+	r = invocation{}.run("rpc", "invoke", "x", "-http", f.URL)
+	r.expect(t, 2, nil, []string{"HTTP 404", "no operator node"})
+}
+
+func TestParametersOfRPC(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(file, []byte("from: file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args []string
+		want string // "" for none
+	}{
+		{nil, ""},
+		{[]string{"-p", "a: 1", "-p", `{"b":"x"}`, "-p", "@" + file}, `{"a":1,"b":"x","from":"file"}`},
+		{[]string{"-p", "[1, x]", "-p", `[{"y": 2}]`}, `[1,"x",{"y": 2}]`},
+		{[]string{"-p", "n: 123456789012345678901234567890"}, `{"n":123456789012345678901234567890}`},
+		{[]string{"-p", "{h: 0x1f, y: yes, d: 2026-01-02, t: true, f: 1.50, z: ~, q: \"7\"}"}, `{"h":31,"y":"yes","d":"2026-01-02","t":true,"f":1.50,"z":null,"q":"7"}`},
+	} {
+		f := rpcAgent(t, `{"jsonrpc":"2.0","result":1,"id":1}`)
+		invocation{}.run(append([]string{"rpc", "invoke", "m", "-address", f.URL, "-token", "secret"}, tc.args...)...).expect(t, 0, []string{"1"}, nil)
+		var sent struct {
+			Params json.RawMessage
+			Method string
+			ID     string
+			Token  *string
+		}
+		if err := json.Unmarshal([]byte(f.requests[0].body), &sent); err != nil || !sameJSON(t, string(sent.Params), tc.want) || sent.Method != "m" || sent.ID == "" {
+			t.Errorf("%q sends %s, want %s: %v", tc.args, f.requests[0].body, tc.want, err)
+		}
+		if sent.Token != nil || f.requests[0].token != "secret" {
+			t.Errorf("over HTTP the token belongs into the header: %+v", f.requests[0])
+		}
+	}
+	for _, bad := range [][]string{
+		{"-p", "1"}, {"-p", "a: [", "-p", "b: 1"}, {"-p", "a: 1", "-p", "[1]"}, {"-p", "a: 1", "-p", "a: 2"}, {"-p", "a: 1\na: 2"},
+		{"-p", "a: .inf"}, {"-p", "? [x]\n: 1"}, {"-p", "a: !!binary eA=="}, {"-p", "a: 1\n---\nb: 2"}, {"-p", ""}, {"-p", "@/nowhere"},
+		{"-batch"}, {"-format", "xml"}, {"-socket", "a", "-http", "b"},
+	} {
+		r := invocation{}.run(append([]string{"rpc", "invoke", "m"}, bad...)...)
+		if r.code != 1 || r.stderr == "" {
+			t.Errorf("%q: exit %d %s", bad, r.code, r.stderr)
+		}
+	}
+}
+
+// sameJSON compares values; "" is no value.
+func sameJSON(t *testing.T, a, b string) bool {
+	t.Helper()
+	if a == "" || b == "" {
+		return a == b
+	}
+	normal := func(text string) string {
+		dec := json.NewDecoder(strings.NewReader(text))
+		dec.UseNumber()
+		var v any
+		if err := dec.Decode(&v); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		out, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	return normal(a) == normal(b)
+}
+
+// A document of a few lines must not become gigabytes.
+func TestYAMLAliasesAreBounded(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n")
+	for i := 1; i < 9; i++ {
+		prev := string(rune('0' + i - 1))
+		b.WriteString("a" + string(rune('0'+i)) + ": &a" + string(rune('0'+i)) + " [" + strings.Repeat("*a"+prev+",", 10) + "]\n")
+	}
+	if _, err := yamlToJSON([]byte(b.String())); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("%v", err)
+	}
+}
+
+func FuzzYAMLToJSON(f *testing.F) {
+	for _, s := range []string{"", "a: 1", "[1, 2]", "a: &x [1]\nb: *x", "? a\n: b", "!!float .5", "- 0o7\n- 1_0\n- 1e3\n", `{"a":1}`, "a: &a [*a]", "\xff"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if out, err := yamlToJSON(text); err == nil && !json.Valid(out) {
+			t.Fatalf("%q became %q", text, out)
+		}
+	})
+}
+
+func TestRPCOverTheSocket(t *testing.T) {
+	srv, err := jsonrpc.New(jsonrpc.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var token string
+	who := jsonrpc.Func(func(ctx context.Context, _ any) (string, error) {
+		token = jsonrpc.CallerOf(ctx).Token
+		return "seen", nil
+	})
+	down := jsonrpc.Func(func(context.Context, any) (any, error) { return nil, errs.New(errs.NoLeader, "No cluster leader") })
+	for _, m := range []jsonrpc.Method{{Name: "who", Handler: who}, {Name: "down", Handler: down}} {
+		if err := srv.Register(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conf := jsonrpc.DefaultSocketConfig()
+	conf.Path = filepath.Join(t.TempDir(), "s")
+	socket, err := srv.Listen(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() { served <- socket.Serve(ctx) }()
+	r := invocation{}.run("rpc", "invoke", "who", "-socket", conf.Path, "-token", "s3cret", "-format", "rpc")
+	r.expect(t, 0, []string{`<-- {"jsonrpc":"2.0","result":"seen"`}, nil)
+	if token != "s3cret" || strings.Contains(r.stdout, "s3cret") {
+		t.Errorf("token %q, printed %s", token, r.stdout)
+	}
+	r = invocation{}.run("rpc", "watch", "down", "-socket", conf.Path, "-count", "2", "-every", "1ms")
+	r.expect(t, 75, nil, []string{"No cluster leader"})
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRPCGivesUpInTime(t *testing.T) {
+	block := make(chan struct{})
+	srv := newFakeAgent(t, nil)
+	srv.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-block })
+	defer close(block)
+	r := invocation{}.run("rpc", "invoke", "x", "-address", srv.URL, "-timeout", (10 * time.Millisecond).String())
+	if r.code != 2 || !strings.Contains(r.stderr, "deadline exceeded") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+}
