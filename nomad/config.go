@@ -86,6 +86,8 @@ type Config struct {
 	RPCMaxConnsPerClient int
 	// RPCHoldTimeout is how long a call waits for a leader before it fails.
 	RPCHoldTimeout time.Duration
+	// Limits bounds the requests; SetLimits changes it while the server runs.
+	Limits LimitConfig
 	// RootKeyRotationThreshold is the age at which a root key is replaced.
 	RootKeyRotationThreshold time.Duration
 }
@@ -249,6 +251,9 @@ func (c *Config) Validate() error {
 	case LogStoreMemory:
 	default:
 		bad(true, "Raft.LogStore", fmt.Sprintf("unknown log store %q: must be wal, boltdb or memory", c.Raft.LogStore))
+	}
+	for _, msg := range c.Limits.Problems() {
+		bad(true, "Limits:", msg)
 	}
 	if n := len(c.Gossip.EncryptKey); n != 0 && n != 16 && n != 24 && n != 32 {
 		bad(true, "Gossip.EncryptKey", "must be 16, 24 or 32 bytes")

@@ -119,8 +119,8 @@ func (s *Server) route(ctx context.Context, c *call) error {
 		if lost != nil && !c.again() {
 			c.since = before
 		}
-		if time.Since(start) > s.config.RPCHoldTimeout && time.Since(c.began) < c.blocking {
-			pace = hold{deadline: time.Now().Add(s.config.RPCHoldTimeout), step: firstPause}
+		if time.Since(c.began) < 2*c.blocking { // each try waits anew
+			pace.deadline = pace.deadline.Add(time.Since(start))
 		}
 		if !pace.wait(ctx, changed) {
 			return err
@@ -185,7 +185,7 @@ func (s *Server) forwardLeader(ctx context.Context, c *call, leader *leaderInfo)
 
 // endedByElection explains a call that an election cut off.
 func (s *Server) endedByElection(leader *leaderInfo, err error) error {
-	s.pool.Drop(leader.addr)
+	s.pool.Retire(leader.addr) // others may still get their answers there
 	if errs.NotSent(err) {
 		return err
 	}

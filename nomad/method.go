@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -40,6 +41,8 @@ type methodInfo struct {
 	once bool
 	// invoke serves a call; args and reply are pointers to the method's types.
 	invoke func(ctx context.Context, s *Server, args, reply any) error
+	// class says how urgent the method is, and which limits hold for it.
+	class limit.Class
 	// proves marks a method that takes another proof than a token: a caller whose
 	// token is not known comes in as nobody.
 	proves bool
@@ -55,6 +58,7 @@ func declare(info methodInfo) *methodInfo {
 	if methods[info.name] != nil {
 		panic("method declared twice: " + info.name)
 	}
+	info.class = classOf(&info)
 	methods[info.name] = &info
 	return &info
 }
@@ -119,8 +123,8 @@ func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
 	return &structs.QueryMeta{}
 }
 
-// serve answers one call on the server that received it.
-func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
+// serveOnce answers one call on the server that received it.
+func (m *readMethod[Req, Resp]) serveOnce(ctx context.Context, s *Server, args *Req, reply *Resp) error {
 	return s.serve(ctx, &call{
 		methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply, answer: m.answer,
 	})
@@ -128,9 +132,13 @@ func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req,
 
 // answer runs the read here; a token may be revoked while it waits.
 func (m *readMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return err
+	}
+	defer s.gate.Leave(m.class)
 	args, reply := c.args.(*Req), c.reply.(*Resp)
 	opts := m.query(args)
-	return s.blockingQuery(ctx, m.tables, opts, func(v *view, again bool) (uint64, error) {
+	return s.blockingQuery(ctx, m.methodInfo, opts, func(v *view, again bool) (uint64, error) {
 		if again {
 			var err error
 			if c.id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
@@ -240,6 +248,10 @@ func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 	if !m.allow(c.id.ACL, args) {
 		return c.unsure(refuseCall(s, m.methodInfo, c.id, m.allow, args))
 	}
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return c.unsure(err)
+	}
+	defer s.gate.Leave(m.class)
 	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began}
 	err := s.refusedWrite(m.run(ctx, lc, args, reply))
 	if !lc.asked {
@@ -283,6 +295,10 @@ func (m *localMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 	if !m.allow(c.id.ACL, args) {
 		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
 	}
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return err
+	}
+	defer s.gate.Leave(m.class)
 	return m.run(ctx, s, args, c.reply.(*Resp))
 }
 

@@ -64,6 +64,8 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	describePort(ch)
+	s.limits.describe(ch)
+	describeAdmission(ch)
 	describeReplication(ch)
 	describeWork(ch)
 }
@@ -93,6 +95,8 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descInFlight, float64(s.rpc.InFlight()))
 	s.metrics.denied.collect(ch)
 	s.collectPort(ch)
+	s.limits.collect(ch)
+	s.collectAdmission(ch)
 	s.collectReplication(ch)
 	s.collectWork(ch)
 }

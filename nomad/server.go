@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/serf/serf"
 
 	"github.com/cairn-project/cairn/internal/grpcport"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/raftnet"
@@ -71,12 +72,18 @@ type Server struct {
 	forgotten   sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
 	notify      chan bool // raft says here whether this server leads
 	metrics     *serverMetrics
+	limits      *limits
+	gate        *limit.Gate
 	oneTimeMu   sync.Mutex // held while a one-time token is used up
 	logins      auth.Logins
 	usage       *auth.Usage // when tokens were last used
 	usageOf     usagePeers
 	// agentSecret is that of the agent in this process, a UUID.
 	agentSecret string
+
+	// draining ends when the server is about to stop.
+	draining   context.Context
+	startDrain context.CancelFunc
 
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -125,9 +132,11 @@ func NewServer(cfg *Config) (*Server, error) {
 		reconcile: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
+		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()),
 		agentSecret: uuid.NewString(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.draining, s.startDrain = context.WithCancel(context.Background())
 	for _, step := range []func(hclog.Logger) error{
 		s.setupNodeID, s.setupStore, s.setupRPC, s.setupRaft, s.setupGossip,
 	} {
@@ -218,6 +227,9 @@ func (s *Server) Ready() error {
 	if err := s.hanging(); err != nil {
 		return err
 	}
+	if s.draining.Err() != nil {
+		return errStopping
+	}
 	if !s.catchUp.finished() {
 		return errors.New("not caught up with the cluster since the start")
 	}
@@ -276,6 +288,7 @@ func (s *Server) Shutdown() error {
 	s.stopOnce.Do(func() {
 		if s.raft != nil {
 			s.transferLeadership()
+			s.awaitPeers()
 		}
 		err = s.shutdown()
 	})
@@ -300,6 +313,7 @@ func (s *Server) shutdown() error {
 	if s.serf != nil {
 		all = append(all, s.serf.Shutdown())
 	}
+	s.startDrain()
 	s.cancel()
 	if s.pool != nil {
 		all = append(all, s.pool.Close())

@@ -98,6 +98,9 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.chargeCall(ctx, info, c, r.token); err != nil {
+		return nil, err
+	}
 	var answer any
 	var raw wire.Raw
 	passed := &call{methodInfo: info, routing: r, args: c.Body, reply: &raw, began: time.Now()}

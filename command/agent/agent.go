@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -14,6 +15,9 @@ import (
 )
 
 const (
+	// drainTime is how long the agent goes on to answer after it has become
+	// unhealthy, so that clients move to other servers before its port closes.
+	drainTime = time.Second
 	// drainTimeout is how long requests in flight may go on when the agent stops.
 	drainTimeout = time.Second
 	// leaveTimeout bounds the graceful leave.
@@ -32,6 +36,10 @@ type Agent struct {
 	http    *httpServer
 	rpc     *rpcNode
 	sockets *agentSockets
+	// port is where http accepts, beneath limits and TLS.
+	port net.Listener
+	// limits are what was applied since the start, nil for nothing.
+	limits atomic.Pointer[RequestLimitsConfig]
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
 }
@@ -144,6 +152,8 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 		return nil, nil, fmt.Errorf("http port: %w", err)
 	}
 	e.http, e.advHTTP = withPort(e.http, httpLn), withPort(e.advHTTP, httpLn)
+	httpLn = gentle(httpLn)
+	a.port = httpLn
 	if c.Limits.HTTPMaxConnsPerClient > 0 {
 		httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient)
 	}
@@ -159,10 +169,18 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 // HTTPAddr returns the address of the HTTP API as others reach it, host:port.
 func (a *Agent) HTTPAddr() string { return a.endpoints.advHTTP }
 
-// Stop ends the agent: the HTTP API first, then the server, which hands over
-// leadership. With leave the server also leaves the cluster. It blocks for a
-// few seconds at most.
+// Stop ends the agent. Where other servers carry on it first becomes unhealthy,
+// hands over leadership, and answers for a while longer, on connections that it
+// closes one after the other; then the HTTP API ends and then the server. With leave
+// the server also leaves the cluster. It blocks for a few seconds at most.
 func (a *Agent) Stop(leave bool) error {
+	a.http.api.closing.Store(true)
+	if a.server.Drain() {
+		time.Sleep(drainTime)
+		if p, ok := a.port.(*port); ok {
+			p.stop()
+		}
+	}
 	a.sockets.stop()
 	a.rpc.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)

@@ -224,6 +224,8 @@ type LimitsConfig struct {
 	HTTPMaxConnsPerClient int           `hcl:"http_max_conns_per_client"`
 	RPCHandshakeTimeout   time.Duration `hcl:"rpc_handshake_timeout"`
 	RPCMaxConnsPerClient  int           `hcl:"rpc_max_conns_per_client"`
+	// RequestLimits bounds requests, also those of connections that are open.
+	RequestLimits RequestLimitsConfig `hcl:"request_limits"`
 }
 
 // DefaultConfig returns the configuration of an agent without files and flags.

@@ -45,6 +45,7 @@ func (c *Config) validate(complete bool) error {
 	problems = append(problems, c.ACL.problems()...)
 	problems = append(problems, c.Server.problems()...)
 	problems = append(problems, c.TLSConfig.problems()...)
+	problems = append(problems, c.Limits.RequestLimits.problems()...)
 	problems = append(problems, c.RPC.problems()...)
 	problems = append(problems, c.RPC.Agent.problems()...)
 	return problemsError(problems)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -37,6 +38,14 @@ type fakeServer struct {
 	stopped   int
 	graceful  bool
 	failed    chan struct{}
+	// charged are the arguments of Charge, with spaces between.
+	charged   []string
+	chargeErr error
+	limits    nomad.LimitConfig
+	// others is what Drain answers.
+	others bool
+	// onDrain runs in Drain, nil for nothing.
+	onDrain func()
 	// onShutdown runs while the server stops, nil for nothing.
 	onShutdown func()
 }
@@ -75,7 +84,12 @@ func (f *fakeServer) RPC(ctx context.Context, method string, args, reply any) er
 }
 
 func (f *fakeServer) Authorize(context.Context, string) (*acl.ACL, error) { return f.rights, f.authErr }
-func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool)               {}
+func (f *fakeServer) Charge(_ context.Context, method, secret, remote string) error {
+	f.charged = append(f.charged, method+" "+secret+" "+remote)
+	return f.chargeErr
+}
+func (f *fakeServer) SetLimits(c nomad.LimitConfig)         { f.limits = c }
+func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool) {}
 func (f *fakeServer) RightsOf(policies, roles []string) (*acl.ACL, error) {
 	return f.rights, f.authErr
 }
@@ -112,6 +126,12 @@ func (f *fakeServer) Shutdown() error {
 		f.onShutdown()
 	}
 	return nil
+}
+func (f *fakeServer) Drain() bool {
+	if f.onDrain != nil {
+		f.onDrain()
+	}
+	return f.others
 }
 func (f *fakeServer) Failed() <-chan struct{} { return f.failed }
 func (f *fakeServer) Err() error              { return io.ErrUnexpectedEOF }

@@ -211,7 +211,7 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 }
 
 // reload reads the configuration again and takes over what can change while
-// the agent runs: the log level and the certificates.
+// the agent runs: the log level, the certificates and the limits of requests.
 func (a *Agent) reload(f *flags) {
 	c, _, err := f.config()
 	if err != nil {
@@ -239,6 +239,7 @@ func (a *Agent) reloadSteps() []reloadStep {
 			return nil
 		}},
 		{"read the certificates", a.reloadTLS},
+		{"apply the limits of requests", a.reloadLimits},
 	}
 }
 

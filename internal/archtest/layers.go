@@ -28,6 +28,7 @@ var layers = []row{
 	{0, "internal/raftnet"},
 	{0, "internal/pool"},
 	{0, "internal/h1"},
+	{0, "internal/limit"},
 	{0, "internal/drpc"},
 	{0, "drpc"},
 	{0, "drpc/agentpb"},

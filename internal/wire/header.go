@@ -31,6 +31,10 @@ const (
 // nil and it has no reply. It is sent only to peers that showed Ext.
 const methodCancel = "$cancel"
 
+// methodDrain is the method of a response to no call, by which a server asks to
+// make no more calls on the connection.
+const methodDrain = "$drain"
+
 // maxHeader bounds a header map: a method name, or an error with its details.
 const maxHeader = 256 << 10
 
@@ -148,10 +152,12 @@ func fitError(err *errs.Error) *errs.Error {
 }
 
 type response struct {
-	seq  uint64
-	ext  bool
-	text string // of a plain peer's error
-	err  *errs.Error
+	seq uint64
+	ext bool
+	// drain asks to make no more calls on the connection.
+	drain bool
+	text  string // of a plain peer's error
+	err   *errs.Error
 }
 
 // appendResponse writes a response header. ext tells whether the peer
@@ -184,6 +190,8 @@ func parseResponse(b []byte) (response, error) {
 		switch string(r.StringKey()) {
 		case keySeq:
 			p.seq = r.Uint64()
+		case keyMethod:
+			p.drain = string(r.StringKey()) == methodDrain
 		case keyError:
 			p.text = r.String()
 		case keyExt:
