@@ -89,7 +89,7 @@ func (a *Agent) answer(ctx context.Context, conn net.Conn, f *callFrame) (json.R
 		}
 		return nil, failed(err, f.Trace)
 	}
-	b, err := json.Marshal(reply)
+	b, err := encode(reply)
 	if err != nil {
 		return nil, failed(fmt.Errorf("encode the reply of %s: %w", f.Method, err), f.Trace)
 	}

@@ -61,9 +61,21 @@ func writeFrame(w io.Writer, t frameType, payload []byte) error {
 	return err
 }
 
+// encode returns v as JSON that is not made fit for HTML pages, so that what a
+// caller or a handler encoded itself stays as it is.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
 // writeJSON sends a frame with v as its payload within a limit.
 func writeJSON(conn net.Conn, t frameType, v any, within time.Duration) error {
-	b, err := json.Marshal(v)
+	b, err := encode(v)
 	if err != nil {
 		return err
 	}

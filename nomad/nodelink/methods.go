@@ -32,6 +32,9 @@ type Method struct {
 	Class Class
 	// Idempotent methods may be called again when nobody knows whether they ran.
 	Idempotent bool
+	// Kinds says that the argument is a union with a Kind, which must be one of those
+	// that the agent announced.
+	Kinds bool
 	// Allow says who may call it through the API; Rule is that in words.
 	Allow func(*acl.ACL) bool
 	Rule  string
@@ -40,22 +43,22 @@ type Method struct {
 // Methods is the table of the methods that agents may offer, by name. An agent
 // of an earlier release serves fewer.
 var Methods = []Method{
-	{"Agent.Host", 2, 1, Read, true, (*acl.ACL).AllowAgentRead, "agent:read"},
-	{"Agent.Monitor", 2, 1, Stream, true, (*acl.ACL).AllowAgentRead, "agent:read"},
-	{"Agent.Profile", 2, 1, Read, true, (*acl.ACL).AllowAgentWrite, "agent:write"},
-	{"ClientStats.Stats", 1, 1, Read, true, (*acl.ACL).AllowNodeRead, "node:read"},
-	{"FS.List", 2, 1, Read, true, (*acl.ACL).IsManagement, "management"},
-	{"FS.Read", 2, 1, Read, true, (*acl.ACL).IsManagement, "management"},
-	{"FS.Stat", 2, 1, Read, true, (*acl.ACL).IsManagement, "management"},
-	{"FS.Stream", 2, 1, Stream, true, (*acl.ACL).IsManagement, "management"},
-	{"Node.Apply", 2, 1, Write, false, (*acl.ACL).AllowNodeWrite, "node:write"},
-	{"Node.Export", 1, 1, Read, true, (*acl.ACL).IsManagement, "management"},
-	{"Node.Identity", 2, 1, Write, false, (*acl.ACL).AllowNodeWrite, "node:write"},
-	{"Node.NotifyChange", 2, 1, Write, true, (*acl.ACL).AllowNodeWrite, "node:write"},
-	{"Node.Ping", 1, 1, Read, true, (*acl.ACL).AllowNodeRead, "node:read"},
-	{"Node.SyncStatus", 2, 1, Read, true, (*acl.ACL).AllowNodeRead, "node:read"},
-	{"Node.Version", 1, 1, Read, true, (*acl.ACL).AllowNodeRead, "node:read"},
-	{"Op.Status", 2, 1, Read, true, (*acl.ACL).AllowNodeRead, "node:read"},
+	{"Agent.Host", 2, 1, Read, true, false, (*acl.ACL).AllowAgentRead, "agent:read"},
+	{"Agent.Monitor", 2, 1, Stream, true, false, (*acl.ACL).AllowAgentRead, "agent:read"},
+	{"Agent.Profile", 2, 1, Read, true, false, (*acl.ACL).AllowAgentWrite, "agent:write"},
+	{"ClientStats.Stats", 1, 1, Read, true, false, (*acl.ACL).AllowNodeRead, "node:read"},
+	{"FS.List", 2, 1, Read, true, false, (*acl.ACL).IsManagement, "management"},
+	{"FS.Read", 2, 1, Read, true, false, (*acl.ACL).IsManagement, "management"},
+	{"FS.Stat", 2, 1, Read, true, false, (*acl.ACL).IsManagement, "management"},
+	{"FS.Stream", 2, 1, Stream, true, false, (*acl.ACL).IsManagement, "management"},
+	{"Node.Apply", 2, 1, Write, false, true, (*acl.ACL).AllowNodeWrite, "node:write"},
+	{"Node.Export", 1, 1, Read, true, false, (*acl.ACL).IsManagement, "management"},
+	{"Node.Identity", 2, 1, Write, false, false, (*acl.ACL).AllowNodeWrite, "node:write"},
+	{"Node.NotifyChange", 2, 1, Write, true, false, (*acl.ACL).AllowNodeWrite, "node:write"},
+	{"Node.Ping", 1, 1, Read, true, false, (*acl.ACL).AllowNodeRead, "node:read"},
+	{"Node.SyncStatus", 2, 1, Read, true, false, (*acl.ACL).AllowNodeRead, "node:read"},
+	{"Node.Version", 1, 1, Read, true, false, (*acl.ACL).AllowNodeRead, "node:read"},
+	{"Op.Status", 2, 1, Read, true, false, (*acl.ACL).AllowNodeRead, "node:read"},
 }
 
 // Lookup returns the method of a name, nil for none.
