@@ -23,7 +23,8 @@ var clientStats = newLocal("ClientStats.Stats", readsNodes[structs.NodeSpecificR
 
 var statusHasNodeConn = newLocal("Status.HasNodeConn", anyone[structs.NodeSpecificRequest],
 	func(_ context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.NodeConnQueryResponse) error {
-		reply.Connected = s.nodeConns.session(r.NodeID) != nil
+		reply.Linked = s.links.held.Get(r.NodeID) != nil
+		reply.Connected = reply.Linked || s.nodeConns.session(r.NodeID) != nil
 		return nil
 	})
 

@@ -68,6 +68,9 @@ const leaveRetry = 10 * time.Second
 
 var errLeaving = &Refusal{Reason: Leaving, Help: "this server is about to stop: dial another one", RetryAfter: leaveRetry}
 
+// ErrLeaving is the refusal of a server that is about to stop.
+func ErrLeaving() *Refusal { return errLeaving }
+
 // Leave takes no more links and lets the agents go that are there.
 func (h *Host) Leave() {
 	h.mu.Lock()

@@ -70,6 +70,10 @@ func (ls *Links) Kicks() uint64 {
 	return ls.total
 }
 
+// ErrSuperseded is the refusal of an agent whose node registered from another
+// process since.
+func ErrSuperseded() *Refusal { return superseded() }
+
 func superseded() *Refusal {
 	return &Refusal{Reason: Superseded, RetryAfter: retiredRetry,
 		Help: "the node registered from another process since: if this is a copy of its data directory, give it one of its own"}

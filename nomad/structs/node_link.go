@@ -47,7 +47,7 @@ type NodeCallRequest struct {
 	// Timeout bounds the call, Wait the time to wait for a link; 0 for the defaults.
 	Timeout time.Duration
 	Wait    time.Duration
-	// Trace names the call in the logs, Caller is the accessor ID of the token, Passed
+	// Trace names the call in the logs, Caller is set by the server that has the link, Passed
 	// are the names of the servers that passed the call on.
 	Trace  string
 	Caller string
@@ -79,4 +79,56 @@ type NodeCallFailure struct {
 	RetryAfter time.Duration `json:",omitempty"`
 	// Hint is the address of the server that may have the link.
 	Hint string `json:",omitempty"`
+}
+
+// NodeLinkListRequest lists the links of the region.
+type NodeLinkListRequest struct {
+	// NodeID asks for the link of one node, "" for all.
+	NodeID string
+	// Local asks for those of the server that answers only.
+	Local bool
+	QueryOptions
+}
+
+// NodeLinkListResponse answers it.
+type NodeLinkListResponse struct {
+	Links []*NodeLinkInfo
+	// Unreachable are the names of the servers that did not say which links they have.
+	Unreachable []string
+	QueryMeta
+}
+
+// NodeLinkInfo describes a link.
+type NodeLinkInfo struct {
+	NodeID string
+	// Server is the name of the server that has the link, Remote the address of the
+	// agent, Transport what it dialled over.
+	Server    string
+	Remote    string
+	Transport string
+	// Protocol is the version, Build that of the agent, Methods and Kinds what it
+	// announced.
+	Protocol int
+	Build    string
+	Epoch    uint64
+	Instance string
+	Session  string
+	Since    time.Time
+	// Running is how many calls run over the link.
+	Running int
+	Methods map[string]int
+	Kinds   []string
+}
+
+// NodeLinkKickRequest ends the link of a node, which will dial again.
+type NodeLinkKickRequest struct {
+	NodeID string
+	QueryOptions
+}
+
+// NodeLinkKickResponse says whether there was a link, and at which server.
+type NodeLinkKickResponse struct {
+	Kicked bool
+	Server string
+	QueryMeta
 }
