@@ -12,11 +12,11 @@ type ClientStats struct{ srv *Server }
 
 var clientStats = newLocal("ClientStats.Stats", readsNodes[structs.NodeSpecificRequest],
 	func(ctx context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.ClientStatsResponse) error {
-		switch {
-		case r.NodeID == "":
+		if r.NodeID == "" {
 			return errs.New(errs.Invalid, "missing node ID")
-		case s.state.Snapshot().Node(nil, r.NodeID) == nil:
-			return errs.Newf(errs.NotFound, "Unknown node %q", r.NodeID)
+		}
+		if _, err := s.knownNode(ctx, r.NodeID); err != nil {
+			return err
 		}
 		return s.onNode(ctx, r.NodeID, "ClientStats.Stats", r, reply)
 	})

@@ -100,9 +100,9 @@ func waitsForLink(f *structs.NodeCallFailure, m *nodelink.Method) bool {
 
 // tryAgent calls over the link of this server, or passes the call on once.
 func (s *Server) tryAgent(ctx context.Context, r *structs.NodeCallRequest, reply *structs.NodeCallResponse) error {
-	n := s.state.Snapshot().Node(nil, r.NodeID)
-	if n == nil {
-		return errs.Newf(errs.NotFound, "Unknown node %q", r.NodeID)
+	n, err := s.knownNode(ctx, r.NodeID)
+	if err != nil {
+		return err
 	}
 	s.links.held.Fence(r.NodeID, n.LinkEpoch)
 	if l := s.links.held.Get(r.NodeID); l != nil {
@@ -114,29 +114,62 @@ func (s *Server) tryAgent(ctx context.Context, r *structs.NodeCallRequest, reply
 		reply.Failure = toWire(s.moved(r))
 		return nil
 	}
-	for _, peer := range s.ownersOf(ctx, r.NodeID) {
-		if err := s.passToOwner(ctx, peer, r, reply); err != nil {
-			return err
-		}
-		if f := reply.Failure; f == nil || nodelink.Outcome(f.Outcome) != nodelink.Moved {
-			return nil
+	for _, owners := range []func(context.Context, string) []router.Server{s.toldOwners, s.askOwner} {
+		for _, peer := range owners(ctx, r.NodeID) {
+			if err := s.passToOwner(ctx, peer, r, reply); err != nil {
+				return err
+			}
+			if f := reply.Failure; f == nil || nodelink.Outcome(f.Outcome) != nodelink.Moved {
+				return nil
+			}
 		}
 	}
-	reply.Failure = toWire(&nodelink.Failure{Outcome: nodelink.NoLink,
-		Help: "no server of the region has a link to the node: see whether its agent runs and can reach a server"})
+	*reply = structs.NodeCallResponse{Failure: toWire(errNoLink)}
 	return nil
 }
+
+// knownNode returns a node of the store. One that is not there may have registered
+// with a leader that this server is behind.
+func (s *Server) knownNode(ctx context.Context, id string) (*structs.Node, error) {
+	n := s.state.Snapshot().Node(nil, id)
+	if n == nil && !s.IsLeader() {
+		wait, cancel := context.WithTimeout(ctx, unknownWait)
+		defer cancel()
+		if s.catchUpWith(wait) == nil {
+			n = s.state.Snapshot().Node(nil, id)
+		}
+	}
+	if n == nil {
+		return nil, errs.Newf(errs.NotFound, "Unknown node %q", id)
+	}
+	return n, nil
+}
+
+// errNoLink is the end of a call to a node that no server has a link to.
+var errNoLink = &nodelink.Failure{Outcome: nodelink.NoLink,
+	Help: "no server of the region has a link to the node: see whether its agent runs and can reach a server"}
 
 // overLink calls over a link of this server.
 func (s *Server) overLink(ctx context.Context, l *nodelink.Link, r *structs.NodeCallRequest, reply *structs.NodeCallResponse) {
 	reply.Server = s.config.NodeName
 	result, err := l.Call(ctx, &nodelink.Request{Method: r.Method, Body: r.Body, Revision: r.Revision, Trace: r.Trace, Caller: r.Caller, Hops: r.Passed})
-	outcome := "result"
 	if f := new(nodelink.Failure); errors.As(err, &f) {
-		reply.Failure, outcome = toWire(f), string(f.Outcome)
+		reply.Failure = toWire(f)
 	}
 	reply.Result = result
-	s.links.stats.count(r.Method, outcome)
+	s.links.stats.count(r.Method, outcomeOf(err))
+}
+
+// outcomeOf names how a call ended: the outcome of a failure, "result" for none.
+func outcomeOf(err error) string {
+	f := new(nodelink.Failure)
+	switch {
+	case err == nil:
+		return "result"
+	case errors.As(err, &f):
+		return string(f.Outcome)
+	}
+	return "error"
 }
 
 // moved says that this server does not have a link, and who may.
@@ -152,24 +185,34 @@ func (s *Server) moved(r *structs.NodeCallRequest) *nodelink.Failure {
 }
 
 // ownersOf returns the servers to try for a node: those that said they have its
-// link, or the one that says so when asked.
+// link, and if none did the one that says so when asked.
 func (s *Server) ownersOf(ctx context.Context, node string) []router.Server {
-	var out []router.Server
+	if told := s.toldOwners(ctx, node); len(told) > 0 {
+		return told
+	}
+	return s.askOwner(ctx, node)
+}
+
+// toldOwners returns the servers that said they have the link of a node.
+func (s *Server) toldOwners(_ context.Context, node string) (out []router.Server) {
 	for _, id := range s.links.directory.Owners(node) {
 		if peer, ok := s.router.ByID(id); ok && peer.Status == serf.StatusAlive && peer.Region == s.config.Region {
 			out = append(out, peer)
 		}
 	}
-	if len(out) > 0 {
-		return out
-	}
+	return out
+}
+
+// askOwner returns the server that has the link of a node, as far as one says so
+// within a short time.
+func (s *Server) askOwner(ctx context.Context, node string) []router.Server {
 	ctx, cancel := context.WithTimeout(ctx, askPeersBudget)
 	defer cancel()
 	addr := s.findNode(ctx, node, func(r *structs.NodeConnQueryResponse) bool { return r.Linked })
 	if peer, ok := s.router.ByAddr(addr); ok {
-		out = append(out, peer)
+		return []router.Server{peer}
 	}
-	return out
+	return nil
 }
 
 // passToOwner passes a call on to a server that may have the link, and once more to

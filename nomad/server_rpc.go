@@ -48,6 +48,9 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.config.TLS.secure(&port, s.config.Region)
 	s.mux = mux.New(port)
 	streams := wire.NewStreamRegistry(limits, logger.Named("streams"))
+	if err := streams.Register(streamMethod, s.serveLinkStream); err != nil {
+		return err
+	}
 	s.mux.Handle(mux.ProtoRPC, func(ctx context.Context, conn net.Conn, info mux.Info) {
 		id := s.identity(info)
 		if info.Session != nil {

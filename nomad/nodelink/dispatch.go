@@ -39,7 +39,7 @@ func (a *Agent) serve(ctx context.Context, conn net.Conn) {
 		ctx, stop = context.WithTimeout(ctx, f.Timeout)
 		defer stop()
 	}
-	watched := a.watch(conn, cancel)
+	watched := watch(conn, cancel)
 	reply, failure := a.answer(ctx, conn, &f)
 	a.finish(conn, reply, failure)
 	_ = conn.SetReadDeadline(time.Unix(1, 0))
@@ -48,7 +48,7 @@ func (a *Agent) serve(ctx context.Context, conn net.Conn) {
 
 // watch cancels a call when its caller closes the stream. The channel is closed
 // when it has ended.
-func (a *Agent) watch(conn net.Conn, cancel context.CancelCauseFunc) <-chan struct{} {
+func watch(conn net.Conn, cancel context.CancelCauseFunc) <-chan struct{} {
 	done := make(chan struct{})
 	_ = conn.SetReadDeadline(time.Time{}) // a closed connection is noticed by the read
 	go func() {

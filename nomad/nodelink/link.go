@@ -193,7 +193,7 @@ func (l *Link) await(ctx context.Context, conn net.Conn, w io.Writer) (json.RawM
 		t, b, err := readFrame(conn, l.welcome.MaxMessage+maxControl)
 		if err == nil && t == frameData && w != nil {
 			if _, err := w.Write(b); err != nil {
-				return nil, &Failure{Outcome: Late, Help: "the caller went away", Text: err.Error()}
+				return nil, callerGone(err)
 			}
 			continue
 		}
