@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -65,12 +67,23 @@ type known interface {
 }
 
 // server is what the agent needs of a *nomad.Server.
+// linker takes the links of node agents.
+type linker interface {
+	// LinkRefusal returns why a link of a version cannot be taken now, nil if it can.
+	LinkRefusal(version int) *nodelink.Refusal
+	// ServeLink takes a link and returns when it has ended. It owns the session.
+	ServeLink(ctx context.Context, s mux.Session, from nodelink.From)
+}
+
+// server is what the agent needs of a *nomad.Server. NodeID is a UUID.
 type server interface {
 	caller
 	gossiper
 	runner
 	ending
 	known
+	linker
+	NodeID() string
 }
 
 // startFunc starts a server.
