@@ -19,7 +19,7 @@ import (
 // NodeLink answers the RPCs on the links of node agents.
 type NodeLink struct{ srv *Server }
 
-// The methods that servers pass on to each other.
+// The methods that servers pass on to each other, by the names that they are declared under below.
 const (
 	nodeLinkCallName = "NodeLink.Call"
 	nodeLinkListName = "NodeLink.List"
@@ -51,7 +51,7 @@ func mayCall(a *acl.ACL, r *structs.NodeCallRequest) bool {
 	return a.AllowNodeRead()
 }
 
-var nodeLinkCall = newLocal(nodeLinkCallName, mayCall,
+var nodeLinkCall = newLocal("NodeLink.Call", mayCall,
 	func(ctx context.Context, s *Server, r *structs.NodeCallRequest, reply *structs.NodeCallResponse) error {
 		return s.callAgent(ctx, r, reply)
 	})
@@ -59,7 +59,7 @@ var nodeLinkCall = newLocal(nodeLinkCallName, mayCall,
 // linkPeersTimeout bounds asking the other servers about their links.
 const linkPeersTimeout = 5 * time.Second
 
-var nodeLinkList = newLocal(nodeLinkListName, readsNodes[structs.NodeLinkListRequest],
+var nodeLinkList = newLocal("NodeLink.List", readsNodes[structs.NodeLinkListRequest],
 	func(ctx context.Context, s *Server, r *structs.NodeLinkListRequest, reply *structs.NodeLinkListResponse) error {
 		for _, l := range s.links.held.All() {
 			if i := l.Info(); r.NodeID == "" || r.NodeID == i.NodeID {
@@ -111,7 +111,7 @@ func (s *Server) gatherLinks(ctx context.Context, r *structs.NodeLinkListRequest
 	slices.Sort(reply.Unreachable)
 }
 
-var nodeLinkKick = newLocal(nodeLinkKickName,
+var nodeLinkKick = newLocal("NodeLink.Kick",
 	func(a *acl.ACL, _ *structs.NodeLinkKickRequest) bool { return a.AllowNodeWrite() },
 	func(ctx context.Context, s *Server, r *structs.NodeLinkKickRequest, reply *structs.NodeLinkKickResponse) error {
 		if r.NodeID == "" {

@@ -31,11 +31,11 @@ type nodeKickReply struct{ Server string }
 // stream has a route of its own.
 func nodeLinkRoutes() []route {
 	out := []route{
-		local[nothing](doc{methods: "GET", pattern: nodelink.WebSocketPath + "{version}", status: []int{101, 409, 410, 421, 426, 501},
-			summary: "Dial the link of a node agent as a WebSocket: the servers call the agent over it."}, serveNodeLink),
-		local[nodeLinkReply](doc{methods: "GET", pattern: "/v1/node/links", rpc: nodeLinkList, region: true,
+		local[nothing](doc{methods: "GET", pattern: nodelink.WebSocketPath + "{version}", status: []int{410, 426, 501, 503},
+			failure: reflect.TypeFor[nodelink.Refusal](), summary: "Dial the link of a node agent as a WebSocket: the servers call the agent over it."}, serveNodeLink),
+		local[nodeLinkReply](doc{methods: "GET", pattern: "/v1/node/links", rpc: "NodeLink.List", region: true,
 			summary: "List the links of node agents, with the server that has each."}, serveNodeLinks),
-		local[*structs.NodeLinkInfo](doc{methods: "GET", pattern: "/v1/node/{id}/link", rpc: nodeLinkList, region: true, status: []int{404},
+		local[*structs.NodeLinkInfo](doc{methods: "GET", pattern: "/v1/node/{id}/link", rpc: "NodeLink.List", region: true, status: []int{404},
 			summary: "Read the link of a node."}, serveOneNodeLink),
 		local[nodeKickReply](doc{methods: "DELETE", pattern: "/v1/node/{id}/link", rpc: "NodeLink.Kick", region: true, status: []int{404},
 			summary: "End the link of a node; its agent dials again."}, kickNodeLink),
@@ -44,18 +44,13 @@ func nodeLinkRoutes() []route {
 		if m.Class == nodelink.Stream {
 			continue
 		}
-		out = append(out, local[json.RawMessage](doc{methods: "PUT POST", pattern: "/v1/node/{id}/call/" + m.Name, rpc: nodeLinkCall, region: true,
+		out = append(out, local[json.RawMessage](doc{methods: "PUT POST", pattern: "/v1/node/{id}/call/" + m.Name, rpc: "NodeLink.Call", region: true,
 			summary: "Call " + m.Name + " of the agent of a node; needs " + m.Rule + ".", params: nodeCallParams,
-			body: reflect.TypeFor[map[string]any](), optionalBody: true, status: []int{404, 409, 422, 429, 501, 502, 503, 504}},
+			body: reflect.TypeFor[map[string]any](), optionalBody: true, failure: reflect.TypeFor[structs.NodeCallFailure](), status: []int{404, 409, 422, 429, 501, 502, 503, 504}},
 			func(r *request) error { return callNode(r, m.Name) }))
 	}
 	return out
 }
-
-const (
-	nodeLinkList = "NodeLink.List"
-	nodeLinkCall = "NodeLink.Call"
-)
 
 var nodeCallParams = []param{
 	{name: "timeout", kind: "string", summary: "how long the call may take, 30s at most and by default"},
@@ -87,7 +82,7 @@ func (r *request) nodeLinks(id string) (*structs.NodeLinkListResponse, error) {
 	if err := r.readOptions(&args.QueryOptions); err != nil {
 		return nil, err
 	}
-	return reply, r.api.server.RPC(r.Context(), nodeLinkList, args, reply)
+	return reply, r.api.server.RPC(r.Context(), "NodeLink.List", args, reply)
 }
 
 func serveNodeLinks(r *request) error {
@@ -136,7 +131,7 @@ func callNode(r *request, method string) error {
 	if err := r.bindNodeCall(args); err != nil {
 		return err
 	}
-	if err := r.api.server.RPC(r.Context(), nodeLinkCall, args, reply); err != nil {
+	if err := r.api.server.RPC(r.Context(), "NodeLink.Call", args, reply); err != nil {
 		return err
 	}
 	if reply.Server != "" {

@@ -28,6 +28,8 @@ type caller interface {
 
 // gossiper is the gossip pool of the server.
 type gossiper interface {
+	// NodeID is a UUID, the server's.
+	NodeID() string
 	Join(addrs []string) (int, error)
 	ForceLeave(node string, prune bool) error
 	LocalMember() *structs.AgentMember
@@ -75,7 +77,7 @@ type linker interface {
 	ServeLink(ctx context.Context, s mux.Session, from nodelink.From)
 }
 
-// server is what the agent needs of a *nomad.Server. NodeID is a UUID.
+// server is what the agent needs of a *nomad.Server.
 type server interface {
 	caller
 	gossiper
@@ -83,7 +85,6 @@ type server interface {
 	ending
 	known
 	linker
-	NodeID() string
 }
 
 // startFunc starts a server.
