@@ -42,11 +42,8 @@ func (f *callFailure) exitCode() int {
 	return exitRefused
 }
 
-// The exit codes of calls to agents.
-const (
-	exitRefused  = 2
-	exitTryAgain = 75
-)
+// exitRefused is the exit code of a call that an agent refused.
+const exitRefused = 2
 
 // callExits are the exit codes in the help.
 var callExits = []exit{

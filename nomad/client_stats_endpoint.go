@@ -18,7 +18,7 @@ var clientStats = newLocal("ClientStats.Stats", readsNodes[structs.NodeSpecificR
 		if _, err := s.knownNode(ctx, r.NodeID); err != nil {
 			return err
 		}
-		return s.onNode(ctx, r.NodeID, "ClientStats.Stats", r, reply)
+		return s.onNode(ctx, r.NodeID, "ClientStats.Stats", r, reply, &reply.HostStats)
 	})
 
 var statusHasNodeConn = newLocal("Status.HasNodeConn", anyone[structs.NodeSpecificRequest],

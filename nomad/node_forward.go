@@ -17,13 +17,13 @@ const findNodeTimeout = 3 * time.Second
 // onNode has the agent of a node answer a call: over its link, or, for an agent
 // that serves none, over its connection to this server,
 // or through the server of the region that has one. A call that was passed on is
-// not passed on again.
-func (s *Server) onNode(ctx context.Context, id, method string, args, reply any) error {
+// not passed on again. What comes over a link is decoded into linked, a part of reply.
+func (s *Server) onNode(ctx context.Context, id, method string, args, reply, linked any) error {
 	if s.nodeConns.session(id) != nil && s.links.held.Get(id) == nil {
 		return s.callNode(ctx, id, method, args, reply)
 	}
 	if s.links.held.Get(id) != nil || len(s.links.directory.Owners(id)) > 0 {
-		return s.callLinked(ctx, id, method, reply)
+		return s.callLinked(ctx, id, method, linked)
 	}
 	hops := 0
 	if c, ok := wire.CallFrom(ctx); ok {

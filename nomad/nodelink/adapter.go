@@ -25,9 +25,11 @@ var adapters = map[int]adapter{1: version1{}, 2: version2{}}
 
 // needsUpgrade is the failure of a call that an agent is too old for.
 func needsUpgrade(h *Hello, m *Method) *Failure {
-	return &Failure{Outcome: Unsupported, Help: fmt.Sprintf(
-		"the agent of the node (version %s) does not have %s: upgrade it to one that speaks version %d of the link protocol, it speaks %d",
-		h.Build, m.Name, max(m.Since, h.Protocol), h.Protocol)}
+	to := "a release that has it"
+	if m.Since > h.Protocol {
+		to = fmt.Sprintf("one that speaks version %d of the link protocol, it speaks %d", m.Since, h.Protocol)
+	}
+	return &Failure{Outcome: Unsupported, Help: fmt.Sprintf("the agent of the node (version %s) does not have %s: upgrade it to %s", h.Build, m.Name, to)}
 }
 
 // version0 is below all versions: the agent can do nothing.

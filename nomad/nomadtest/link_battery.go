@@ -26,7 +26,7 @@ var linkCases = map[string][]linkCase{
 	"Agent.Host":        {{args: `{}`, reply: `{"OS":"linux","Memory":[1,2,3]}`}},
 	"Agent.Monitor":     {{args: `{"LogLevel":"debug"}`, data: "one line\nanother\n", reply: `null`}, {args: `{}`, reply: `null`}},
 	"Agent.Profile":     {{args: `{"Profile":"heap"}`, reply: `"AAEC/w=="`}},
-	"ClientStats.Stats": {{args: `{}`, reply: `{"HostStats":{"Uptime":18446744073709551615}}`}},
+	"ClientStats.Stats": {{args: `{}`, reply: `{"Uptime":18446744073709551615}`}},
 	"FS.List":           {{args: `{"Path":"/a b"}`, reply: `[]`}, {args: `{"Path":"/ü"}`, reply: `[{"Name":"\u0000<&>","Size":0}]`}},
 	"FS.Read":           {{args: `{"Path":"x","Offset":9007199254740993}`, reply: `""`}},
 	"FS.Stat":           {{args: `{"Path":"x"}`, reply: `{"Name":"x"}`}},
