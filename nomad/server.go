@@ -102,6 +102,7 @@ func endpoints(s *Server) map[string]any {
 		"ACL":           &ACL{s},
 		"Namespace":     &Namespace{s},
 		"Node":          &Node{s},
+		"NodeLink":      &NodeLink{s},
 		"NodePool":      &NodePool{s},
 		"Alloc":         &Alloc{s},
 		"ClientStats":   &ClientStats{s},
@@ -114,18 +115,6 @@ func endpoints(s *Server) map[string]any {
 		"WorkloadEvent": &WorkloadEvent{s},
 		"Authority":     &Authority{s},
 		"JoinToken":     &JoinToken{s},
-		"ACL":         &ACL{s},
-		"Namespace":   &Namespace{s},
-		"Node":        &Node{s},
-		"NodeLink":    &NodeLink{s},
-		"NodePool":    &NodePool{s},
-		"Alloc":       &Alloc{s},
-		"ClientStats": &ClientStats{s},
-		"Variables":   &Variables{s},
-		"Keyring":     &Keyring{s},
-		"Status":      &Status{s},
-		"Operator":    &Operator{s},
-		"Region":      &Region{s},
 	}
 }
 

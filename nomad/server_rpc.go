@@ -61,6 +61,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.mux.Handle(mux.ProtoStreaming, func(ctx context.Context, conn net.Conn, info mux.Info) {
 		streams.ServeConn(ctx, conn, s.identity(info))
 	})
+	s.mux.Handle(mux.ProtoNodeLink, s.serveLink)
 	s.setupJoin(logger)
 	s.setupGRPC()
 	return nil

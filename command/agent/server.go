@@ -28,8 +28,6 @@ type caller interface {
 
 // gossiper is the gossip pool of the server.
 type gossiper interface {
-	// NodeID is a UUID, the server's.
-	NodeID() string
 	Join(addrs []string) (int, error)
 	ForceLeave(node string, prune bool) error
 	LocalMember() *structs.AgentMember
@@ -60,6 +58,12 @@ type ending interface {
 	Err() error
 }
 
+// living is the life of the server and its end.
+type living interface {
+	runner
+	failing
+}
+
 // known is who the server is, and who the agent is to it.
 type known interface {
 	// NodeID is a UUID.
@@ -68,7 +72,6 @@ type known interface {
 	AgentSecret() string
 }
 
-// server is what the agent needs of a *nomad.Server.
 // linker takes the links of node agents.
 type linker interface {
 	// LinkRefusal returns why a link of a version cannot be taken now, nil if it can.
@@ -83,6 +86,7 @@ type server interface {
 	gossiper
 	runner
 	ending
+	living
 	known
 	linker
 }
