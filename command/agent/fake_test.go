@@ -16,8 +16,8 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
-	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )

@@ -61,7 +61,7 @@ type ending interface {
 // living is the life of the server and its end.
 type living interface {
 	runner
-	failing
+	ending
 }
 
 // known is who the server is, and who the agent is to it.
@@ -84,8 +84,6 @@ type linker interface {
 type server interface {
 	caller
 	gossiper
-	runner
-	ending
 	living
 	known
 	linker
