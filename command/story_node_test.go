@@ -16,6 +16,7 @@ type poolModel map[string]*api.NodePool
 func serveNodes(handle func(pattern string, h http.HandlerFunc)) {
 	m := poolModel{"all": {Name: "all"}, "default": {Name: "default"}}
 	handle("GET /v1/nodes", func(w http.ResponseWriter, _ *http.Request) { answer(w, []any{}) })
+	handle("GET /v1/node/links", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"Links": []any{}}) })
 	handle("GET /v1/node/pool/{name}/nodes", func(w http.ResponseWriter, _ *http.Request) { answer(w, []any{}) })
 	handle("GET /v1/node/pools", m.list)
 	handle("PUT /v1/node/pools", m.put)

@@ -12,18 +12,19 @@ type ClientStats struct{ srv *Server }
 
 var clientStats = newLocal("ClientStats.Stats", readsNodes[structs.NodeSpecificRequest],
 	func(ctx context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.ClientStatsResponse) error {
-		switch {
-		case r.NodeID == "":
+		if r.NodeID == "" {
 			return errs.New(errs.Invalid, "missing node ID")
-		case s.state.Snapshot().Node(nil, r.NodeID) == nil:
-			return errs.Newf(errs.NotFound, "Unknown node %q", r.NodeID)
 		}
-		return s.onNode(ctx, r.NodeID, "ClientStats.Stats", r, reply)
+		if _, err := s.knownNode(ctx, r.NodeID); err != nil {
+			return err
+		}
+		return s.onNode(ctx, r.NodeID, "ClientStats.Stats", r, reply, &reply.HostStats)
 	})
 
 var statusHasNodeConn = newLocal("Status.HasNodeConn", anyone[structs.NodeSpecificRequest],
 	func(_ context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.NodeConnQueryResponse) error {
-		reply.Connected = s.nodeConns.session(r.NodeID) != nil
+		reply.Linked = s.links.held.Get(r.NodeID) != nil
+		reply.Connected = reply.Linked || s.nodeConns.session(r.NodeID) != nil
 		return nil
 	})
 

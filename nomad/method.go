@@ -299,7 +299,7 @@ func (m *localMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 		return err
 	}
 	defer s.gate.Leave(m.class)
-	return m.run(ctx, s, args, c.reply.(*Resp))
+	return m.run(withCaller(ctx, c.id), s, args, c.reply.(*Resp))
 }
 
 // serve is the way of every call: authenticate, route, and where it is answered

@@ -68,6 +68,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	describeAdmission(ch)
 	describeReplication(ch)
 	describeWork(ch)
+	describeLinks(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -99,6 +100,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.collectAdmission(ch)
 	s.collectReplication(ch)
 	s.collectWork(ch)
+	s.links.collect(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.

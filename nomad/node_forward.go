@@ -14,12 +14,16 @@ import (
 // findNodeTimeout bounds the search for the server that a node is connected to.
 const findNodeTimeout = 3 * time.Second
 
-// onNode has the agent of a node answer a call: over its connection to this server,
+// onNode has the agent of a node answer a call: over its link, or, for an agent
+// that serves none, over its connection to this server,
 // or through the server of the region that has one. A call that was passed on is
-// not passed on again.
-func (s *Server) onNode(ctx context.Context, id, method string, args, reply any) error {
-	if s.nodeConns.session(id) != nil {
+// not passed on again. What comes over a link is decoded into linked, a part of reply.
+func (s *Server) onNode(ctx context.Context, id, method string, args, reply, linked any) error {
+	if s.nodeConns.session(id) != nil && s.links.held.Get(id) == nil {
 		return s.callNode(ctx, id, method, args, reply)
+	}
+	if s.links.held.Get(id) != nil || len(s.links.directory.Owners(id)) > 0 {
+		return s.callLinked(ctx, id, method, linked)
 	}
 	hops := 0
 	if c, ok := wire.CallFrom(ctx); ok {
@@ -28,7 +32,7 @@ func (s *Server) onNode(ctx context.Context, id, method string, args, reply any)
 	if hops >= maxHops {
 		return errNodeAway
 	}
-	addr := s.findNode(ctx, id)
+	addr := s.findNode(ctx, id, func(r *structs.NodeConnQueryResponse) bool { return r.Connected })
 	if addr == "" {
 		return errNodeAway
 	}
@@ -37,7 +41,7 @@ func (s *Server) onNode(ctx context.Context, id, method string, args, reply any)
 
 // findNode asks the other servers of the region which of them a node is connected
 // to, and returns the address of the first that says so, "" for none.
-func (s *Server) findNode(ctx context.Context, id string) string {
+func (s *Server) findNode(ctx context.Context, id string, has func(*structs.NodeConnQueryResponse) bool) string {
 	ctx, cancel := context.WithTimeout(ctx, findNodeTimeout)
 	defer cancel()
 	found := make(chan string, 1)
@@ -49,7 +53,7 @@ func (s *Server) findNode(ctx context.Context, id string) string {
 		wg.Go(func() {
 			var reply structs.NodeConnQueryResponse
 			err := s.pool.Call(ctx, server.Addr, statusHasNodeConn.name, &structs.NodeSpecificRequest{NodeID: id}, &reply, wire.CallOptions{Hops: maxHops})
-			if err == nil && reply.Connected {
+			if err == nil && has(&reply) {
 				select {
 				case found <- server.Addr:
 					cancel()

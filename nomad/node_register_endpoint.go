@@ -142,6 +142,7 @@ func (c *leaderCall) answerNode(id string, reply *structs.NodeUpdateResponse) {
 		c.srv.heartbeats.forget(id)
 	}
 	reply.SchedulingEligibility = n.SchedulingEligibility
+	reply.LinkEpoch = n.LinkEpoch
 	reply.NumNodes = int32(sn.NodeCount())
 	reply.LeaderRPCAddr = c.srv.config.RPCAdvertise
 	for _, server := range c.srv.router.InRegion(c.srv.config.Region) {

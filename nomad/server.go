@@ -49,6 +49,7 @@ type Server struct {
 
 	heartbeats *heartbeats
 	nodeConns  *nodeConns
+	links      nodeLinks
 
 	registry *wire.Registry
 	rpc      *wire.Server
@@ -101,6 +102,7 @@ func endpoints(s *Server) map[string]any {
 		"ACL":           &ACL{s},
 		"Namespace":     &Namespace{s},
 		"Node":          &Node{s},
+		"NodeLink":      &NodeLink{s},
 		"NodePool":      &NodePool{s},
 		"Alloc":         &Alloc{s},
 		"ClientStats":   &ClientStats{s},
@@ -161,6 +163,7 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
 	s.nodeConns = newNodeConns()
+	s.setupLinks(logger)
 	return nil
 }
 
@@ -176,6 +179,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runIdentity(s.ctx) })
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
+	s.wg.Go(func() { s.runLinkSync(s.ctx) })
 	s.wg.Go(func() { s.watchFatal(s.ctx) })
 	s.wg.Go(func() { s.watchLeaderProcess(s.ctx) })
 }
@@ -248,6 +252,7 @@ func (s *Server) Leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	s.logger.Info("leaving the cluster")
+	s.links.host.Leave()
 	s.transferLeadership()
 	peers := len(s.raft.GetConfiguration().Configuration().Servers)
 	if err := s.serf.Leave(); err != nil {
@@ -289,6 +294,9 @@ func (s *Server) Shutdown() error {
 		if s.raft != nil {
 			s.transferLeadership()
 			s.awaitPeers()
+		}
+		if s.links.host != nil {
+			s.links.host.Leave()
 		}
 		err = s.shutdown()
 	})

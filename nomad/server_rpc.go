@@ -48,6 +48,9 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.config.TLS.secure(&port, s.config.Region)
 	s.mux = mux.New(port)
 	streams := wire.NewStreamRegistry(limits, logger.Named("streams"))
+	if err := streams.Register(streamMethod, s.serveLinkStream); err != nil {
+		return err
+	}
 	s.mux.Handle(mux.ProtoRPC, func(ctx context.Context, conn net.Conn, info mux.Info) {
 		id := s.identity(info)
 		if info.Session != nil {
@@ -58,6 +61,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.mux.Handle(mux.ProtoStreaming, func(ctx context.Context, conn net.Conn, info mux.Info) {
 		streams.ServeConn(ctx, conn, s.identity(info))
 	})
+	s.mux.Handle(mux.ProtoNodeLink, s.serveLink)
 	s.setupJoin(logger)
 	s.setupGRPC()
 	return nil

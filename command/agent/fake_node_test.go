@@ -55,6 +55,18 @@ func (f *fakeServer) fillNodes() {
 		r.QueryMeta = meta
 		return nil
 	})
+	on(f, "NodeLink.List", func(_ *structs.NodeLinkListRequest, r *structs.NodeLinkListResponse) error {
+		r.Links = []*structs.NodeLinkInfo{{NodeID: "x", Server: "s1", Protocol: 2, Since: time.Unix(1, 0), Methods: map[string]int{"Node.Ping": 1}, Kinds: []string{"drain"}}}
+		return nil
+	})
+	on(f, "NodeLink.Kick", func(_ *structs.NodeLinkKickRequest, r *structs.NodeLinkKickResponse) error {
+		r.Kicked, r.Server = true, "s1"
+		return nil
+	})
+	on(f, "NodeLink.Call", func(_ *structs.NodeCallRequest, r *structs.NodeCallResponse) error {
+		r.Result, r.Server = []byte(`{"a":[1]}`), "s1"
+		return nil
+	})
 	on(f, "ClientStats.Stats", func(_ *structs.NodeSpecificRequest, r *structs.ClientStatsResponse) error {
 		r.HostStats = &structs.HostStats{Memory: &structs.HostMemoryStats{Total: 1}, Uptime: 3}
 		return nil

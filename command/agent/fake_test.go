@@ -16,7 +16,9 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -92,6 +94,12 @@ func (f *fakeServer) SetLimits(c nomad.LimitConfig)         { f.limits = c }
 func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool) {}
 func (f *fakeServer) RightsOf(policies, roles []string) (*acl.ACL, error) {
 	return f.rights, f.authErr
+}
+func (f *fakeServer) LinkRefusal(version int) *nodelink.Refusal {
+	return nodelink.CheckVersion(version, version)
+}
+func (f *fakeServer) ServeLink(ctx context.Context, s mux.Session, from nodelink.From) {
+	nodelink.NewHost(nodelink.HostConfig{Region: "global", Links: nodelink.NewLinks()}).Serve(ctx, s, from)
 }
 func (f *fakeServer) Join(addrs []string) (int, error) {
 	f.joined = addrs

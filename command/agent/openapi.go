@@ -189,6 +189,8 @@ func (s *schemas) response(r *route, status int) object {
 	switch {
 	case status == http.StatusNoContent:
 		return object{"description": "done", "headers": headers(r.kind)}
+	case r.failure != nil:
+		text["content"].(object)["application/json"] = object{"schema": s.of(r.failure)}
 	case status == http.StatusConflict:
 		conflict := s.of(r.conflictType())
 		return object{"description": "the current variable", "headers": headers(r.kind), "content": jsonContent(conflict)}

@@ -27,8 +27,9 @@ type schemas struct {
 
 // customSchemas are those of types that write their own JSON.
 var customSchemas = map[reflect.Type]object{
-	reflect.TypeFor[net.IP]():    {"type": "string"},
-	reflect.TypeFor[time.Time](): {"type": "string", "format": "date-time"},
+	reflect.TypeFor[json.RawMessage](): {"description": "any JSON"},
+	reflect.TypeFor[net.IP]():          {"type": "string"},
+	reflect.TypeFor[time.Time]():       {"type": "string", "format": "date-time"},
 	reflect.TypeFor[time.Duration](): {"type": "integer", "format": "int64",
 		"description": "nanoseconds"},
 	reflect.TypeFor[structs.VariableLock](): {"type": "object", "properties": object{

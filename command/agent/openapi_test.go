@@ -67,6 +67,7 @@ var samples = map[string][2]string{
 	"PUT /v1/operator/join-token":               {"", `{"Role":"server","TTL":"1h"}`},
 	"DELETE /v1/operator/join-token/{id}":       {"x", ""},
 	"PUT /v1/operator/raft/transfer-leadership": {"?id=a", ""},
+	"GET /v1/node/link/{version}":               {"99", ""},
 	"PUT /v1/agent/join":                        {"?address=a", ""},
 	"PUT /v1/agent/force-leave":                 {"?node=a", ""},
 	"PUT /v1/rpc":                               {"", `{"jsonrpc":"2.0","id":1,"method":"ping"}`},

@@ -31,6 +31,8 @@ type doc struct {
 	optionalBody bool
 	// media is the content type of the reply, "" for JSON.
 	media string
+	// failure is what errors may be as JSON instead of text, nil for nothing.
+	failure reflect.Type
 	// status lists further statuses: those beside 200 and the common errors.
 	status []int
 	// region marks routes that take the region parameter though they are no

@@ -16,6 +16,7 @@ func routes() []route {
 		namespaceRoutes(),
 		nodePoolRoutes(),
 		nodeRoutes(),
+		nodeLinkRoutes(),
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),

@@ -4,7 +4,9 @@ import (
 	"context"
 
 	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -56,6 +58,12 @@ type ending interface {
 	Err() error
 }
 
+// living is the life of the server and its end.
+type living interface {
+	runner
+	ending
+}
+
 // known is who the server is, and who the agent is to it.
 type known interface {
 	// NodeID is a UUID.
@@ -64,13 +72,21 @@ type known interface {
 	AgentSecret() string
 }
 
+// linker takes the links of node agents.
+type linker interface {
+	// LinkRefusal returns why a link of a version cannot be taken now, nil if it can.
+	LinkRefusal(version int) *nodelink.Refusal
+	// ServeLink takes a link and returns when it has ended. It owns the session.
+	ServeLink(ctx context.Context, s mux.Session, from nodelink.From)
+}
+
 // server is what the agent needs of a *nomad.Server.
 type server interface {
 	caller
 	gossiper
-	runner
-	ending
+	living
 	known
+	linker
 }
 
 // startFunc starts a server.

@@ -21,6 +21,7 @@ const (
 	ProtoMultiplexV2 Protocol = 6
 	ProtoSnapshot    Protocol = 7
 	ProtoJoin        Protocol = 8
+	ProtoNodeLink    Protocol = 9
 	// protoHello begins a TLS record with a ClientHello: TLS without the byte in front.
 	protoHello Protocol = 22
 	// ProtoGRPC begins the HTTP/2 connection preface; the handler reads it again.
@@ -99,6 +100,7 @@ var Table = []Row{
 	{ProtoMultiplexV2, "multiplex-v2", "cairn/multiplex-v2", false, Agents, "yamux session, each stream begins with a byte"},
 	{ProtoSnapshot, "snapshot", "cairn/snapshot", false, Servers, "one snapshot for a server that lags behind"},
 	{ProtoJoin, "join", JoinALPN, false, Everyone, "the first certificate of an agent that shows a join token; within TLS only"},
+	{ProtoNodeLink, "node-link", "cairn/node-link", false, Agents, "link of a node agent: yamux session over which the server calls the agent"},
 	{protoHello, "tls-hello", "", false, Everyone, "TLS handshake without a byte in front"},
 	{ProtoGRPC, "grpc", "h2", false, Members, "HTTP/2 preface: gRPC health, reflection and status"},
 }

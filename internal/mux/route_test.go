@@ -153,6 +153,7 @@ func TestEveryProtocolWantsItsRoles(t *testing.T) {
 		ProtoStreaming:   server + " " + foreign + " " + client,
 		ProtoMultiplexV2: server + " " + foreign + " " + client,
 		ProtoSnapshot:    server,
+		ProtoNodeLink:    server + " " + foreign + " " + client,
 		ProtoGRPC:        server + " " + foreign + " " + client + " " + cli,
 		ProtoJoin:        strings.Join([]string{server, foreign, client, foreignClient, cli, foreignCLI, nobody}, " "),
 	}

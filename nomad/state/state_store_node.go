@@ -70,6 +70,7 @@ func (s *StateStore) UpsertNode(index uint64, r *structs.NodeRegisterRequest) er
 // is nil for a new one.
 func mergeNode(tx *Txn, row, before *structs.Node, event *structs.NodeEvent) {
 	row.CreateIndex, row.ModifyIndex = tx.opIndex, tx.opIndex
+	fenceLink(tx, row, before)
 	row.Events, row.DrainStrategy, row.LastDrain, row.LastMissedHeartbeatIndex = nil, nil, nil, 0
 	if before == nil {
 		if row.SchedulingEligibility == "" {
@@ -87,6 +88,21 @@ func mergeNode(tx *Txn, row, before *structs.Node, event *structs.NodeEvent) {
 	}
 	if before.Status == structs.NodeStatusDown {
 		addNodeEvents(tx, row, event)
+	}
+}
+
+// fenceLink gives the link of a process that registers for the first time an epoch
+// above all earlier ones. An agent that does not serve the link changes nothing.
+func fenceLink(tx *Txn, row, before *structs.Node) {
+	row.LinkEpoch = 0
+	switch {
+	case row.LinkInstance == "" && before != nil:
+		row.LinkInstance, row.LinkEpoch = before.LinkInstance, before.LinkEpoch
+	case row.LinkInstance == "":
+	case before != nil && before.LinkInstance == row.LinkInstance:
+		row.LinkEpoch = before.LinkEpoch
+	default:
+		row.LinkEpoch = tx.opIndex
 	}
 }
 

@@ -73,6 +73,11 @@ type Node struct {
 	NodeMaxAllocs int
 	// IdentitySigningKeyID is the root key that signed the node's identity, "" for none.
 	IdentitySigningKeyID string
+	// LinkInstance is random, made by the process of an agent that serves the node
+	// link, "" for others. LinkEpoch fences its link: the logical index at which the
+	// first registration with that instance was stored; the higher one is the later.
+	LinkInstance string `json:",omitempty"`
+	LinkEpoch    uint64 `json:",omitempty"`
 
 	// CreateIndex and ModifyIndex are logical indexes.
 	CreateIndex uint64

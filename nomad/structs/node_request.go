@@ -121,6 +121,8 @@ type NodeUpdateResponse struct {
 	SchedulingEligibility string
 	// SignedIdentity is a new identity of the node, nil unless one was due.
 	SignedIdentity *string
+	// LinkEpoch is that of the node, for the hello of its link.
+	LinkEpoch uint64
 	WriteMeta
 }
 

@@ -5,6 +5,8 @@ import "time"
 // NodeConnQueryResponse answers whether a node's agent is connected to a server.
 type NodeConnQueryResponse struct {
 	Connected bool
+	// Linked is true for a link of the versioned protocol.
+	Linked bool
 	// Established is when it connected, zero where that is not known.
 	Established time.Time
 	QueryMeta

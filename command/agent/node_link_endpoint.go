@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/nomad/nodelink"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// nodeLinkReply is the links of the region as HTTP shows them.
+type nodeLinkReply struct {
+	Links []*structs.NodeLinkInfo
+	// Unreachable are the servers that did not say which links they have.
+	Unreachable []string
+}
+
+// nodeKickReply says at which server a link was ended.
+type nodeKickReply struct{ Server string }
+
+// nodeLinkRoutes are the routes of the links of node agents. Each method that is no
+// stream has a route of its own.
+func nodeLinkRoutes() []route {
+	out := []route{
+		local[nothing](doc{methods: "GET", pattern: nodelink.WebSocketPath + "{version}", status: []int{410, 426, 501, 503},
+			failure: reflect.TypeFor[nodelink.Refusal](), summary: "Dial the link of a node agent as a WebSocket: the servers call the agent over it."}, serveNodeLink),
+		local[nodeLinkReply](doc{methods: "GET", pattern: "/v1/node/links", rpc: "NodeLink.List", region: true,
+			summary: "List the links of node agents, with the server that has each."}, serveNodeLinks),
+		local[*structs.NodeLinkInfo](doc{methods: "GET", pattern: "/v1/node/{id}/link", rpc: "NodeLink.List", region: true, status: []int{404},
+			summary: "Read the link of a node."}, serveOneNodeLink),
+		local[nodeKickReply](doc{methods: "DELETE", pattern: "/v1/node/{id}/link", rpc: "NodeLink.Kick", region: true, status: []int{404},
+			summary: "End the link of a node; its agent dials again."}, kickNodeLink),
+	}
+	for _, m := range nodelink.Methods {
+		if m.Class == nodelink.Stream {
+			continue
+		}
+		out = append(out, local[json.RawMessage](doc{methods: "PUT POST", pattern: "/v1/node/{id}/call/" + m.Name, rpc: "NodeLink.Call", region: true,
+			summary: "Call " + m.Name + " of the agent of a node; needs " + m.Rule + ".", params: nodeCallParams,
+			body: reflect.TypeFor[map[string]any](), optionalBody: true, failure: reflect.TypeFor[structs.NodeCallFailure](), status: []int{404, 409, 422, 429, 501, 502, 503, 504}},
+			func(r *request) error { return callNode(r, m.Name) }))
+	}
+	return out
+}
+
+var nodeCallParams = []param{
+	{name: "timeout", kind: "string", summary: "how long the call may take, 30s at most and by default"},
+	{name: "link_wait", kind: "string", summary: "how long to wait for a link of the node, 0s by default"},
+	{name: "revision", kind: "integer", summary: "the lowest revision of the method that will do"},
+}
+
+// serveNodeLink takes the link of an agent. It lasts as long as the link.
+func serveNodeLink(r *request) error {
+	version, err := strconv.Atoi(r.rest)
+	if err != nil {
+		return errs.Newf(errs.Invalid, "%q is no version of the link protocol", r.rest)
+	}
+	if why := r.api.server.LinkRefusal(version); why != nil {
+		nodelink.RefuseHTTP(r.w, why)
+		return nil
+	}
+	s, err := nodelink.AcceptWebSocket(r.w, r.Request, mux.SessionConfig{Logger: r.api.logger})
+	if err != nil {
+		r.api.logger.Debug("no link", "remote", r.RemoteAddr, "error", err)
+		return nil // it was answered
+	}
+	r.api.server.ServeLink(context.WithoutCancel(r.Context()), s, nodelink.From{Remote: r.RemoteAddr, Transport: "websocket"})
+	return nil
+}
+
+func (r *request) nodeLinks(id string) (*structs.NodeLinkListResponse, error) {
+	args, reply := &structs.NodeLinkListRequest{NodeID: id}, &structs.NodeLinkListResponse{}
+	if err := r.readOptions(&args.QueryOptions); err != nil {
+		return nil, err
+	}
+	return reply, r.api.server.RPC(r.Context(), "NodeLink.List", args, reply)
+}
+
+func serveNodeLinks(r *request) error {
+	reply, err := r.nodeLinks("")
+	if err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, nodeLinkReply{list(reply.Links), list(reply.Unreachable)})
+}
+
+func serveOneNodeLink(r *request) error {
+	if err := r.needRest("node ID"); err != nil {
+		return err
+	}
+	reply, err := r.nodeLinks(r.rest)
+	switch {
+	case err != nil:
+		return err
+	case len(reply.Links) == 0:
+		return errs.Newf(errs.NotFound, "no server of the region has a link to the node %q", r.rest)
+	}
+	return r.writeJSON(http.StatusOK, reply.Links[0])
+}
+
+func kickNodeLink(r *request) error {
+	if err := r.needRest("node ID"); err != nil {
+		return err
+	}
+	args, reply := &structs.NodeLinkKickRequest{NodeID: r.rest}, &structs.NodeLinkKickResponse{}
+	if err := r.readOptions(&args.QueryOptions); err != nil {
+		return err
+	}
+	if err := r.api.server.RPC(r.Context(), "NodeLink.Kick", args, reply); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, nodeKickReply{reply.Server})
+}
+
+// callNode calls a method of a node's agent and answers with its reply, or with how
+// the call ended and the status for that.
+func callNode(r *request, method string) error {
+	if err := r.needRest("node ID"); err != nil {
+		return err
+	}
+	args, reply := &structs.NodeCallRequest{NodeID: r.rest, Method: method}, &structs.NodeCallResponse{}
+	if err := r.bindNodeCall(args); err != nil {
+		return err
+	}
+	if err := r.api.server.RPC(r.Context(), "NodeLink.Call", args, reply); err != nil {
+		return err
+	}
+	if reply.Server != "" {
+		r.w.Header()["X-Cairn-Link-Server"] = []string{reply.Server}
+	}
+	f := reply.Failure
+	if f == nil {
+		return r.writeJSON(http.StatusOK, reply.Result)
+	}
+	if f.RetryAfter > 0 {
+		r.w.Header().Set("Retry-After", strconv.Itoa(int(max(1, f.RetryAfter.Seconds()))))
+	}
+	how := &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind)}
+	return r.writeJSON(how.HTTPStatus(), f)
+}
+
+// bindNodeCall reads the options and the argument of a call.
+func (r *request) bindNodeCall(args *structs.NodeCallRequest) (err error) {
+	if err := r.readOptions(&args.QueryOptions); err != nil {
+		return err
+	}
+	if args.Timeout, err = r.span("timeout"); err != nil {
+		return err
+	}
+	if args.Wait, err = r.span("link_wait"); err != nil {
+		return err
+	}
+	if v := r.query.Get("revision"); v != "" {
+		if args.Revision, err = strconv.Atoi(v); err != nil || args.Revision < 0 {
+			return errs.Newf(errs.Invalid, "Invalid revision: %q", v)
+		}
+	}
+	args.Body, err = r.argument()
+	return err
+}
+
+// span reads a parameter that is a duration.
+func (r *request) span(name string) (time.Duration, error) {
+	v := r.query.Get(name)
+	if v == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return 0, errs.Newf(errs.Invalid, "Invalid %s: %q is no duration, give one like 10s", name, v)
+	}
+	return d, nil
+}
+
+// argument reads the body as JSON that is passed on as it is, nil for none.
+func (r *request) argument() (json.RawMessage, error) {
+	b, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, r.api.maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errs.Newf(errs.TooLarge, "Request body exceeds %d bytes", tooLarge.Limit)
+	case err != nil:
+		return nil, errs.Wrap(errs.Invalid, "cannot read the request body", err)
+	}
+	if b = bytes.TrimSpace(b); len(b) == 0 {
+		return nil, nil
+	}
+	if !json.Valid(b) {
+		return nil, errs.New(errs.Invalid, "Request body is not JSON")
+	}
+	return b, nil
+}
