@@ -55,6 +55,8 @@ const (
 	SentinelOverride   NamespaceCapability = "sentinel-override"
 	CSIRegisterPlugin  NamespaceCapability = "csi-register-plugin"
 	NamespaceManage    NamespaceCapability = "manage-namespace"
+	// RaiseEvent puts events of workloads into the event stream.
+	RaiseEvent NamespaceCapability = "raise-event"
 )
 
 // Parts of submit-job, which implies each of them.
@@ -128,7 +130,7 @@ var (
 		"stable-job", "fail-deployment", "pause-deployment", "promote-deployment", "unblock-deployment", "cancel-deployment",
 		"set-alloc-health-deployment", "gc-allocation", "pause-allocation", "force-periodic-job", "delete-service-registration"}
 	onlyExplicit = []string{"host-volume-register", "host-volume-delete", "host-volume-write", "alloc-node-exec", "sentinel-override",
-		"csi-register-plugin", "manage-namespace"}
+		"csi-register-plugin", "manage-namespace", "raise-event"}
 )
 
 func joined(lists ...[]string) []string {

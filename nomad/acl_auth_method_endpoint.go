@@ -80,7 +80,7 @@ var aclUpsertAuthMethods = newLeader("ACL.UpsertAuthMethods",
 			reply.AuthMethods = append(reply.AuthMethods, row.Redacted())
 		}
 		return nil
-	})
+	}).shared(always[structs.ACLAuthMethodUpsertRequest])
 
 // mayWriteMethod refuses a second default method, and a method whose logins get
 // more than its writer holds. What the servers' own keys sign, others may trust.
@@ -111,7 +111,7 @@ var aclDeleteAuthMethods = newLeader("ACL.DeleteAuthMethods",
 		}
 		reply.Index, err = c.commit(ctx, structs.ACLAuthMethodsDeleteRequestType, &structs.ACLAuthMethodDeleteRequest{Names: r.Names})
 		return err
-	})
+	}).shared(always[structs.ACLAuthMethodDeleteRequest])
 
 // ListAuthMethods lists the ways to log in; whoever wants to log in has no token yet.
 func (a *ACL) ListAuthMethods(ctx context.Context, args *structs.ACLAuthMethodListRequest, reply *structs.ACLAuthMethodListResponse) error {

@@ -82,7 +82,7 @@ var aclUpsertBindingRules = newLeader("ACL.UpsertBindingRules",
 			reply.ACLBindingRules = append(reply.ACLBindingRules, row)
 		}
 		return nil
-	})
+	}).shared(always[structs.ACLBindingRulesUpsertRequest])
 
 // completeRule fills in what an update leaves out or cannot change, and checks
 // what the rule leads to. It changes row.
@@ -128,7 +128,7 @@ var aclDeleteBindingRules = newLeader("ACL.DeleteBindingRules",
 		}
 		reply.Index, err = c.commit(ctx, structs.ACLBindingRulesDeleteRequestType, &structs.ACLBindingRulesDeleteRequest{ACLBindingRuleIDs: r.ACLBindingRuleIDs})
 		return err
-	})
+	}).shared(always[structs.ACLBindingRulesDeleteRequest])
 
 // ListBindingRules lists binding rules.
 func (a *ACL) ListBindingRules(ctx context.Context, args *structs.ACLBindingRulesListRequest, reply *structs.ACLBindingRulesListResponse) error {

@@ -46,7 +46,7 @@ var aclBootstrap = newLeader("ACL.Bootstrap",
 		}
 		reply.Index, reply.Tokens = index, c.storedTokens([]*structs.ACLToken{token})
 		return nil
-	})
+	}).shared(always[structs.ACLTokenBootstrapRequest])
 
 // bootstrapACL makes the first management token, with the secret or a random one
 // for "". A second one is made only for an operator who can write to the leader's disk.
@@ -123,7 +123,7 @@ func readSmallFile(path string) (string, error) {
 // file that cannot be used is reported and keeps nobody from leading.
 func (s *Server) startBootstrap(t *term) error {
 	path := s.config.ACL.BootstrapSecretFile
-	if !s.auth.Enabled() || path == "" || s.state.Snapshot().ACLBootstrapIndex() != 0 {
+	if !s.auth.Enabled() || s.copies() || path == "" || s.state.Snapshot().ACLBootstrapIndex() != 0 {
 		return nil
 	}
 	secret, err := readSmallFile(path)

@@ -18,11 +18,12 @@ func (s *Server) newResolver(enabled bool) *auth.Resolver {
 		Usage:   s.usage,
 		Store:   func() auth.Store { return s.state.Snapshot() },
 		Verify:  s.keyring.Verify,
+		Agent:   s.agentSecret,
 	})
 }
 
 // commit puts one entry into the log and returns its index.
 func (c *leaderCall) commit(ctx context.Context, t structs.MessageType, entry any) (uint64, error) {
-	res, err := c.srv.apply(ctx, t, entry)
+	res, err := c.apply(ctx, t, entry)
 	return res.index, err
 }

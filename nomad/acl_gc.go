@@ -41,6 +41,9 @@ func (s *Server) startTokenGC(t *term) error {
 // deleteExpired deletes what has expired at now, local tokens and global ones apart.
 func (s *Server) deleteExpired(ctx context.Context, now time.Time) error {
 	for _, global := range []bool{false, true} {
+		if global && s.copies() { // their own region deletes them
+			continue
+		}
 		for {
 			batch := s.expiredTokens(global, now)
 			if len(batch) == 0 {

@@ -32,7 +32,9 @@ var aclLogin = newLeader("ACL.Login",
 			return err
 		}
 		return c.finishLogin(ctx, method, claims, reply)
-	})
+	}).shared(func(_ context.Context, s *Server, r *structs.ACLLoginRequest) (bool, error) {
+	return globalLogin(s, r.AuthMethodName), nil
+})
 
 var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
 	anyone[structs.ACLOIDCAuthURLRequest],
@@ -48,7 +50,9 @@ var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
 		}
 		reply.AuthURL, err = c.srv.logins.AuthURL(ctx, method, r.RedirectURI, r.ClientNonce)
 		return err
-	})
+	}).shared(func(_ context.Context, s *Server, r *structs.ACLOIDCAuthURLRequest) (bool, error) {
+	return globalLogin(s, r.AuthMethodName), nil
+})
 
 var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 	anyone[structs.ACLOIDCCompleteAuthRequest],
@@ -67,7 +71,9 @@ var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 			return err
 		}
 		return c.finishLogin(ctx, method, claims, reply)
-	})
+	}).shared(func(_ context.Context, s *Server, r *structs.ACLOIDCCompleteAuthRequest) (bool, error) {
+	return globalLogin(s, r.AuthMethodName), nil
+})
 
 // loginMethod returns the auth method of a login.
 func loginMethod(sn *state.Snapshot, name, kind string) (*structs.ACLAuthMethod, error) {

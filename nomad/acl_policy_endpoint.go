@@ -90,7 +90,7 @@ var aclUpsertPolicies = newLeader("ACL.UpsertPolicies",
 		}
 		reply.Index, err = c.commit(ctx, structs.ACLPolicyUpsertRequestType, entry)
 		return err
-	})
+	}).shared(always[structs.ACLPolicyUpsertRequest])
 
 var aclDeletePolicies = newLeader("ACL.DeletePolicies",
 	delegated[structs.ACLPolicyDeleteRequest](acl.ACLPolicyWrite),
@@ -106,7 +106,7 @@ var aclDeletePolicies = newLeader("ACL.DeletePolicies",
 		}
 		reply.Index, err = c.commit(ctx, structs.ACLPolicyDeleteRequestType, &structs.ACLPolicyDeleteRequest{Names: r.Names})
 		return err
-	})
+	}).shared(always[structs.ACLPolicyDeleteRequest])
 
 // ListPolicies lists the policies that the caller holds, or all to whoever may read them.
 func (a *ACL) ListPolicies(ctx context.Context, args *structs.ACLPolicyListRequest, reply *structs.ACLPolicyListResponse) error {

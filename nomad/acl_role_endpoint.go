@@ -103,7 +103,7 @@ var aclUpsertRoles = newLeader("ACL.UpsertRoles",
 			}
 		}
 		return nil
-	})
+	}).shared(always[structs.ACLRolesUpsertRequest])
 
 // prepareRole turns what a caller sent into a row: checked, with an ID, and each
 // policy once. It changes role.
@@ -150,7 +150,7 @@ var aclDeleteRolesByID = newLeader("ACL.DeleteRolesByID",
 		}
 		reply.Index, err = c.commit(ctx, structs.ACLRolesDeleteByIDRequestType, &structs.ACLRolesDeleteByIDRequest{ACLRoleIDs: r.ACLRoleIDs})
 		return err
-	})
+	}).shared(always[structs.ACLRolesDeleteByIDRequest])
 
 // ListRoles lists the roles of the caller's token, or all to whoever may read them.
 func (a *ACL) ListRoles(ctx context.Context, args *structs.ACLRolesListRequest, reply *structs.ACLRolesListResponse) error {

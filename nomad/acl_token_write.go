@@ -35,7 +35,7 @@ var aclUpsertTokens = newLeader("ACL.UpsertTokens",
 		}
 		reply.Tokens = c.storedTokens(entry.Tokens)
 		return nil
-	})
+	}).shared(globalTokens)
 
 // storedTokens returns tokens that were just written, as the store has them. One
 // that is gone again is returned as it was written.
@@ -134,10 +134,13 @@ var aclDeleteTokens = newLeader("ACL.DeleteTokens",
 			if t == nil {
 				return errTokenNotFound
 			}
+			if t.Global && c.srv.copies() {
+				return errMixedTokens
+			}
 			if err := c.mayGrantToken(sn, t); err != nil {
 				return err
 			}
 		}
 		reply.Index, err = c.commit(ctx, structs.ACLTokenDeleteRequestType, &structs.ACLTokenDeleteRequest{AccessorIDs: r.AccessorIDs})
 		return err
-	})
+	}).shared(globalAccessors)

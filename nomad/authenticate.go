@@ -126,6 +126,10 @@ func (s *Server) Authorize(ctx context.Context, secret string) (*acl.ACL, error)
 	return id.ACL, nil
 }
 
+// AgentSecret returns the secret by which the agent of this process is known to
+// this server alone. It gives the right to have identities signed and no other.
+func (s *Server) AgentSecret() string { return s.agentSecret }
+
 // delegated is the rule of methods that need all rights, or the one that was made
 // to delegate them.
 func delegated[Req any](one ...acl.OperatorCapability) func(*acl.ACL, *Req) bool {

@@ -18,10 +18,10 @@ const jitterFraction = 16
 // above the one asked for, and wakes only when a row that the read touched
 // changes. run returns the index of a single object, 0 for that of the tables, and
 // is told when it runs again. When the wait is over the current result stands. A read of no table never blocks.
-func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *structs.QueryOptions, run func(v *view, again bool) (uint64, error), meta *structs.QueryMeta) error {
+func (s *Server) blockingQuery(ctx context.Context, m *methodInfo, opts *structs.QueryOptions, run func(v *view, again bool) (uint64, error), meta *structs.QueryMeta) error {
 	var waitCtx context.Context
 	var ws memdb.WatchSet
-	blocks := opts.MinQueryIndex > 0 && len(tables) > 0
+	blocks := opts.MinQueryIndex > 0 && len(m.tables) > 0
 	if blocks {
 		defer func() { s.state.Unwatch(ws) }()
 	}
@@ -46,7 +46,7 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 			return err
 		}
 		if index == 0 {
-			index = v.TableIndex(tables...)
+			index = v.TableIndex(m.tables...)
 		}
 		meta.Index = max(index, 1)
 		s.fillMeta(meta)
@@ -59,7 +59,9 @@ func (s *Server) blockingQuery(ctx context.Context, tables []string, opts *struc
 			defer cancel()
 		}
 		s.metrics.blocked(1)
+		s.gate.Park(m.class)
 		waitAny(waitCtx, ws)
+		s.gate.Resume(m.class)
 		s.metrics.blocked(-1)
 		if err := ctx.Err(); err != nil {
 			return errs.Wrap(errs.Deadline, "the caller went away", err)

@@ -39,6 +39,9 @@ type Config struct {
 	// Region and Datacenter place the server; servers of one region share one state.
 	Region     string
 	Datacenter string
+	// AuthoritativeRegion owns what the regions share: policies, roles, auth methods,
+	// binding rules, global tokens, namespaces and node pools. "" shares nothing.
+	AuthoritativeRegion string
 	// NodeName is unique among the servers of the region.
 	NodeName string
 	// NodeID is the UUID of the server, "" to keep one in DataDir.
@@ -83,6 +86,8 @@ type Config struct {
 	RPCMaxConnsPerClient int
 	// RPCHoldTimeout is how long a call waits for a leader before it fails.
 	RPCHoldTimeout time.Duration
+	// Limits bounds the requests; SetLimits changes it while the server runs.
+	Limits LimitConfig
 	// RootKeyRotationThreshold is the age at which a root key is replaced.
 	RootKeyRotationThreshold time.Duration
 }
@@ -99,6 +104,9 @@ type ACLConfig struct {
 	// management token, which the leader makes if there is none; where it is set,
 	// nobody else can make that token. "" for none.
 	BootstrapSecretFile string
+	// ReplicationToken is the secret of a management token of the authoritative
+	// region, with which the leader of another region copies what it owns.
+	ReplicationToken string
 }
 
 // limits returns the bounds of tokens that expire.
@@ -138,6 +146,9 @@ type RaftConfig struct {
 	HeartbeatTimeout time.Duration
 	ElectionTimeout  time.Duration
 	LeaderLease      time.Duration
+	// HangTimeout is how long a write to the log may take, at Multiplier 1, before
+	// the server gives up leadership; a batch for the store may take ten times as long.
+	HangTimeout time.Duration
 	// SnapshotThreshold is how many entries make a snapshot worth while,
 	// SnapshotInterval how often that is looked at, TrailingLogs how many
 	// entries are kept behind it for slow followers.
@@ -192,6 +203,7 @@ func DefaultConfig() *Config {
 			HeartbeatTimeout:  500 * time.Millisecond,
 			ElectionTimeout:   500 * time.Millisecond,
 			LeaderLease:       250 * time.Millisecond,
+			HangTimeout:       3 * time.Second,
 			SnapshotThreshold: 8192,
 			SnapshotInterval:  120 * time.Second,
 			TrailingLogs:      10240,
@@ -216,6 +228,7 @@ func (c *Config) Validate() error {
 	bad(c.BootstrapExpect < 0, "BootstrapExpect", "must not be negative")
 	bad(c.MaxVariableSize <= 0, "MaxVariableSize", "must be positive")
 	bad(c.Raft.Multiplier < 1 || c.Raft.Multiplier > 10, "Raft.Multiplier", "must be between 1 and 10")
+	bad(c.Raft.HangTimeout <= 0, "Raft.HangTimeout", "must be positive")
 	bad(c.ACL.TokenMinTTL <= 0, "ACL.TokenMinTTL", "must be positive")
 	bad(c.ACL.TokenMaxTTL < c.ACL.TokenMinTTL, "ACL.TokenMaxTTL", "must not be below ACL.TokenMinTTL")
 	if err := c.TLS.check(c.Region); err != nil {
@@ -239,6 +252,9 @@ func (c *Config) Validate() error {
 	default:
 		bad(true, "Raft.LogStore", fmt.Sprintf("unknown log store %q: must be wal, boltdb or memory", c.Raft.LogStore))
 	}
+	for _, msg := range c.Limits.Problems() {
+		bad(true, "Limits:", msg)
+	}
 	if n := len(c.Gossip.EncryptKey); n != 0 && n != 16 && n != 24 && n != 32 {
 		bad(true, "Gossip.EncryptKey", "must be 16, 24 or 32 bytes")
 	}
@@ -258,6 +274,9 @@ func (c *Config) String() string {
 	masked.Logger = nil
 	if masked.Gossip.EncryptKey != nil {
 		masked.Gossip.EncryptKey = []byte("redacted")
+	}
+	if masked.ACL.ReplicationToken != "" {
+		masked.ACL.ReplicationToken = "redacted"
 	}
 	return fmt.Sprintf("%+v", masked)
 }

@@ -46,6 +46,11 @@ var guards = map[string]guard{
 	"ACL.ListBindingRules": operator("acl-binding-rule-read"), "ACL.GetBindingRules": operator("acl-binding-rule-read"),
 	"ACL.GetBindingRule": operator("acl-binding-rule-read"),
 	"Keyring.List":       operator("keyring-read"),
+	"Identity.Sign":      operator("identity-sign"),
+	"WorkloadEvent.Raise": {rules: `namespace "default" { capabilities = ["raise-event"] }`, args: func() any {
+		return &structs.WorkloadEventRaiseRequest{Event: &structs.WorkloadEvent{Namespace: "default", Type: "done"}}
+	}},
+	"JoinToken.Create": operator("join-token-write"), "JoinToken.Delete": operator("join-token-write"), "JoinToken.List": operator("join-token-read"),
 	"Namespace.GetNamespace": {rules: `namespace "secret" { policy = "read" }`, args: func() any {
 		return &structs.NamespaceSpecificRequest{Name: "secret"}
 	}},
@@ -57,10 +62,10 @@ var guards = map[string]guard{
 		return &structs.NamespaceDeleteRequest{Namespaces: []string{"absent"}}
 	}},
 	"Operator.RaftGetConfiguration": operator("raft-read"), "Operator.RaftRemovePeerByID": operator("raft-write"),
-	"Operator.TransferLeadershipToPeer": operator("raft-write"),
-	"Status.Members":                    {rules: `node { policy = "read" }`},
-	"Variables.Read":                    {rules: path("read"), args: func() any { return &structs.VariablesReadRequest{Path: "app/db"} }},
-	"Variables.List":                    {rules: path("list")},
+	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"),
+	"Status.Members": {rules: `node { policy = "read" }`},
+	"Variables.Read": {rules: path("read"), args: func() any { return &structs.VariablesReadRequest{Path: "app/db"} }},
+	"Variables.List": {rules: path("list")},
 	"Variables.Apply": {rules: path("write"), args: func() any {
 		v := &structs.VariableDecrypted{VariableMetadata: structs.VariableMetadata{Path: "app/db"}, Items: structs.VariableItems{"a": "b"}}
 		return &structs.VariablesApplyRequest{Op: structs.VarOpSet, Var: v}
@@ -106,7 +111,7 @@ var selfMethods = []string{"ACL.UpsertOneTimeToken"}
 var (
 	workloadMethods = []string{"ACL.GetClaimPolicies"}
 	implicitMethods = []string{"Variables.List"}
-	provenMethods   = []string{"ACL.ExchangeOneTimeToken"}
+	provenMethods   = []string{"ACL.ExchangeOneTimeToken", "Authority.Join", "Authority.Renew"}
 )
 
 // unrelated is a right that no method above needs.

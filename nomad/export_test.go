@@ -13,3 +13,10 @@ func (s *Server) PretendLeadership(t *term) { s.leadership.Store(t) }
 
 // Raft returns consensus, for tests that look below the RPCs.
 func (s *Server) Raft() *raft.Raft { return s.raft }
+
+// PretendStoreHangs makes s behave as if a batch had not come to its end until
+// the function that it returns is called.
+func (s *Server) PretendStoreHangs() (end func()) {
+	began := s.watchdog.store.begin()
+	return func() { s.watchdog.store.end(began) }
+}

@@ -59,6 +59,9 @@ type call struct {
 	// id is who calls, nil while that is not known.
 	id    *auth.Identity
 	began time.Time
+	// write are the options of a write, nil for others and for what is not decoded.
+	write *structs.WriteRequest
+	request
 }
 
 // run answers the call here. Whoever was not known when the call was admitted has
@@ -66,7 +69,7 @@ type call struct {
 func (c *call) run(ctx context.Context, s *Server) (err error) {
 	if c.id == nil {
 		if c.id, err = s.authenticateFor(ctx, c.methodInfo, c.token); err != nil {
-			return s.countUnknown(err)
+			return c.unsure(s.countUnknown(err))
 		}
 	}
 	return c.answer(ctx, s, c)
@@ -85,9 +88,10 @@ func (c *call) hops(ctx context.Context) int {
 }
 
 // route runs the call here or passes it on to where it belongs: first to its
-// region, then to the leader. Calls that provably did nothing are tried again
-// until the hold time-out, so that an election is a pause and not an error. The
-// time that a blocking query waited for its change does not count.
+// region, then to the leader. Calls that provably did nothing, reads, and writes
+// with a request ID are tried again until the hold time-out, so that an election
+// is a pause and not an error. The time that a blocking query waited for its change
+// does not count.
 func (s *Server) route(ctx context.Context, c *call) error {
 	if c.region != "" && c.region != s.config.Region {
 		return s.forwardRegion(ctx, c)
@@ -96,14 +100,27 @@ func (s *Server) route(ctx context.Context, c *call) error {
 		return c.run(ctx, s)
 	}
 	pace := hold{deadline: c.began.Add(s.config.RPCHoldTimeout), step: firstPause}
+	before := max(s.state.LatestIndex(), 1)
+	var lost error // of a try that may have been applied
 	for start := c.began; ; start = time.Now() {
 		changed := s.leaders.changed()
 		err := s.routeOnce(ctx, c)
-		if err == nil || !c.mayRetry(err) || s.ctx.Err() != nil {
+		if err == nil {
+			return nil
+		}
+		if !c.request.id.IsZero() && mayHaveRun(err) {
+			lost = err
+		} else if lost != nil && errs.NotSent(err) {
+			err = lost
+		}
+		if !c.mayRetry(err) || s.ctx.Err() != nil {
 			return err
 		}
-		if time.Since(start) > s.config.RPCHoldTimeout && time.Since(c.began) < c.blocking {
-			pace = hold{deadline: time.Now().Add(s.config.RPCHoldTimeout), step: firstPause}
+		if lost != nil && !c.again() {
+			c.since = before
+		}
+		if time.Since(c.began) < 2*c.blocking { // each try waits anew
+			pace.deadline = pace.deadline.Add(time.Since(start))
 		}
 		if !pace.wait(ctx, changed) {
 			return err
@@ -139,7 +156,10 @@ func (c *call) mayRetry(err error) bool {
 	if errs.NotSent(err) {
 		return true
 	}
-	return c.kind == readKind && (errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader))
+	if c.kind == readKind {
+		return errors.Is(err, errs.Unavailable) || errors.Is(err, errs.NoLeader)
+	}
+	return !c.request.id.IsZero() && mayHaveRun(err)
 }
 
 // electionGrace is how long a write may go on at a leader that lost its term. One
@@ -165,7 +185,7 @@ func (s *Server) forwardLeader(ctx context.Context, c *call, leader *leaderInfo)
 
 // endedByElection explains a call that an election cut off.
 func (s *Server) endedByElection(leader *leaderInfo, err error) error {
-	s.pool.Drop(leader.addr)
+	s.pool.Retire(leader.addr) // others may still get their answers there
 	if errs.NotSent(err) {
 		return err
 	}
@@ -177,7 +197,10 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 	if hops := c.hops(ctx); hops >= maxHops {
 		return errs.Newf(errs.NoPath, "call for region %q was passed on %d times, check the region names of the servers", c.region, hops)
 	}
-	var err error = errs.Newf(errNoPath.Code, "%s %q", errNoPath.Msg, c.region)
+	if s.localToken(c) {
+		return s.leaveTokenHere(ctx, c)
+	}
+	err := s.noPath(c.region)
 	for range len(s.router.InRegion(c.region)) {
 		server, ok := s.router.Pick(c.region)
 		if !ok {
@@ -227,7 +250,7 @@ func unreachable(err error) bool {
 }
 
 func (c *call) forwardOptions(ctx context.Context) wire.CallOptions {
-	opts := wire.CallOptions{Hops: c.hops(ctx) + 1}
+	opts := wire.CallOptions{Hops: c.hops(ctx) + 1, WriteID: c.request.id, WriteSince: c.since}
 	if w, ok := wire.CallFrom(ctx); ok {
 		opts.RequestID = w.RequestID
 	}

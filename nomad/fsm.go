@@ -3,6 +3,7 @@ package nomad
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -18,6 +19,7 @@ type nomadFSM struct {
 	logger  hclog.Logger
 	state   *state.StateStore
 	keyring *keyring.Keyring
+	work    *work // told of every batch
 
 	// seen is the last entry that reached the store: it is the same number on
 	// every server that has applied as much.
@@ -40,7 +42,7 @@ type nomadFSM struct {
 func newFSM(logger hclog.Logger, store *state.StateStore, keys *keyring.Keyring, stopped <-chan struct{}) *nomadFSM {
 	return &nomadFSM{
 		logger: logger, state: store, keyring: keys, stopped: stopped,
-		waiters: map[chan struct{}]uint64{}, halted: make(chan struct{}),
+		waiters: map[chan struct{}]uint64{}, halted: make(chan struct{}), work: &work{slowAt: time.Hour},
 	}
 }
 
@@ -54,6 +56,8 @@ type op struct {
 	run func(b *state.StateStore, index uint64) (any, error)
 	// err says that the body of a known type could not be decoded.
 	err error
+	// tag has an ID if the write is applied once.
+	tag structs.RequestTag
 }
 
 // decodeOp returns the write for one entry of type t; known is false for a type
@@ -70,8 +74,18 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).UpsertNamespaces)
 	case structs.NamespaceDeleteRequestType:
 		return apply(body, (*state.StateStore).DeleteNamespaces)
+	case structs.WorkloadEventRaiseRequestType:
+		return apply(body, (*state.StateStore).RaiseWorkloadEvent)
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
+	case structs.AuthorityUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertAuthority)
+	case structs.JoinTokenUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertJoinToken)
+	case structs.JoinTokenDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteJoinTokens)
+	case structs.JoinTokenUseRequestType:
+		return apply(body, (*state.StateStore).UseJoinToken)
 	}
 	if o, known := decodeNodeOp(t, body); known {
 		return o, known
@@ -174,6 +188,8 @@ func (n *nomadFSM) ApplyBatch(logs []*raft.Log) []any {
 		return out
 	default:
 	}
+	began := n.work.begin()
+	defer n.work.end(began)
 	plans := make([][]op, len(logs))
 	for i, log := range logs {
 		if log.Type != raft.LogCommand {
@@ -210,7 +226,11 @@ func (n *nomadFSM) plan(data []byte) ([]op, error) {
 	var room []variableOp
 	keyID := ""
 	for i, e := range entries {
-		if structs.MessageType(e[0]) != structs.VarApplyStateRequestType {
+		tag, inner, err := structs.CutTag(e)
+		if err != nil {
+			return nil, err
+		}
+		if structs.MessageType(inner[0]) != structs.VarApplyStateRequestType {
 			if ops[i], err = n.planOne(e); err != nil {
 				return nil, err
 			}
@@ -220,9 +240,10 @@ func (n *nomadFSM) plan(data []byte) ([]op, error) {
 			room = make([]variableOp, len(entries)-i)
 		}
 		room[0].row.KeyID = keyID
-		if ops[i], _ = applyVariable(&room[0], e[1:]); ops[i].err != nil {
+		if ops[i], _ = applyVariable(&room[0], inner[1:]); ops[i].err != nil {
 			return nil, damaged(structs.VarApplyStateRequestType, ops[i].err)
 		}
+		ops[i].tag = tag
 		keyID, room = room[0].row.KeyID, room[1:]
 	}
 	return ops, nil
@@ -233,6 +254,10 @@ func damaged(t structs.MessageType, err error) error {
 }
 
 func (n *nomadFSM) planOne(entry []byte) (op, error) {
+	tag, entry, err := structs.CutTag(entry)
+	if err != nil {
+		return op{}, err
+	}
 	t := structs.MessageType(entry[0])
 	skip := t&structs.IgnoreUnknownTypeFlag != 0
 	o, known := n.decodeOp(t&^structs.IgnoreUnknownTypeFlag, entry[1:])
@@ -240,6 +265,7 @@ func (n *nomadFSM) planOne(entry []byte) (op, error) {
 	case o.err != nil:
 		return op{}, damaged(t, o.err)
 	case known:
+		o.tag = tag
 		return o, nil
 	case !skip:
 		return op{}, errs.Newf(errs.Unsupported, "the log holds a request of type %d that this version does not know; run the version that wrote it, or a newer one", t)
@@ -274,14 +300,41 @@ func (n *nomadFSM) runOps(b *state.StateStore, ops []op) []opResult {
 	for i := range ops {
 		o, r := &ops[i], &results[i]
 		r.index = b.NextIndex() // also for what is skipped: other servers may know it
-		switch {
-		case o.variable != nil:
-			r.value, r.err = b.ApplyVariable(r.index, &o.variable.req)
-		case o.run != nil:
-			r.value, r.err = o.run(b, r.index)
+		if o.tag.ID.IsZero() {
+			o.apply(b, r)
+		} else {
+			o.applyOnce(b, r)
 		}
 	}
 	return results
+}
+
+func (o *op) apply(b *state.StateStore, r *opResult) {
+	switch {
+	case o.variable != nil:
+		r.value, r.err = b.ApplyVariable(r.index, &o.variable.req)
+	case o.run != nil:
+		r.value, r.err = o.run(b, r.index)
+	}
+}
+
+// applyOnce answers as the first try of the request was answered, if this is not
+// the first.
+func (o *op) applyOnce(b *state.StateStore, r *opResult) {
+	var row *structs.VariableEncrypted
+	if o.variable != nil {
+		row = o.variable.req.Var
+	}
+	if first, known := b.FirstOutcome(&o.tag, row); known {
+		r.index, r.err = first.Index, first.Err
+		if first.Variable != nil {
+			r.value = first.Variable
+		}
+		return
+	}
+	o.apply(b, r)
+	variable, _ := r.value.(*structs.VarApplyStateResponse)
+	b.KeepOutcome(&o.tag, state.Outcome{Index: r.index, Variable: variable, Err: r.err})
 }
 
 // halt stops applying for good: the server must not serve a store that lacks a

@@ -3,7 +3,9 @@ package nomad
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -236,4 +238,62 @@ func FuzzApplyEntry(f *testing.F) {
 		n := testFSM(stopped)
 		n.ApplyBatch([]*raft.Log{command(1, b)})
 	})
+}
+
+func tagged(id byte, base uint64, inner []byte) []byte {
+	return append(structs.AppendTag(nil, &structs.RequestTag{ID: structs.RequestID{id}, Time: 1000, Base: base}), inner...)
+}
+
+func TestTaggedEntryIsAppliedOnce(t *testing.T) {
+	n := testFSM(nil)
+	group := structs.AppendBatch(nil, [][]byte{
+		tagged(1, 1, setVariable(t, "app/db", "one")),
+		tagged(2, 1, upsertNamespace(t, "one")),
+		tagged(1, 1, setVariable(t, "app/db", "two")),
+	})
+	out := n.ApplyBatch([]*raft.Log{command(7, group), command(8, tagged(1, 1, setVariable(t, "app/db", "three"))),
+		command(9, tagged(2, 1, upsertNamespace(t, "two")))})
+	results := slices.Concat(out[0].([]opResult), out[1].([]opResult), out[2].([]opResult))
+	for i, first := range []int{0, 1, 0, 0, 1} {
+		if results[i].err != nil || results[i].index != results[first].index {
+			t.Errorf("try %d gave %+v, not %+v", i, results[i], results[first])
+		}
+	}
+	for i := range 4 {
+		if w, ok := results[i].value.(*structs.VarApplyStateResponse); i != 1 && (!ok || w.Written == nil || w.Written.ModifyIndex != results[0].index) {
+			t.Errorf("try %d answered %+v", i, results[i].value)
+		}
+	}
+	row := n.state.Snapshot().Variable(nil, "default", "app/db")
+	if string(row.Data) != "one" || row.ModifyIndex != results[0].index {
+		t.Errorf("the store has %q of index %d", row.Data, row.ModifyIndex)
+	}
+	if n.state.Snapshot().Namespace(nil, "two") != nil {
+		t.Error("the second try of a request wrote")
+	}
+	if err := func() (err error) { _, err = n.plan(tagged(1, 1, nil)); return }(); err == nil {
+		t.Error("a tag without an entry was taken")
+	}
+}
+
+// BenchmarkApplyGroup measures what it costs to apply a write once.
+func BenchmarkApplyGroup(b *testing.B) {
+	for _, once := range []bool{false, true} {
+		b.Run(fmt.Sprint("once=", once), func(b *testing.B) {
+			n := testFSM(nil)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				entries := make([][]byte, 64)
+				for j := range entries {
+					entries[j] = setVariable(b, fmt.Sprint("app/", i%100, "/", j), "data")
+					if once {
+						tag := structs.RequestTag{ID: structs.RequestID{byte(j), byte(i), byte(i >> 8), byte(i >> 16), 15: 1}, Time: 1000, Base: n.state.LatestIndex()}
+						entries[j] = append(structs.AppendTag(make([]byte, 0, 256), &tag), entries[j]...)
+					}
+				}
+				n.ApplyBatch([]*raft.Log{command(uint64(i+1), structs.AppendBatch(nil, entries))})
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/write")
+		})
+	}
 }

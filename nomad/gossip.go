@@ -74,15 +74,10 @@ func (s *Server) memberlistConfig(conf *serf.Config, logger hclog.Logger) error 
 	m.Transport = g.Transport
 	m.DeadNodeReclaimTime = reclaimAfter
 	m.Logger = stdLogger(logger.Named("memberlist"))
-	if len(g.EncryptKey) > 0 {
-		ring, err := memberlist.NewKeyring(nil, g.EncryptKey)
-		if err != nil {
-			return errs.Newf(errs.Invalid, "gossip encryption key: %w", err)
-		}
-		m.Keyring = ring
-	}
 	conf.MemberlistConfig = m
-	return nil
+	err := s.setupGossipKeys(conf, logger)
+	s.gossipRing = m.Keyring
+	return err
 }
 
 func stdLogger(l hclog.Logger) *log.Logger {

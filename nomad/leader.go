@@ -50,28 +50,32 @@ type duty struct {
 var duties = []duty{
 	{"cluster id", (*Server).startClusterID},
 	{"keyring", (*Server).startKeyring},
+	{"certificate authority", (*Server).startAuthority},
 	{"variable locks", (*Server).startLocks},
 	{"node heartbeats", (*Server).startHeartbeats},
 	{"node drains", (*Server).startDrains},
 	{"raft peers", (*Server).startReconcile},
 	{"acl bootstrap", (*Server).startBootstrap},
 	{"expired tokens", (*Server).startTokenGC},
+	{"replication", (*Server).startReplication},
 }
 
 // runLeadership takes up and lays down the leader's duties as raft decides.
 func (s *Server) runLeadership(ctx context.Context) {
 	var current *term
-	defer func() { s.stepDown(current) }()
+	leads, hangs := false, false
+	defer func() { s.stepDown(current, true) }()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case lead := <-s.notify:
-			s.stepDown(current)
-			current = nil
-			if lead {
-				current = s.stepUp(ctx)
-			}
+		case leads = <-s.notify:
+		case hangs = <-s.watchdog.verdict:
+		}
+		s.stepDown(current, !leads)
+		current = nil
+		if leads && !hangs {
+			current = s.stepUp(ctx)
 		}
 	}
 }
@@ -85,13 +89,14 @@ func (s *Server) stepUp(ctx context.Context) *term {
 	return t
 }
 
-func (s *Server) stepDown(t *term) {
+// stepDown ends the duties of t; lost says that raft does not lead in it any more.
+func (s *Server) stepDown(t *term, lost bool) {
 	if t == nil {
 		return
 	}
 	s.leadership.Store(nil)
 	t.cancel()
-	if t.established() {
+	if lost && t.established() {
 		s.transport.Depose(t.number)
 	}
 	t.wg.Wait()

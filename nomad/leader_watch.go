@@ -19,10 +19,12 @@ type leaderInfo struct {
 // leaderWatch follows who leads the region.
 type leaderWatch struct {
 	now atomic.Pointer[leaderInfo]
+	// look makes run ask again who leads.
+	look chan struct{} // capacity 1
 }
 
 func newLeaderWatch() *leaderWatch {
-	w := &leaderWatch{}
+	w := &leaderWatch{look: make(chan struct{}, 1)}
 	w.set("", "")
 	return w
 }
@@ -40,8 +42,17 @@ func (w *leaderWatch) set(addr, id string) {
 	}
 }
 
-// run feeds the watch from raft until ctx ends.
-func (w *leaderWatch) run(ctx context.Context, r *raft.Raft) {
+// lookAgain makes run ask again who leads.
+func (w *leaderWatch) lookAgain() {
+	select {
+	case w.look <- struct{}{}:
+	default:
+	}
+}
+
+// run feeds the watch from raft, and from leader where raft says nothing, until
+// ctx ends.
+func (w *leaderWatch) run(ctx context.Context, r *raft.Raft, leader func() (addr, id string)) {
 	ch := make(chan raft.Observation, 16)
 	o := raft.NewObserver(ch, true, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
@@ -50,12 +61,13 @@ func (w *leaderWatch) run(ctx context.Context, r *raft.Raft) {
 	r.RegisterObserver(o)
 	defer w.now.Load().cancel()
 	defer r.DeregisterObserver(o)
-	addr, id := r.LeaderWithID()
-	w.set(string(addr), string(id))
+	w.set(leader())
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-w.look:
+			w.set(leader())
 		case ob := <-ch:
 			l := ob.Data.(raft.LeaderObservation)
 			w.set(string(l.LeaderAddr), string(l.LeaderID))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -36,11 +37,17 @@ type methodInfo struct {
 	serversOnly bool
 	// raftType is the request type of a write that is one log entry, 0 otherwise.
 	raftType structs.MessageType
+	// once says that a write may be sent again under its request ID.
+	once bool
 	// invoke serves a call; args and reply are pointers to the method's types.
 	invoke func(ctx context.Context, s *Server, args, reply any) error
+	// class says how urgent the method is, and which limits hold for it.
+	class limit.Class
 	// proves marks a method that takes another proof than a token: a caller whose
 	// token is not known comes in as nobody.
 	proves bool
+	// global writes may belong in the authoritative region, as their body says.
+	global bool
 }
 
 // methods holds every method, by name, as the constructors declared them.
@@ -51,6 +58,7 @@ func declare(info methodInfo) *methodInfo {
 	if methods[info.name] != nil {
 		panic("method declared twice: " + info.name)
 	}
+	info.class = classOf(&info)
 	methods[info.name] = &info
 	return &info
 }
@@ -115,8 +123,8 @@ func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
 	return &structs.QueryMeta{}
 }
 
-// serve answers one call on the server that received it.
-func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
+// serveOnce answers one call on the server that received it.
+func (m *readMethod[Req, Resp]) serveOnce(ctx context.Context, s *Server, args *Req, reply *Resp) error {
 	return s.serve(ctx, &call{
 		methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply, answer: m.answer,
 	})
@@ -124,9 +132,13 @@ func (m *readMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req,
 
 // answer runs the read here; a token may be revoked while it waits.
 func (m *readMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return err
+	}
+	defer s.gate.Leave(m.class)
 	args, reply := c.args.(*Req), c.reply.(*Resp)
 	opts := m.query(args)
-	return s.blockingQuery(ctx, m.tables, opts, func(v *view, again bool) (uint64, error) {
+	return s.blockingQuery(ctx, m.methodInfo, opts, func(v *view, again bool) (uint64, error) {
 		if again {
 			var err error
 			if c.id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
@@ -151,6 +163,10 @@ type writeMethod[Req, Resp any] struct {
 	allow func(*acl.ACL, *Req) bool
 	run   func(context.Context, *leaderCall, *Req, *Resp) error
 	opts  func(*Req) *structs.WriteRequest
+	owned ownership[Req] // nil for what belongs to one region
+	// first fills the reply from the first outcome of a call that was sent again;
+	// nil where the store is asked.
+	first func(*Resp, uint64)
 }
 
 // leaderCall is what a write has at hand while it runs on the leader.
@@ -159,6 +175,11 @@ type leaderCall struct {
 	// acl is what the caller may do, id who it is.
 	acl *acl.ACL
 	id  *auth.Identity
+	request
+	began time.Time
+	// asked says that an entry was proposed: what the store answered holds for
+	// all tries.
+	asked bool
 }
 
 // newWrite declares a write whose request is one log entry. check refuses what
@@ -177,12 +198,13 @@ func newWrite[Req, Resp any, W interface {
 		entry := *args
 		w := W(&entry).WriteOpts()
 		*w = structs.WriteRequest{Namespace: w.Namespace}
-		res, err := c.srv.apply(ctx, t, W(&entry))
+		res, err := c.apply(ctx, t, W(&entry))
 		R(reply).WriteMetaData().Index = res.index
 		return err
 	}
 	m := newLeader[Req, Resp, W](name, allow, run)
 	m.raftType = t
+	appliedOnce[Req, Resp, R](m)
 	return m
 }
 
@@ -204,19 +226,38 @@ func newLeader[Req, Resp any, W interface {
 
 // serve answers one call on the server that received it.
 func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req, reply *Resp) error {
+	args, err := m.settleRegion(ctx, s, args)
+	if err != nil {
+		return err
+	}
 	opts := m.opts(args)
 	return s.serve(ctx, &call{
-		methodInfo: m.methodInfo, args: args, reply: reply, answer: m.answer,
+		methodInfo: m.methodInfo, args: args, reply: reply, answer: m.answer, write: opts,
 		routing: routing{region: opts.Region, forwarded: opts.Forwarded, token: opts.AuthToken},
 	})
 }
 
 func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
-	args := c.args.(*Req)
-	if !m.allow(c.id.ACL, args) {
-		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
+	args, reply := c.args.(*Req), c.reply.(*Resp)
+	if c.again() && m.first != nil {
+		if o, known := s.state.Snapshot().Outcome(c.request.id); known {
+			m.first(reply, o.Index)
+			return o.Err
+		}
 	}
-	return s.refusedWrite(m.run(ctx, &leaderCall{srv: s, acl: c.id.ACL, id: c.id}, args, c.reply.(*Resp)))
+	if !m.allow(c.id.ACL, args) {
+		return c.unsure(refuseCall(s, m.methodInfo, c.id, m.allow, args))
+	}
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return c.unsure(err)
+	}
+	defer s.gate.Leave(m.class)
+	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began}
+	err := s.refusedWrite(m.run(ctx, lc, args, reply))
+	if !lc.asked {
+		err = c.unsure(err)
+	}
+	return err
 }
 
 // localMethod is a call that any server answers from what it knows itself.
@@ -254,6 +295,10 @@ func (m *localMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 	if !m.allow(c.id.ACL, args) {
 		return refuseCall(s, m.methodInfo, c.id, m.allow, args)
 	}
+	if err := s.enter(ctx, m.methodInfo); err != nil {
+		return err
+	}
+	defer s.gate.Leave(m.class)
 	return m.run(withCaller(ctx, c.id), s, args, c.reply.(*Resp))
 }
 
@@ -270,8 +315,9 @@ func (s *Server) serveUnobserved(ctx context.Context, c *call) (err error) {
 	if err := s.refuseWhileOff(c.methodInfo); err != nil {
 		return err
 	}
+	s.name(ctx, c, c.write)
 	if c.id, err = s.admit(ctx, c); err != nil {
-		return s.countUnknown(err)
+		return c.unsure(s.countUnknown(err))
 	}
 	return s.route(ctx, c)
 }

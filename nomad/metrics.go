@@ -64,6 +64,10 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	describePort(ch)
+	s.limits.describe(ch)
+	describeAdmission(ch)
+	describeReplication(ch)
+	describeWork(ch)
 	describeLinks(ch)
 }
 
@@ -92,6 +96,10 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	gauge(descInFlight, float64(s.rpc.InFlight()))
 	s.metrics.denied.collect(ch)
 	s.collectPort(ch)
+	s.limits.collect(ch)
+	s.collectAdmission(ch)
+	s.collectReplication(ch)
+	s.collectWork(ch)
 	s.links.collect(ch)
 }
 
@@ -112,6 +120,7 @@ func (s *Server) Stats() map[string]map[string]string {
 			"raft_index": strconv.FormatUint(s.fsm.seen.Load(), 10),
 			"watches":    strconv.FormatInt(s.state.Watching(), 10),
 		},
+		"replication": s.replicationStats(),
 		"rpc": {
 			"in_flight":        strconv.Itoa(s.rpc.InFlight()),
 			"blocking_queries": strconv.FormatInt(s.metrics.blocking.Load(), 10),

@@ -53,13 +53,13 @@ var namespaceUpsert = newWrite[structs.NamespaceUpsertRequest, structs.GenericRe
 	func(a *acl.ACL, r *structs.NamespaceUpsertRequest) bool {
 		return every(r.Namespaces, func(n *structs.Namespace) bool { return n != nil && a.AllowNamespaceWrite(n.Name) }) || a.IsManagement()
 	},
-	func(_ *state.Snapshot, r *structs.NamespaceUpsertRequest) error { return r.Validate() })
+	func(_ *state.Snapshot, r *structs.NamespaceUpsertRequest) error { return r.Validate() }).shared(always[structs.NamespaceUpsertRequest])
 
 var namespaceDelete = newWrite[structs.NamespaceDeleteRequest, structs.GenericResponse]("Namespace.DeleteNamespaces", structs.NamespaceDeleteRequestType,
 	func(a *acl.ACL, r *structs.NamespaceDeleteRequest) bool {
 		return every(r.Namespaces, a.AllowNamespaceWrite) || a.IsManagement()
 	},
-	func(_ *state.Snapshot, r *structs.NamespaceDeleteRequest) error { return r.Validate() })
+	func(_ *state.Snapshot, r *structs.NamespaceDeleteRequest) error { return r.Validate() }).shared(always[structs.NamespaceDeleteRequest]).unlessUsed(namespacesUsed)
 
 // every reports whether ok holds for all of a list, which must not be empty: who
 // may change nothing in particular may not change nothing.

@@ -70,13 +70,13 @@ var nodePoolUpsert = newWrite[structs.NodePoolUpsertRequest, structs.GenericResp
 		}
 		return onPools(a, acl.NodePoolWrite, names)
 	},
-	func(_ *state.Snapshot, r *structs.NodePoolUpsertRequest) error { return r.Validate() })
+	func(_ *state.Snapshot, r *structs.NodePoolUpsertRequest) error { return r.Validate() }).shared(always[structs.NodePoolUpsertRequest])
 
 var nodePoolDelete = newWrite[structs.NodePoolDeleteRequest, structs.GenericResponse]("NodePool.DeleteNodePools", structs.NodePoolDeleteRequestType,
 	func(a *acl.ACL, r *structs.NodePoolDeleteRequest) bool {
 		return onPools(a, acl.NodePoolDelete, r.Names)
 	},
-	func(_ *state.Snapshot, r *structs.NodePoolDeleteRequest) error { return r.Validate() })
+	func(_ *state.Snapshot, r *structs.NodePoolDeleteRequest) error { return r.Validate() }).shared(always[structs.NodePoolDeleteRequest]).unlessUsed(nodePoolsUsed)
 
 // List lists the node pools that the caller may see.
 func (n *NodePool) List(ctx context.Context, args *structs.NodePoolListRequest, reply *structs.NodePoolListResponse) error {

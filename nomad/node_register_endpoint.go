@@ -32,7 +32,7 @@ var nodeRegister = newLeader("Node.Register", anyone[structs.NodeRegisterRequest
 		row := r.Node.Copy()
 		row.NodePool = cmp.Or(row.NodePool, structs.NodePoolDefault)
 		row.Status = cmp.Or(row.Status, structs.NodeStatusInit)
-		entry := &structs.NodeRegisterRequest{Node: row, CreateNodePool: true}
+		entry := &structs.NodeRegisterRequest{Node: row, CreateNodePool: !c.srv.copies()}
 		if err := entry.Validate(); err != nil {
 			return err
 		}
@@ -45,6 +45,7 @@ var nodeRegister = newLeader("Node.Register", anyone[structs.NodeRegisterRequest
 		if before != nil {
 			message, row.Status = "Node re-registered", before.Status
 		}
+		row.Status = c.srv.statusInPool(row.NodePool, row.Status)
 		entry.NodeEvent = structs.NewNodeEvent(structs.NodeEventSubsystemCluster, message, now)
 		reply.SignedIdentity, row.IdentitySigningKeyID = c.identityDue(row, before == nil, now)
 		index, err := c.commit(ctx, structs.NodeRegisterRequestType, entry)
@@ -99,14 +100,15 @@ var nodeUpdateStatus = newLeader("Node.UpdateStatus", anyone[structs.NodeUpdateS
 			return err
 		}
 		now := time.Now()
-		entry := &structs.NodeUpdateStatusRequest{NodeID: n.ID, Status: r.Status, UpdatedAt: now.Unix()}
+		status := c.srv.statusInPool(n.NodePool, r.Status)
+		entry := &structs.NodeUpdateStatusRequest{NodeID: n.ID, Status: status, UpdatedAt: now.Unix()}
 		reply.SignedIdentity, entry.IdentitySigningKeyID = c.identityDue(n, r.ForceIdentityRenewal, now)
 		newKey := entry.IdentitySigningKeyID != "" && entry.IdentitySigningKeyID != n.IdentitySigningKeyID
-		if r.Status != n.Status || newKey {
-			if n.Status == structs.NodeStatusDown && r.Status == structs.NodeStatusReady {
+		if status != n.Status || newKey {
+			if n.Status == structs.NodeStatusDown && status == structs.NodeStatusReady {
 				entry.NodeEvent = structs.NewNodeEvent(structs.NodeEventSubsystemCluster, "Node reregistered by heartbeat", now)
 			}
-			if r.Status == n.Status {
+			if status == n.Status {
 				entry.UpdatedAt = n.StatusUpdatedAt
 			}
 			index, err := c.commit(ctx, structs.NodeUpdateStatusRequestType, entry)
@@ -118,6 +120,15 @@ var nodeUpdateStatus = newLeader("Node.UpdateStatus", anyone[structs.NodeUpdateS
 		c.answerNode(n.ID, reply)
 		return nil
 	})
+
+// statusInPool returns the status of a node of the pool: where pools are copied from
+// another region it is not ready before its pool is there.
+func (s *Server) statusInPool(pool, status string) string {
+	if status == structs.NodeStatusReady && s.copies() && s.state.Snapshot().NodePool(nil, pool) == nil {
+		return structs.NodeStatusInit
+	}
+	return status
+}
 
 // answerNode tells a node when to call again and whom, and expects it to.
 func (c *leaderCall) answerNode(id string, reply *structs.NodeUpdateResponse) {

@@ -60,7 +60,11 @@ type proposer struct {
 	// closed when the outcome of the group before is known.
 	turn    chan (<-chan struct{})
 	stopped <-chan struct{} // closed when nothing is proposed any more
-	wg      sync.WaitGroup
+	// index returns the logical index of the store.
+	index func() uint64
+	// hangs returns a channel that is closed when the log or the store hangs.
+	hangs func() <-chan struct{}
+	wg    sync.WaitGroup
 	// spare holds proposals whose outcome was taken, entries memory for encoded
 	// writes, as *[]byte.
 	spare, entries sync.Pool
@@ -70,6 +74,7 @@ func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped f
 	p := &proposer{
 		queue: make(chan *proposal, 4*structs.MaxBatchOps), propose: propose, grouped: grouped,
 		appended: appended, turn: make(chan (<-chan struct{}), 1), stopped: stopped,
+		hangs: func() <-chan struct{} { return nil }, index: func() uint64 { return 0 },
 	}
 	none := make(chan struct{})
 	close(none)
@@ -111,6 +116,10 @@ func (p *proposer) next(ctx context.Context) bool {
 	select {
 	case <-p.appended: // of something else
 	default:
+	}
+	base := p.index()
+	for _, g := range group {
+		structs.StampBase(g.entry, base)
 	}
 	f := p.propose(p.groupEntry(group), enqueueTimeout)
 	settled := make(chan struct{})
@@ -192,6 +201,8 @@ func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 	case p.queue <- g:
 	case <-ctx.Done():
 		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "no room to propose the write before the caller went away", Executed: errs.ExecutedNo}
+	case <-p.hangs():
+		return applied{}, errNotLeader
 	case <-p.stopped:
 		return applied{}, errNotLeader
 	}
@@ -202,6 +213,8 @@ func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 		return r.applied, r.err
 	case <-ctx.Done():
 		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "the caller went away; the write may be applied", Executed: errs.ExecutedUnknown}
+	case <-p.hangs():
+		return applied{}, errs.Lost(errs.ExecutedUnknown, "the server hangs; the write may be applied, read before trying again", errHangs)
 	case <-p.stopped:
 		return applied{}, errs.Lost(errs.ExecutedUnknown, "the server is stopping; the write may be applied", nil)
 	}
@@ -222,23 +235,27 @@ func raftError(err error) error {
 
 // apply encodes msg, has it committed and returns what the store answered.
 func (s *Server) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
-	entry, err := s.encodeEntry(t, msg)
+	entry, err := s.encodeEntry(structs.RequestTag{}, t, msg)
 	if err != nil {
 		return applied{}, err
 	}
 	return s.proposer.submit(ctx, entry)
 }
 
-// encodeEntry returns msg as an entry of the log. One that the store could not
-// decode would stop every server: it is refused.
-func (s *Server) encodeEntry(t structs.MessageType, msg any) ([]byte, error) {
+// encodeEntry returns msg as an entry of the log, behind tag if that has an ID.
+// One that the store could not decode would stop every server: it is refused.
+func (s *Server) encodeEntry(tag structs.RequestTag, t structs.MessageType, msg any) ([]byte, error) {
 	var entry []byte
-	var err error
 	if room, ok := s.proposer.entries.Get().(*[]byte); ok {
-		entry, err = structs.AppendEntry((*room)[:0], t, msg)
+		entry = (*room)[:0]
 	} else {
-		entry, err = structs.Encode(t, msg)
+		entry = make([]byte, 0, structs.SizeHint(msg))
 	}
+	if !tag.ID.IsZero() {
+		entry = structs.AppendTag(entry, &tag)
+	}
+	at := len(entry)
+	entry, err := structs.AppendEntry(entry, t, msg)
 	if err != nil {
 		return nil, errs.Wrap(errs.Internal, "could not encode the write", err)
 	}
@@ -249,7 +266,7 @@ func (s *Server) encodeEntry(t structs.MessageType, msg any) ([]byte, error) {
 		s.logger.Warn("large write", "type", t, "bytes", len(entry))
 	}
 	if t != structs.VarApplyStateRequestType { // whose codec takes back what it gives
-		if o, _ := s.fsm.decodeOp(t, entry[1:]); o.err != nil {
+		if o, _ := s.fsm.decodeOp(t, entry[at+1:]); o.err != nil {
 			return nil, errs.Newf(errs.Invalid, "the request is too large or too complex to be stored: %w", o.err)
 		}
 	}

@@ -9,11 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/serf/serf"
 
 	"github.com/cairn-project/cairn/internal/grpcport"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/raftnet"
@@ -40,6 +43,8 @@ type Server struct {
 	transport *raftnet.Transport
 	stores    *raftStores
 	proposer  *proposer
+	watchdog  *watchdog
+	onceGate  gate
 	locks     *lockTimers
 
 	heartbeats *heartbeats
@@ -54,20 +59,32 @@ type Server struct {
 	router   *router.Router
 	serf     *serf.Serf
 	serfCh   chan serf.Event
-	lastSaid string // see sayOnce
+	// gossipRing holds the gossip keys, nil for gossip in clear.
+	gossipRing *memberlist.Keyring
+	lastSaid   string // see sayOnce
 
 	// leadership is the term in which this server leads, nil while it does not.
 	leadership atomic.Pointer[term]
 	leaders    *leaderWatch
-	catchUp    *catchUp
-	reconcile  chan struct{}
-	forgotten  sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
-	notify     chan bool // raft says here whether this server leads
-	metrics    *serverMetrics
-	oneTimeMu  sync.Mutex // held while a one-time token is used up
-	logins     auth.Logins
-	usage      *auth.Usage // when tokens were last used
-	usageOf    usagePeers
+	// replication copies from the authoritative region, nil while it does not.
+	replication atomic.Pointer[puller]
+	catchUp     *catchUp
+	reconcile   chan struct{}
+	forgotten   sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
+	notify      chan bool // raft says here whether this server leads
+	metrics     *serverMetrics
+	limits      *limits
+	gate        *limit.Gate
+	oneTimeMu   sync.Mutex // held while a one-time token is used up
+	logins      auth.Logins
+	usage       *auth.Usage // when tokens were last used
+	usageOf     usagePeers
+	// agentSecret is that of the agent in this process, a UUID.
+	agentSecret string
+
+	// draining ends when the server is about to stop.
+	draining   context.Context
+	startDrain context.CancelFunc
 
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -82,19 +99,23 @@ type Server struct {
 // a method's name before the dot.
 func endpoints(s *Server) map[string]any {
 	return map[string]any{
-		"ACL":         &ACL{s},
-		"Namespace":   &Namespace{s},
-		"Node":        &Node{s},
-		"NodeLink":    &NodeLink{s},
-		"NodeMeta":    &NodeMeta{s},
-		"NodePool":    &NodePool{s},
-		"Alloc":       &Alloc{s},
-		"ClientStats": &ClientStats{s},
-		"Variables":   &Variables{s},
-		"Keyring":     &Keyring{s},
-		"Status":      &Status{s},
-		"Operator":    &Operator{s},
-		"Region":      &Region{s},
+		"ACL":           &ACL{s},
+		"Namespace":     &Namespace{s},
+		"Node":          &Node{s},
+		"NodeLink":      &NodeLink{s},
+		"NodeMeta":      &NodeMeta{s},
+		"NodePool":      &NodePool{s},
+		"Alloc":         &Alloc{s},
+		"ClientStats":   &ClientStats{s},
+		"Variables":     &Variables{s},
+		"Keyring":       &Keyring{s},
+		"Status":        &Status{s},
+		"Operator":      &Operator{s},
+		"Region":        &Region{s},
+		"Identity":      &Identity{s},
+		"WorkloadEvent": &WorkloadEvent{s},
+		"Authority":     &Authority{s},
+		"JoinToken":     &JoinToken{s},
 	}
 }
 
@@ -114,8 +135,11 @@ func NewServer(cfg *Config) (*Server, error) {
 		reconcile: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
+		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()),
+		agentSecret: uuid.NewString(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.draining, s.startDrain = context.WithCancel(context.Background())
 	for _, step := range []func(hclog.Logger) error{
 		s.setupNodeID, s.setupStore, s.setupRPC, s.setupRaft, s.setupGossip,
 	} {
@@ -134,7 +158,9 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.keyring = keyring.New(logger.Named("keyring"))
 	s.auth = s.newResolver(s.config.ACL.Enabled)
 	s.logins.Sign = s.keyring.Sign
+	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
+	s.fsm.work = &s.watchdog.store
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
 	s.nodeConns = newNodeConns()
@@ -144,12 +170,14 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 
 // start runs what lives as long as the server.
 func (s *Server) start() {
-	s.wg.Go(func() { s.leaders.run(s.ctx, s.raft) })
+	s.wg.Go(func() { s.leaders.run(s.ctx, s.raft, s.leaderNow) })
 	s.wg.Go(func() { s.runLeadership(s.ctx) })
 	s.wg.Go(func() { s.proposer.run(s.ctx) })
+	s.wg.Go(func() { s.runWatchdog(s.ctx) })
 	s.wg.Go(func() { s.runCatchUp(s.ctx) })
 	s.wg.Go(func() { s.runGossip(s.ctx) })
 	s.wg.Go(func() { s.runTags(s.ctx) })
+	s.wg.Go(func() { s.runIdentity(s.ctx) })
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
 	s.wg.Go(func() { s.runLinkSync(s.ctx) })
@@ -195,10 +223,17 @@ func (s *Server) IsLeader() bool {
 // NodeID returns the ID of the server, a UUID.
 func (s *Server) NodeID() string { return s.nodeID }
 
-// Ready returns nil when the server has caught up and knows a leader, else why not.
+// Ready returns nil when the server has caught up, knows a leader and does not
+// hang, else why not.
 func (s *Server) Ready() error {
 	if err := s.Err(); err != nil {
 		return err
+	}
+	if err := s.hanging(); err != nil {
+		return err
+	}
+	if s.draining.Err() != nil {
+		return errStopping
 	}
 	if !s.catchUp.finished() {
 		return errors.New("not caught up with the cluster since the start")
@@ -259,6 +294,7 @@ func (s *Server) Shutdown() error {
 	s.stopOnce.Do(func() {
 		if s.raft != nil {
 			s.transferLeadership()
+			s.awaitPeers()
 		}
 		if s.links.host != nil {
 			s.links.host.Leave()
@@ -286,6 +322,7 @@ func (s *Server) shutdown() error {
 	if s.serf != nil {
 		all = append(all, s.serf.Shutdown())
 	}
+	s.startDrain()
 	s.cancel()
 	if s.pool != nil {
 		all = append(all, s.pool.Close())

@@ -97,12 +97,13 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 		return err
 	}
 	appended := make(chan struct{}, 1)
-	s.raft, err = raft.NewRaft(conf, s.fsm, &appendSignal{s.stores.Log, appended}, s.stores.Stable, s.stores.Snapshots, s.transport)
+	s.raft, err = raft.NewRaft(conf, s.fsm, &appendSignal{s.stores.Log, appended, &s.watchdog.log}, s.stores.Stable, s.stores.Snapshots, s.transport)
 	if err != nil {
 		return errs.Newf(errs.Internal, "cannot start raft from the data directory: %w", err)
 	}
 	propose := func(entry []byte, timeout time.Duration) raft.ApplyFuture { return s.raft.Apply(entry, timeout) }
 	s.proposer = newProposer(propose, s.grouped, appended, s.ctx.Done())
+	s.proposer.hangs, s.proposer.index = s.watchdog.hangs, s.state.LatestIndex
 	s.wg.Go(func() {
 		if err := s.mux.Serve(s.ctx, s.config.RPCListener); err != nil && s.ctx.Err() == nil {
 			s.fail(fmt.Errorf("the server port cannot be served: %w", err))
@@ -193,10 +194,11 @@ func (s *Server) stagger(step time.Duration) time.Duration {
 	return place * step
 }
 
-// appendSignal tells when the log has written something.
+// appendSignal tells when the log has written something, and how long that took.
 type appendSignal struct {
 	raft.LogStore
 	done chan<- struct{} // capacity 1
+	work *work
 }
 
 // StoreLog writes one entry.
@@ -204,7 +206,9 @@ func (a *appendSignal) StoreLog(log *raft.Log) error { return a.StoreLogs([]*raf
 
 // StoreLogs writes entries and then signals, also after a failure.
 func (a *appendSignal) StoreLogs(logs []*raft.Log) error {
+	began := a.work.begin()
 	err := a.LogStore.StoreLogs(logs)
+	a.work.end(began)
 	select {
 	case a.done <- struct{}{}:
 	default:

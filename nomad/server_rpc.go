@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // dialTimeout bounds opening a connection to another server.
@@ -61,6 +62,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 		streams.ServeConn(ctx, conn, s.identity(info))
 	})
 	s.mux.Handle(mux.ProtoNodeLink, s.serveLink)
+	s.setupJoin(logger)
 	s.setupGRPC()
 	return nil
 }
@@ -100,13 +102,20 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.chargeCall(ctx, info, c, r.token); err != nil {
+		return nil, err
+	}
 	var answer any
 	var raw wire.Raw
 	passed := &call{methodInfo: info, routing: r, args: c.Body, reply: &raw, began: time.Now()}
+	if info.once {
+		s.name(ctx, passed, idempotency(c))
+	}
 	if passed.id, err = s.admit(ctx, passed); err != nil {
-		return nil, err
+		return nil, passed.unsure(err)
 	}
 	passed.answer = func(ctx context.Context, s *Server, _ *call) error {
+		c.WriteID, c.WriteSince = passed.request.id, passed.since
 		args, reply := m.NewArgs(), m.NewReply()
 		if err := c.Decode(args); err != nil {
 			return err
@@ -114,7 +123,11 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 		answer = reply
 		return info.invoke(ctx, s, args, reply)
 	}
-	if err := s.route(ctx, passed); err != nil {
+	way := s.route
+	if info.global && s.federated() { // the body decides where it belongs
+		way = func(ctx context.Context, c *call) error { return c.answer(ctx, s, c) }
+	}
+	if err := way(ctx, passed); err != nil {
 		return nil, err
 	}
 	s.noteNode(c)
@@ -122,6 +135,32 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 		return answer, nil
 	}
 	return raw, nil
+}
+
+// idempotency returns what of a request, beside its method, makes the ID of a
+// write; nil if the server that passed it on has given it one.
+func idempotency(c *wire.Call) *structs.WriteRequest {
+	if c.WriteID != [16]byte{} {
+		return nil
+	}
+	w := &structs.WriteRequest{}
+	r := msgp.NewReader(c.Body)
+	for range r.MapHeader() {
+		switch string(r.StringKey()) {
+		case "IdempotencyToken":
+			w.IdempotencyToken = r.String()
+		case "AuthToken":
+			w.AuthToken = r.String()
+		case "Namespace":
+			w.Namespace = r.String()
+		default:
+			r.Skip()
+		}
+		if r.Err() != nil {
+			break
+		}
+	}
+	return w
 }
 
 // scanRouting reads the fields of a request that decide where it is answered,

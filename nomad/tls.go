@@ -6,11 +6,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/tlsconf"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/enroll"
 )
 
 // TLSConfig secures the server port and the connections to those of others.
@@ -24,6 +26,27 @@ type TLSConfig struct {
 	// UpgradeMode accepts connections in clear beside TLS, and dials in clear
 	// whoever does not tell by gossip that it speaks TLS.
 	UpgradeMode bool
+	// Auto keeps the certificate fresh from the region's own authority, nil for
+	// certificates that somebody else looks after.
+	Auto *AutoTLS
+}
+
+// AutoTLS is how a server looks after its certificate itself.
+type AutoTLS struct {
+	// Dir is where Source reads it from.
+	Dir enroll.Dir
+	// Lifetime is that of the certificates this server signs.
+	Lifetime time.Duration
+	// IPs are the addresses of the server beside the loopback.
+	IPs []net.IP
+}
+
+// auto returns the settings of the built-in authority, nil where it is not used.
+func (t *TLSConfig) auto() *AutoTLS {
+	if t == nil {
+		return nil
+	}
+	return t.Auto
 }
 
 // check returns why a server of the region cannot run with t, nil for clear text.
@@ -43,6 +66,9 @@ func (t *TLSConfig) secure(c *mux.Config, region string) {
 		return
 	}
 	c.TLS = t.Source.Server(true, mux.ALPN()...)
+	if t.Auto != nil {
+		c.TLS = t.Source.ServerOpenTo(mux.JoinALPN, mux.ALPN()...)
+	}
 	c.RequireTLS, c.Region = !t.UpgradeMode, region
 }
 

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/keyring"
@@ -22,7 +20,7 @@ func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesAppl
 		VariableMetadata: r.Var.VariableMetadata.Copy(), Items: r.Var.Items,
 	}}
 	req.Var.Namespace = r.RequestNamespace()
-	if err := s.checkVariable(&req); err != nil {
+	if err := c.checkVariable(&req); err != nil {
 		return err
 	}
 	reply.Op = req.Op
@@ -30,7 +28,7 @@ func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesAppl
 	if entry == nil || err != nil {
 		return err
 	}
-	res, err := s.proposer.submit(ctx, entry)
+	res, err := c.submit(ctx, entry)
 	reply.Index = res.index
 	if err != nil {
 		return err
@@ -77,17 +75,19 @@ func (c *leaderCall) variableEntry(ctx context.Context, r *structs.VariablesAppl
 	if len(r.Var.Items) > 0 {
 		b.plain = structs.AppendItems(b.plain, r.Var.Items)
 	}
-	if done, err := c.sameAlready(ctx, r, b, reply); done || err != nil {
-		return nil, err
+	if !c.again() { // the state may show the first try
+		if done, err := c.sameAlready(ctx, r, b, reply); done || err != nil {
+			return nil, err
+		}
 	}
 	if err := c.srv.sealVariable(ctx, r, b); err != nil {
 		return nil, err
 	}
-	return c.srv.encodeEntry(structs.VarApplyStateRequestType, &b.entry)
+	return c.srv.encodeEntry(c.tag(c.began), structs.VarApplyStateRequestType, &b.entry)
 }
 
 // checkVariable sets what the request leaves open and refuses what can never be applied.
-func (s *Server) checkVariable(r *structs.VariablesApplyRequest) error {
+func (c *leaderCall) checkVariable(r *structs.VariablesApplyRequest) error {
 	if l := r.Var.Lock; l != nil && r.Op == structs.VarOpLockAcquire {
 		if l.TTL == 0 {
 			l.TTL = structs.DefaultVariableLockTTL
@@ -96,14 +96,14 @@ func (s *Server) checkVariable(r *structs.VariablesApplyRequest) error {
 			l.LockDelay = structs.DefaultVariableLockDelay
 		}
 		if l.ID == "" {
-			l.ID = uuid.NewString()
+			l.ID = c.newLockID()
 		}
 	}
-	if err := r.Validate(s.config.MaxVariableSize); err != nil {
+	if err := r.Validate(c.srv.config.MaxVariableSize); err != nil {
 		return err
 	}
-	if r.Var.Lock != nil && (r.Op == structs.VarOpSet || r.Op == structs.VarOpCAS) {
-		row := s.state.Snapshot().Variable(nil, r.Var.Namespace, r.Var.Path)
+	if r.Var.Lock != nil && !c.again() && (r.Op == structs.VarOpSet || r.Op == structs.VarOpCAS) {
+		row := c.srv.state.Snapshot().Variable(nil, r.Var.Namespace, r.Var.Path)
 		if row == nil || row.Lock == nil {
 			return errs.New(errs.Invalid, "the variable is not locked, so the write must not carry a lock: acquire it first or leave the lock out")
 		}

@@ -79,10 +79,20 @@ var accesses = map[string]access{
 	"PUT /v1/agent/join":        {rules: agentWrite, rest: "?address=127.0.0.1:1"},
 	"PUT /v1/agent/force-leave": {rules: agentWrite, rest: "?node=absent"},
 
+	"GET /v1/agent/keyring/list":    {rules: agentWrite},
+	"PUT /v1/agent/keyring/list":    {rules: agentWrite},
+	"PUT /v1/agent/keyring/install": {rules: agentWrite, body: `{"Key":"bad"}`},
+	"PUT /v1/agent/keyring/use":     {rules: agentWrite, body: `{"Key":"bad"}`},
+	"PUT /v1/agent/keyring/remove":  {rules: agentWrite, body: `{"Key":"bad"}`},
+
 	"GET /v1/operator/raft/configuration":       {rules: capability("raft-read")},
+	"GET /v1/operator/replication":              {rules: capability("raft-read")},
 	"DELETE /v1/operator/raft/peer":             {rules: capability("raft-write"), rest: "?id=absent"},
 	"PUT /v1/operator/raft/transfer-leadership": {rules: capability("raft-write"), rest: "?id=absent"},
 	"GET /v1/operator/keyring/keys":             {rules: capability("keyring-read")},
+	"GET /v1/operator/join-tokens":              {rules: capability("join-token-read")},
+	"PUT /v1/operator/join-token":               {rules: capability("join-token-write"), body: `{"Role":"client"}`},
+	"DELETE /v1/operator/join-token/{id}":       {rules: capability("join-token-write"), rest: nobodysID},
 
 	"GET /v1/namespaces":           {who: anyone},
 	"PUT /v1/namespace":            {rules: `namespace "ours" { capabilities = ["manage-namespace"] }`, body: `{"Name":"ours"}`},

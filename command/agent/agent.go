@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -15,6 +16,9 @@ import (
 )
 
 const (
+	// drainTime is how long the agent goes on to answer after it has become
+	// unhealthy, so that clients move to other servers before its port closes.
+	drainTime = time.Second
 	// drainTimeout is how long requests in flight may go on when the agent stops.
 	drainTimeout = time.Second
 	// leaveTimeout bounds the graceful leave.
@@ -33,10 +37,15 @@ type Agent struct {
 	tls *tlsconf.Source
 	// server answers the API: the one of this process, or those that the node agent
 	// knows. client is nil without a node agent.
-	server server
-	client *client.Client
-	http   *httpServer
-	rpc    *rpcNode
+	server  server
+	client  *client.Client
+	http    *httpServer
+	rpc     *rpcNode
+	sockets *agentSockets
+	// port is where http accepts, beneath limits and TLS.
+	port net.Listener
+	// limits are what was applied since the start, nil for nothing.
+	limits atomic.Pointer[RequestLimitsConfig]
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
 }
@@ -52,10 +61,13 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 	if a.endpoints, err = c.resolve(logger.Named("agent")); err != nil {
 		return nil, err
 	}
+	if err = a.enroll(context.Background()); err != nil {
+		return nil, err
+	}
 	if a.tls, err = c.TLSConfig.load(); err != nil {
 		return nil, err
 	}
-	warnExpiry(a.tls, logger.Named("tls"))
+	c.TLSConfig.warnExpiry(a.tls, logger.Named("tls"))
 	if a.telemetry, err = newTelemetry(c.Telemetry, c.NodeName); err != nil {
 		return nil, err
 	}
@@ -80,7 +92,11 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 		return nil, err
 	}
 	a.addMetrics()
+	if err := a.openSockets(); err != nil {
+		return nil, errors.Join(err, a.stopHalves())
+	}
 	if err := a.serve(httpLn); err != nil {
+		a.sockets.stop()
 		return nil, errors.Join(err, a.stopHalves())
 	}
 	return a, nil
@@ -96,6 +112,9 @@ func (a *Agent) startHalves(rpc net.Listener, newServer startFunc) error {
 			return err
 		}
 		sc.TLS = c.TLSConfig.rpc(a.tls)
+		if err = a.joined(sc); err != nil {
+			return err
+		}
 		if a.server, err = newServer(sc); err != nil {
 			return fmt.Errorf("starting the server: %w", err)
 		}
@@ -139,15 +158,28 @@ func (a *Agent) addMetrics() {
 	}
 }
 
+// openSockets opens the agent sockets.
+func (a *Agent) openSockets() (err error) {
+	if a.sockets, err = newAgentSockets(a); err != nil {
+		return err
+	}
+	if err := a.telemetry.add(a.sockets.metrics); err != nil {
+		a.logger.Warn("metrics of the agent sockets are not shown", "error", err)
+	}
+	return a.sockets.listen()
+}
+
 // serve opens the socket of the operator node and starts the HTTP API on ln.
 func (a *Agent) serve(ln net.Listener) error {
 	var ctx context.Context
 	ctx, a.cancel = context.WithCancel(context.Background())
 	c := *a.config // agent/self shows what others are really told
+	c.RPC.Agent.Path, c.RPC.Agent.AdminPath = a.sockets.path, a.sockets.admin
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
 	handler.client, handler.root = a.client, a.logger
 	a.rpc, handler.rpc.started = handler.rpc, a.config
+	a.sockets.providers.node.Store(a.rpc.rpc)
 	if err := a.rpc.listen(); err != nil {
 		return err
 	}
@@ -164,6 +196,8 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 		return nil, nil, fmt.Errorf("http port: %w", err)
 	}
 	e.http, e.advHTTP = withPort(e.http, httpLn), withPort(e.advHTTP, httpLn)
+	httpLn = gentle(httpLn)
+	a.port = httpLn
 	if c.Limits.HTTPMaxConnsPerClient > 0 {
 		httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient)
 	}
@@ -182,10 +216,20 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 // HTTPAddr returns the address of the HTTP API as others reach it, host:port.
 func (a *Agent) HTTPAddr() string { return a.endpoints.advHTTP }
 
-// Stop ends the agent: the HTTP API first, then the node agent, then the server,
-// which hands over leadership. With leave the node tells the servers that it is
-// down, and the server leaves the cluster. It blocks for a few seconds at most.
+// Stop ends the agent. Where other servers carry on it first becomes unhealthy,
+// hands over leadership, and answers for a while longer, on connections that it
+// closes one after the other; then the HTTP API ends, then the node agent and then the
+// server. With leave the node tells the servers that it is down, and the server leaves
+// the cluster. It blocks for a few seconds at most.
 func (a *Agent) Stop(leave bool) error {
+	a.http.api.closing.Store(true)
+	if a.server.Drain() {
+		time.Sleep(drainTime)
+		if p, ok := a.port.(*port); ok {
+			p.stop()
+		}
+	}
+	a.sockets.stop()
 	a.rpc.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	a.http.stop(ctx, a.cancel)

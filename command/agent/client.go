@@ -143,6 +143,9 @@ func newRemote(c *Config, g *client.Client) *remote { return &remote{g, c, make(
 // errNoServer refuses what only a server can do.
 var errNoServer = errs.New(errs.Unsupported, "this agent is a client and runs no server: ask a server")
 
+// Charge counts nothing here: the server that answers does; part of caller.
+func (*remote) Charge(context.Context, string, string, string) error { return nil }
+
 // Refused counts nothing here; part of caller.
 func (*remote) Refused(*acl.ACL, func(*acl.ACL) bool) {}
 
@@ -167,6 +170,11 @@ func (*remote) Join([]string) (int, error) { return 0, errNoServer }
 // ForceLeave is for servers only; part of gossiper.
 func (*remote) ForceLeave(string, bool) error { return errNoServer }
 
+// GossipKeys is for servers only; part of gossiper.
+func (*remote) GossipKeys(context.Context, structs.GossipKeyOp, string) (*structs.GossipKeyResponse, error) {
+	return nil, errNoServer
+}
+
 // LocalMember is empty: node agents take no part in gossip; part of gossiper.
 func (r *remote) LocalMember() *structs.AgentMember {
 	return &structs.AgentMember{Name: r.config.NodeName, Tags: map[string]string{}}
@@ -174,6 +182,9 @@ func (r *remote) LocalMember() *structs.AgentMember {
 
 // Stats returns no figures of a server; part of runner.
 func (*remote) Stats() map[string]map[string]string { return map[string]map[string]string{} }
+
+// SetLimits changes nothing: servers limit requests; part of runner.
+func (*remote) SetLimits(nomad.LimitConfig) {}
 
 // Leave and Shutdown do nothing: the agent ends its node agent itself; part of runner.
 func (*remote) Leave(context.Context) error { return nil }
@@ -189,11 +200,18 @@ func (*remote) LinkRefusal(int) *nodelink.Refusal {
 // ServeLink ends a link, see LinkRefusal; part of linker.
 func (*remote) ServeLink(_ context.Context, s mux.Session, _ nodelink.From) { _ = s.Close() }
 
-// Failed is never closed: a node agent waits for servers as long as it takes; part of failing.
+// Failed is never closed: a node agent waits for servers as long as it takes; part of ending.
 func (r *remote) Failed() <-chan struct{} { return r.failed }
 
-// Err is nil; part of failing.
+// Drain hands nothing over, and nobody carries on for this agent; part of ending.
+func (*remote) Drain() bool { return false }
+
+// Err is nil; part of ending.
 func (*remote) Err() error { return nil }
+
+// AgentSecret is what the node proves itself with: no server knows this process by a
+// secret of its own; part of known.
+func (r *remote) AgentSecret() string { return r.Token() }
 
 // logAlone tells of a node agent that knows no server.
 func (c *Config) logAlone(logger hclog.Logger) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/enroll"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -89,6 +90,9 @@ type ACLConfig struct {
 	// InitialManagementTokenFile holds a UUID that becomes the secret of the first
 	// management token; where it is set, nobody can make that token over the API.
 	InitialManagementTokenFile string `hcl:"initial_management_token_file"`
+	// ReplicationToken is the secret with which this region copies from the
+	// authoritative one.
+	ReplicationToken string `hcl:"replication_token" secret:"true"`
 	// ProtectMetrics shows metrics only to those who may read them.
 	ProtectMetrics bool `hcl:"protect_metrics"`
 }
@@ -132,12 +136,18 @@ type ReservedConfig struct {
 
 // ServerConfig configures the server half of the agent.
 type ServerConfig struct {
-	Enabled         bool   `hcl:"enabled"`
-	BootstrapExpect int    `hcl:"bootstrap_expect"`
-	DataDir         string `hcl:"data_dir"`
-	NonVotingServer bool   `hcl:"non_voting_server"`
+	Enabled bool `hcl:"enabled"`
+	// AuthoritativeRegion owns what the regions share, "" for a region of its own.
+	AuthoritativeRegion string `hcl:"authoritative_region"`
+	BootstrapExpect     int    `hcl:"bootstrap_expect"`
+	DataDir             string `hcl:"data_dir"`
+	NonVotingServer     bool   `hcl:"non_voting_server"`
 	// Encrypt is the gossip key in base64: 16, 24 or 32 bytes.
 	Encrypt string `hcl:"encrypt" secret:"true"`
+	// JoinToken is the text of a join token, JoinTokenFile a file with one; an agent
+	// that has a certificate looks at neither.
+	JoinToken     string `hcl:"join_token" secret:"true"`
+	JoinTokenFile string `hcl:"join_token_file"`
 	// RaftProtocol and ProtocolVersion exist for old files; there is one of each.
 	RaftProtocol    int `hcl:"raft_protocol"`
 	ProtocolVersion int `hcl:"protocol_version"`
@@ -206,6 +216,10 @@ type WALConfig struct {
 
 // TLSConfig configures TLS on the HTTP port and on the server port.
 type TLSConfig struct {
+	// Auto takes certificates from the cluster's own authority, good for AutoCertTTL.
+	Auto        bool          `hcl:"auto"`
+	AutoCertTTL time.Duration `hcl:"auto_cert_ttl"`
+
 	EnableHTTP           bool `hcl:"http"`
 	EnableRPC            bool `hcl:"rpc"`
 	VerifyServerHostname bool `hcl:"verify_server_hostname"`
@@ -245,6 +259,8 @@ type LimitsConfig struct {
 	HTTPMaxConnsPerClient int           `hcl:"http_max_conns_per_client"`
 	RPCHandshakeTimeout   time.Duration `hcl:"rpc_handshake_timeout"`
 	RPCMaxConnsPerClient  int           `hcl:"rpc_max_conns_per_client"`
+	// RequestLimits bounds requests, also those of connections that are open.
+	RequestLimits RequestLimitsConfig `hcl:"request_limits"`
 }
 
 // DefaultConfig returns the configuration of an agent without files and flags.
@@ -273,7 +289,7 @@ func DefaultConfig() *Config {
 			RootKeyRotationThreshold: 720 * time.Hour,
 			MaxVariableSize:          structs.DefaultMaxVariableSize,
 		},
-		TLSConfig: TLSConfig{TLSMinVersion: "tls12"},
+		TLSConfig: TLSConfig{TLSMinVersion: "tls12", AutoCertTTL: enroll.DefaultLifetime},
 		Telemetry: TelemetryConfig{
 			PrometheusMetrics:          true,
 			InMemoryCollectionInterval: 10 * time.Second,

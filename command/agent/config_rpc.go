@@ -24,6 +24,8 @@ type RPCConfig struct {
 	// StrictIDs refuses ids that are null or empty.
 	StrictIDs bool            `hcl:"strict_ids"`
 	Socket    RPCSocketConfig `hcl:"socket"`
+	// Agent configures the sockets for workloads, which speak another protocol.
+	Agent AgentSocketConfig `hcl:"agent"`
 }
 
 // RPCSocketConfig configures the operator node's Unix socket.
@@ -46,7 +48,7 @@ func defaultRPCConfig() RPCConfig {
 	d := jsonrpc.DefaultConfig()
 	return RPCConfig{
 		MaxMessage: d.MaxMessage, MaxDepth: d.MaxDepth, MaxBatch: d.MaxBatch, CallTimeout: 10 * time.Second,
-		Socket: RPCSocketConfig{Enabled: true, Restricted: true},
+		Socket: RPCSocketConfig{Enabled: true, Restricted: true}, Agent: defaultAgentSocketConfig(),
 	}
 }
 

@@ -47,7 +47,9 @@ func (c *Config) validate(complete bool) error {
 	problems = append(problems, c.Server.problems()...)
 	problems = append(problems, c.Client.problems()...)
 	problems = append(problems, c.TLSConfig.problems()...)
+	problems = append(problems, c.Limits.RequestLimits.problems()...)
 	problems = append(problems, c.RPC.problems()...)
+	problems = append(problems, c.RPC.Agent.problems()...)
 	return problemsError(problems)
 }
 
@@ -94,6 +96,9 @@ func (s *ServerConfig) problems() []problem {
 		}
 	}
 	bad(s.BootstrapExpect < 0, "bootstrap_expect: must not be negative")
+	bad(s.JoinToken != "" && s.JoinTokenFile != "", "join_token: give the token or join_token_file, not both")
+	bad((s.JoinToken != "" || s.JoinTokenFile != "") && s.BootstrapExpect > 0,
+		"bootstrap_expect: must not be set with a join token, the server joins the cluster of the token")
 	bad(s.RaftProtocol != 0 && s.RaftProtocol != 3, "raft_protocol: %d is not supported, it must be 3", s.RaftProtocol)
 	bad(s.ProtocolVersion != 0 && s.ProtocolVersion != 1, "protocol_version: %d is not supported, it must be 1", s.ProtocolVersion)
 	bad(s.RaftMultiplier < 0 || s.RaftMultiplier > 10, "raft_multiplier: must be from 1 to 10")
@@ -151,6 +156,7 @@ func (t *TLSConfig) problems() []problem {
 			out = append(out, problem{msg: fmt.Sprintf("tls."+format, args...)})
 		}
 	}
+	bad(t.AutoCertTTL != 0 && (t.AutoCertTTL < minCertTTL || t.AutoCertTTL > maxCertTTL), "auto_cert_ttl: must be from %s to %s", minCertTTL, maxCertTTL)
 	bad(t.EnableRPC && (t.CAFile == "" || t.CertFile == "" || t.KeyFile == ""),
 		"rpc: needs ca_file, cert_file and key_file; `cairn tls ca create` and `cairn tls cert create -server` make them")
 	bad(t.VerifyServerHostname && !t.EnableRPC, "verify_server_hostname: needs tls.rpc")

@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -27,16 +28,26 @@ type fakeServer struct {
 	// answers fill replies by method.
 	answers map[string]func(args, reply any) error
 	// last is the arguments of the last call.
-	last     any
-	ready    error
-	rights   *acl.ACL
-	authErr  error
-	joined   []string
-	left     string
-	pruned   bool
-	stopped  int
-	graceful bool
-	failed   chan struct{}
+	last    any
+	ready   error
+	rights  *acl.ACL
+	authErr error
+	joined  []string
+	left    string
+	pruned  bool
+	// gossipKey is the last operation on the gossip keys, and its key.
+	gossipKey [2]string
+	stopped   int
+	graceful  bool
+	failed    chan struct{}
+	// charged are the arguments of Charge, with spaces between.
+	charged   []string
+	chargeErr error
+	limits    nomad.LimitConfig
+	// others is what Drain answers.
+	others bool
+	// onDrain runs in Drain, nil for nothing.
+	onDrain func()
 	// onShutdown runs while the server stops, nil for nothing.
 	onShutdown func()
 }
@@ -75,7 +86,12 @@ func (f *fakeServer) RPC(ctx context.Context, method string, args, reply any) er
 }
 
 func (f *fakeServer) Authorize(context.Context, string) (*acl.ACL, error) { return f.rights, f.authErr }
-func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool)               {}
+func (f *fakeServer) Charge(_ context.Context, method, secret, remote string) error {
+	f.charged = append(f.charged, method+" "+secret+" "+remote)
+	return f.chargeErr
+}
+func (f *fakeServer) SetLimits(c nomad.LimitConfig)         { f.limits = c }
+func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool) {}
 func (f *fakeServer) RightsOf(policies, roles []string) (*acl.ACL, error) {
 	return f.rights, f.authErr
 }
@@ -97,6 +113,13 @@ func (f *fakeServer) ForceLeave(node string, prune bool) error {
 	f.left, f.pruned = node, prune
 	return nil
 }
+func (f *fakeServer) GossipKeys(_ context.Context, op structs.GossipKeyOp, key string) (*structs.GossipKeyResponse, error) {
+	f.gossipKey = [2]string{string(op), key}
+	if key == "bad" {
+		return nil, errs.New(errs.Unavailable, "install: 1 of 2 members are done; n2.global: disk full")
+	}
+	return &structs.GossipKeyResponse{Messages: map[string]string{}, Keys: map[string]int{"a": 1}, PrimaryKeys: map[string]int{"a": 1}, NumNodes: 1}, nil
+}
 func (f *fakeServer) LocalMember() *structs.AgentMember {
 	return &structs.AgentMember{Name: "n1.global", Addr: []byte{127, 0, 0, 1}, Port: 4648, Status: "alive",
 		Tags: map[string]string{"role": "nomad"}}
@@ -116,8 +139,15 @@ func (f *fakeServer) Shutdown() error {
 	}
 	return nil
 }
+func (f *fakeServer) Drain() bool {
+	if f.onDrain != nil {
+		f.onDrain()
+	}
+	return f.others
+}
 func (f *fakeServer) Failed() <-chan struct{} { return f.failed }
 func (f *fakeServer) Err() error              { return io.ErrUnexpectedEOF }
+func (f *fakeServer) AgentSecret() string     { return "b9c1f4f2-6c5b-4b4e-8f0f-0c5a3e9d7a11" }
 func (f *fakeServer) NodeID() string          { return "6e1dfd35-4ff0-4ec3-8e6f-3a3a1d6b1a5c" }
 
 // testAPI returns a handler over f.
@@ -227,6 +257,11 @@ func (f *fakeServer) fill() *fakeServer {
 		r.Servers = []*structs.RaftServer{{ID: "a", Node: "n1.global", Address: "127.0.0.1:4647", Leader: true, Voter: true, RaftProtocol: "3"}}
 		return nil
 	})
+	on(f, "Operator.ReplicationStatus", func(_ *structs.GenericRequest, r *structs.ReplicationStatusResponse) error {
+		r.Region, r.AuthoritativeRegion = "mars", "global"
+		r.Tables = []*structs.ReplicatedTable{{Table: "acl_policy", Index: 7, LastSync: time.Unix(1, 0).UTC(), LastError: "x"}}
+		return nil
+	})
 	on(f, "Operator.RaftRemovePeerByID", func(_ *structs.RaftPeerByIDRequest, r *structs.GenericResponse) error { return written(r) })
 	on(f, "Operator.TransferLeadershipToPeer", func(a *structs.RaftPeerRequest, r *structs.LeadershipTransferResponse) error {
 		r.To = structs.RaftIDAddress{ID: a.ID, Address: a.Address}
@@ -234,6 +269,7 @@ func (f *fakeServer) fill() *fakeServer {
 	})
 	f.fillACL()
 	f.fillNodes()
+	f.fillJoinTokens()
 	return f
 }
 

@@ -38,10 +38,15 @@ func newFlags() *flags {
 	f.text("node", "`name` of this server, the host name by default", func(c *Config, s string) { c.NodeName = s })
 	f.text("log-level", "`level`: trace, debug, info, warn, error or off", func(c *Config, s string) { c.LogLevel = s })
 	f.text("encrypt", "gossip `key`: 16, 24 or 32 bytes in base64", func(c *Config, s string) { c.Server.Encrypt = s })
+	f.boolean("tls-auto", "take certificates from the cluster's own authority, which the first server makes", func(c *Config, on bool) { c.TLSConfig.Auto = on })
+	f.text("join-token", "`text` of a join token: join its cluster, with a certificate from there", func(c *Config, s string) { c.Server.JoinToken = s })
+	f.text("join-token-file", "read the join token from this `file`", func(c *Config, s string) { c.Server.JoinTokenFile = s })
 	f.boolean("log-json", "log in JSON", func(c *Config, on bool) { c.LogJSON = on })
 	f.text("log-file", "also log to this `file`", func(c *Config, s string) { c.LogFile = s })
 	f.boolean("log-include-location", "log the place in the source", func(c *Config, on bool) { c.LogIncludeLocation = on })
 	f.boolean("acl-enabled", "enforce access control; the command acl bootstrap makes the first token", func(c *Config, on bool) { c.ACL.Enabled = on })
+	f.text("acl-replication-token", "`secret` with which this region copies policies and global tokens from the authoritative one", func(c *Config, s string) { c.ACL.ReplicationToken = s })
+	f.text("authoritative-region", "`name` of the region that owns policies, global tokens and namespaces of all regions", func(c *Config, s string) { c.Server.AuthoritativeRegion = s })
 	f.boolean("server", "run a server", func(c *Config, on bool) { c.Server.Enabled = on })
 	f.boolean("client", "run a node agent", func(c *Config, on bool) { c.Client.Enabled = on })
 	f.text("node-class", "`class` of the node", func(c *Config, s string) { c.Client.NodeClass = s })
@@ -129,5 +134,6 @@ func (f *flags) config() (*Config, []problem, error) {
 	if c.LogLevel == "" {
 		c.LogLevel = "INFO"
 	}
-	return c, unused, errors.Join(loadErr, c.validate(loadErr == nil))
+	autoErr := problemsError(c.fillAuto())
+	return c, unused, errors.Join(loadErr, autoErr, c.validate(loadErr == nil && autoErr == nil))
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -48,6 +49,8 @@ type api struct {
 	maxBody int64
 	// headers are set on every reply, from http_api_response_headers.
 	headers []header
+	// closing makes every answer the last one of its connection.
+	closing atomic.Bool
 }
 
 type header struct {
@@ -81,6 +84,9 @@ func newAPI(srv server, c *Config, t *telemetry, logger hclog.Logger) *api {
 func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := request{Request: hr, api: a, w: w}
 	defer r.recover()
+	if a.closing.Load() {
+		w.Header()["Connection"] = valueClose
+	}
 	for i := range a.headers {
 		w.Header()[a.headers[i].name] = a.headers[i].value
 	}
@@ -106,7 +112,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		r.writeError(e.wrongMethod)
 		return
 	}
-	if err := rt.serve(&r); err != nil {
+	err := a.charge(rt, &r)
+	if err == nil {
+		err = rt.serve(&r)
+	}
+	if err != nil {
 		r.writeError(err)
 	}
 }
@@ -153,6 +163,7 @@ func (r *request) cors(methods string) bool {
 
 // httpServer serves an api on a listener.
 type httpServer struct {
+	api  *api
 	http *http.Server
 	// front serves what http need not: it is http itself with TLS.
 	front front
@@ -170,6 +181,7 @@ type front interface {
 // the contexts of all requests.
 func serveHTTP(ctx context.Context, ln net.Listener, a *api) *httpServer {
 	s := &httpServer{
+		api: a,
 		http: &http.Server{
 			Handler:           a,
 			ReadHeaderTimeout: readHeaderTimeout,

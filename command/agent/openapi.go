@@ -37,7 +37,7 @@ var listParams = []param{
 var writeParams = []param{
 	{name: "region", kind: "string", summary: "region to write to, the agent's own by default"},
 	{name: "namespace", kind: "string", summary: "namespace to write to, default by default"},
-	{name: "idempotency_token", kind: "string", summary: "accepted for compatibility; no write of this version looks at it"},
+	{name: "idempotency_token", kind: "string", summary: "names the write: sent again by the same caller within minutes, it is applied once and gets the first answer"},
 }
 
 var prettyParam = param{name: "pretty", kind: "boolean", summary: "indent the JSON"}

@@ -64,6 +64,8 @@ var samples = map[string][2]string{
 	"PUT /v1/var/{path...}":                     {"app/db", `{"Items":{"a":"b"},"Lock":{"ID":"x","TTL":"20s"}}`},
 	"DELETE /v1/var/{path...}":                  {"app/db", ""},
 	"DELETE /v1/operator/raft/peer":             {"?id=a", ""},
+	"PUT /v1/operator/join-token":               {"", `{"Role":"server","TTL":"1h"}`},
+	"DELETE /v1/operator/join-token/{id}":       {"x", ""},
 	"PUT /v1/operator/raft/transfer-leadership": {"?id=a", ""},
 	"GET /v1/node/link/{version}":               {"99", ""},
 	"PUT /v1/agent/join":                        {"?address=a", ""},
@@ -73,6 +75,9 @@ var samples = map[string][2]string{
 	"GET /v1/agent/host":                        {"?node_id=x", ""},
 	"GET /v1/agent/pprof/{name}":                {"x?node_id=x", ""},
 	"GET /v1/agent/monitor":                     {"?node_id=x", ""},
+	"PUT /v1/agent/keyring/install":             {"", `{"Key":"a"}`},
+	"PUT /v1/agent/keyring/use":                 {"", `{"Key":"a"}`},
+	"PUT /v1/agent/keyring/remove":              {"", `{"Key":"a"}`},
 }
 
 // TestOpenAPIDescribesEveryReply calls every route and checks request and reply

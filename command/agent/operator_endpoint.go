@@ -15,6 +15,8 @@ func operatorRoutes() []route {
 	return []route{
 		plain[structs.RaftConfigurationResponse](doc{methods: "GET", pattern: "/v1/operator/raft/configuration",
 			rpc: "Operator.RaftGetConfiguration", summary: "Show the Raft peers."}),
+		plain[structs.ReplicationStatusResponse](doc{methods: "GET", pattern: "/v1/operator/replication",
+			rpc: "Operator.ReplicationStatus", summary: "Show how this region copies what the authoritative region owns."}),
 		local[nothing](doc{methods: "DELETE", pattern: "/v1/operator/raft/peer", rpc: "Operator.RaftRemovePeerByID",
 			summary: "Remove a Raft peer by its ID.", params: []param{id}, region: true}, removePeer),
 		local[structs.LeadershipTransferResponse](doc{methods: "PUT POST", pattern: "/v1/operator/raft/transfer-leadership",

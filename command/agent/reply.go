@@ -37,6 +37,7 @@ var (
 	valueNo   = []string{"false"}
 	valueZero = []string{"0"}
 
+	valueClose   = []string{"close"}
 	valueNosniff = []string{"nosniff"}
 )
 

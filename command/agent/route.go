@@ -64,6 +64,18 @@ type route struct {
 	kind   kind
 	result reflect.Type
 	serve  func(*request) error
+	// charge names the RPC that a request is charged as, nil for the first of rpc.
+	charge func(*request) string
+	// first is the first of rpc; newRouter sets it.
+	first string
+}
+
+// charged returns the RPC that a request is charged as, "" for none.
+func (rt *route) charged(r *request) string {
+	if rt.charge != nil {
+		return rt.charge(r)
+	}
+	return rt.first
 }
 
 // nothing is the result of routes that answer with an empty body.
@@ -206,6 +218,7 @@ func newRouter(table []route) *router {
 	rt := &router{exact: map[string]*endpoint{}}
 	prefixes := map[[2]string]*endpoint{}
 	for i := range table {
+		table[i].first, _, _ = strings.Cut(table[i].rpc, " ")
 		base, name, variable := strings.Cut(table[i].pattern, "{")
 		name, suffix, _ := strings.Cut(name, "}")
 		at := [2]string{base, suffix}

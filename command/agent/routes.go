@@ -24,6 +24,8 @@ func routes() []route {
 		operatorRoutes(),
 		agentRoutes(),
 		keyringRoutes(),
+		gossipKeyringRoutes(),
+		joinTokenRoutes(),
 		metricsRoutes(),
 		documentRoutes(),
 		rpcRoutes(),

@@ -110,7 +110,7 @@ func warnUnused(c *Config, unused []problem, logger hclog.Logger) {
 // neither elects a leader nor looks for one.
 func warnAlone(c *Config, logger hclog.Logger) {
 	s := &c.Server
-	if !s.Enabled || s.BootstrapExpect > 0 ||
+	if !s.Enabled || s.BootstrapExpect > 0 || c.TLSConfig.Auto ||
 		len(s.StartJoin)+len(s.RetryJoin)+len(s.ServerJoin.StartJoin)+len(s.ServerJoin.RetryJoin) > 0 {
 		return
 	}
@@ -210,7 +210,7 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 }
 
 // reload reads the configuration again and takes over what can change while
-// the agent runs: the log level and the certificates.
+// the agent runs: the log level, the certificates and the limits of requests.
 func (a *Agent) reload(f *flags) {
 	c, _, err := f.config()
 	if err != nil {
@@ -238,6 +238,7 @@ func (a *Agent) reloadSteps() []reloadStep {
 			return nil
 		}},
 		{"read the certificates", a.reloadTLS},
+		{"apply the limits of requests", a.reloadLimits},
 	}
 }
 
@@ -266,6 +267,7 @@ func (a *Agent) banner(out io.Writer) {
 	rows = append(rows, [][2]string{
 		{"Server", fmt.Sprintf("%t (bootstrap expect %d)", c.Server.Enabled, c.Server.BootstrapExpect)},
 		{"Client", a.clientRow()},
+		{"Agent socket", cmp.Or(a.sockets.path, "none")},
 		{"RPC socket", cmp.Or(a.rpc.socketPath(), "none")},
 		{"Log level", strings.ToUpper(c.LogLevel)},
 	}...)

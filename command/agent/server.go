@@ -19,6 +19,9 @@ type caller interface {
 	RPC(ctx context.Context, method string, args, reply any) error
 	// Authorize returns the rights of a secret, for routes the agent answers itself.
 	Authorize(ctx context.Context, secret string) (*acl.ACL, error)
+	// Charge counts a request of a client at remote, host:port, and refuses it when
+	// a limit of the method is reached. RPC does not.
+	Charge(ctx context.Context, method, secret, remote string) error
 	// Refused counts a call that the agent refused for want of right.
 	Refused(rights *acl.ACL, right func(*acl.ACL) bool)
 	// RightsOf returns the rights of policies and roles by their names.
@@ -27,11 +30,11 @@ type caller interface {
 
 // gossiper is the gossip pool of the server.
 type gossiper interface {
-	// NodeID is a UUID, the server's.
-	NodeID() string
 	Join(addrs []string) (int, error)
 	ForceLeave(node string, prune bool) error
 	LocalMember() *structs.AgentMember
+	// GossipKeys does something with a gossip key on all members.
+	GossipKeys(ctx context.Context, op structs.GossipKeyOp, key string) (*structs.GossipKeyResponse, error)
 }
 
 // runner is the life of the server.
@@ -39,17 +42,36 @@ type runner interface {
 	// Ready returns nil once the server can serve reads and writes.
 	Ready() error
 	Stats() map[string]map[string]string
+	// SetLimits replaces the limits of requests.
+	SetLimits(nomad.LimitConfig)
 	// Leave takes the server out of the cluster before it stops.
 	Leave(ctx context.Context) error
 	// Shutdown stops the server; its place in the cluster stays.
 	Shutdown() error
 }
 
-// failing says when the server cannot go on.
-type failing interface {
+// ending says when the server cannot go on, and prepares its end.
+type ending interface {
+	// Drain makes the server unhealthy while it still answers, and hands its duties
+	// over. It reports whether other servers carry on.
+	Drain() bool
 	// Failed is closed then, and Err says why.
 	Failed() <-chan struct{}
 	Err() error
+}
+
+// living is the life of the server and its end.
+type living interface {
+	runner
+	ending
+}
+
+// known is who the server is, and who the agent is to it.
+type known interface {
+	// NodeID is a UUID.
+	NodeID() string
+	// AgentSecret is the secret by which the server knows this process.
+	AgentSecret() string
 }
 
 // linker takes the links of node agents, and uses them.
@@ -66,8 +88,8 @@ type linker interface {
 type server interface {
 	caller
 	gossiper
-	runner
-	failing
+	living
+	known
 	linker
 }
 

@@ -18,6 +18,7 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out := nomad.DefaultConfig()
 	out.Region = c.Region
 	out.Datacenter = c.Datacenter
+	out.AuthoritativeRegion = c.Server.AuthoritativeRegion
 	out.NodeName = c.NodeName
 	out.DataDir = c.serverDataDir()
 	out.Logger = logger
@@ -29,6 +30,7 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.EventBufferSize = cmp.Or(c.Server.EventBufferSize, out.EventBufferSize)
 	out.RPCHandshakeTimeout = cmp.Or(c.Limits.RPCHandshakeTimeout, out.RPCHandshakeTimeout)
 	out.RPCMaxConnsPerClient = c.Limits.RPCMaxConnsPerClient
+	out.Limits = c.Limits.RequestLimits.limits()
 	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
 	c.ACL.fill(&out.ACL)
 	c.Server.nodes(out)
@@ -45,6 +47,7 @@ func (a *ACLConfig) fill(out *nomad.ACLConfig) {
 	out.Enabled = a.Enabled
 	out.TokenMinTTL = cmp.Or(a.TokenMinExpirationTTL, def.MinTTL)
 	out.TokenMaxTTL = cmp.Or(a.TokenMaxExpirationTTL, def.MaxTTL)
+	out.ReplicationToken = a.ReplicationToken
 	out.BootstrapSecretFile = a.InitialManagementTokenFile
 }
 

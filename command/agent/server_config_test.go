@@ -116,3 +116,28 @@ func TestGossipNeedsAddressesThatResolve(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestFederationSettings(t *testing.T) {
+	c, _, problems := parse(t, `
+		name = "n1"
+		region = "mars"
+		data_dir = "/d"
+		bind_addr = "127.0.0.1"
+		server { enabled = true, authoritative_region = "earth" }
+		acl { enabled = true, replication_token = "11111111-2222-3333-4444-555555555555" }`)
+	if problems != "" {
+		t.Fatal(problems)
+	}
+	got, err := serverConfigOf(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.AuthoritativeRegion != "earth" || got.ACL.ReplicationToken != "11111111-2222-3333-4444-555555555555" {
+		t.Errorf("the server is given %q", got.AuthoritativeRegion)
+	}
+	for _, shown := range []string{got.String(), c.String()} {
+		if strings.Contains(shown, "11111111") {
+			t.Errorf("the token is shown: %s", shown)
+		}
+	}
+}

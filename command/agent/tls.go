@@ -13,8 +13,13 @@ import (
 	"github.com/cairn-project/cairn/nomad"
 )
 
-// expirySoon is how long before a certificate expires the log tells of it.
-const expirySoon = 7 * 24 * time.Hour
+// expirySoon is how long before a certificate expires the log tells of it. Those
+// that the agent renews itself do not live long: of them it tells in the last
+// part of their life.
+const (
+	expirySoon = 7 * 24 * time.Hour
+	expiryPart = 4
+)
 
 // settings returns what to load. The cipher suites were checked with the rest of
 // the configuration.
@@ -83,20 +88,24 @@ func (a *Agent) reloadTLS(next *Config) error {
 		return fmt.Errorf("certificates not reloaded, the old ones stay in use: %w", err)
 	}
 	logger.Info("certificates reloaded")
-	warnExpiry(a.tls, logger)
+	next.TLSConfig.warnExpiry(a.tls, logger)
 	return nil
 }
 
 // warnExpiry tells of certificates that peers refuse, or will soon.
-func warnExpiry(source *tlsconf.Source, logger hclog.Logger) {
+func (t *TLSConfig) warnExpiry(source *tlsconf.Source, logger hclog.Logger) {
 	if source == nil {
 		return
 	}
 	for _, e := range source.Expiries() {
+		soon := expirySoon
+		if t.Auto {
+			soon = min(soon, e.Life/expiryPart)
+		}
 		switch left := time.Until(e.NotAfter); {
 		case left <= 0:
 			logger.Error("certificate has expired, peers refuse it", "file", e.File, "name", e.Name, "since", e.NotAfter)
-		case left < expirySoon:
+		case left < soon:
 			logger.Warn("certificate expires soon", "file", e.File, "name", e.Name, "at", e.NotAfter)
 		}
 	}

@@ -120,7 +120,11 @@ func TestExpiryIsMeasured(t *testing.T) {
 		t.Errorf("%d certificates are measured, want the server's and the authority's", found)
 	}
 	var out strings.Builder
-	warnExpiry(source, hclog.New(&hclog.LoggerOptions{Output: &out}))
+	(&TLSConfig{Auto: true}).warnExpiry(source, hclog.New(&hclog.LoggerOptions{Output: &out}))
+	if out.Len() > 0 {
+		t.Errorf("the log tells of what the agent renews itself:\n%s", &out)
+	}
+	(&TLSConfig{}).warnExpiry(source, hclog.New(&hclog.LoggerOptions{Output: &out}))
 	if strings.Count(out.String(), "certificate expires soon") != 2 {
 		t.Errorf("the log does not tell of certificates that last an hour:\n%s", out.String())
 	}

@@ -36,7 +36,7 @@ func variableRoutes() []route {
 				}
 				return p.Data, nil
 			}),
-		asWrite(local[*structs.VariableDecrypted](doc{methods: "PUT POST", pattern: path,
+		chargedAs(variableCall, asWrite(local[*structs.VariableDecrypted](doc{methods: "PUT POST", pattern: path,
 			rpc:     "Variables.Apply Variables.RenewLock",
 			summary: "Write a variable, or acquire, renew or release its lock.",
 			body:    reflect.TypeFor[structs.VariableDecrypted](), status: []int{409, 413},
@@ -44,7 +44,7 @@ func variableRoutes() []route {
 				{name: "lock-acquire", kind: "boolean", summary: "acquire the lock that the body describes"},
 				{name: "lock-renew", kind: "boolean", summary: "keep the lock whose ID is in the body"},
 				{name: "lock-release", kind: "boolean", summary: "release the lock whose ID is in the body"},
-			}}, putVariable)),
+			}}, putVariable))),
 		asWrite(local[nothing](doc{methods: "DELETE", pattern: path, rpc: "Variables.Apply",
 			summary: "Delete a variable.", status: []int{204, 409}, params: []param{casParam}}, deleteVariable)),
 	}
@@ -54,6 +54,21 @@ func variableRoutes() []route {
 func asWrite(r route) route {
 	r.kind = writeKind
 	return r
+}
+
+// chargedAs makes a route that calls one of several RPCs be charged as the one.
+func chargedAs(which func(*request) string, r route) route {
+	r.charge = which
+	return r
+}
+
+// variableCall returns which RPC a PUT will call: the renewal of a lock is more
+// urgent than a write.
+func variableCall(r *request) string {
+	if r.has("lock-renew") {
+		return "Variables.RenewLock"
+	}
+	return "Variables.Apply"
 }
 
 func needPath(r *request) error {

@@ -76,7 +76,7 @@ func declared(t *tree) map[string]*ast.CallExpr {
 			for _, s := range g.Specs {
 				v := s.(*ast.ValueSpec)
 				for i, value := range v.Values {
-					if call, ok := value.(*ast.CallExpr); ok && slices.Contains(constructors, typeName(call.Fun)) {
+					if call := made(value); call != nil && slices.Contains(constructors, typeName(call.Fun)) {
 						out[v.Names[i].Name] = call
 					}
 				}
@@ -84,6 +84,21 @@ func declared(t *tree) map[string]*ast.CallExpr {
 		}
 	}
 	return out
+}
+
+// made returns the call that made a value, in newX(…).with(…) that of newX; nil for
+// a value that no call made.
+func made(value ast.Expr) *ast.CallExpr {
+	call, ok := value.(*ast.CallExpr)
+	if !ok {
+		return nil
+	}
+	if with, ok := call.Fun.(*ast.SelectorExpr); ok {
+		if first := made(with.X); first != nil {
+			return first
+		}
+	}
+	return call
 }
 
 // rpcName returns the first argument of a constructor's call, "" if it is not a

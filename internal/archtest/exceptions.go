@@ -15,6 +15,8 @@ var internalOnly = map[string]string{
 	"ACL.GetTokens":           "other regions fetch the global tokens that changed, several at once",
 	"ACL.ResolveToken":        "node agents of earlier versions find out whose a secret is",
 	"Alloc.GetAllocs":         "node agents fetch the allocations that they run",
+	"Authority.Join":          "an agent without a certificate asks for its first one, on a protocol of its own",
+	"Authority.Renew":         "an agent asks for a new certificate and shows the old one, which HTTP could not",
 	"Namespace.GetNamespaces": "other regions fetch the namespaces that changed, several at once",
 	"Node.BatchDeregister":    "the leader forgets nodes that were down for long",
 	"Node.EmitEvents":         "node agents tell what happened to them",

@@ -157,7 +157,7 @@ func (m *Mux) dispatch(ctx context.Context, c *trackedConn, conn net.Conn, info 
 	case h == nil:
 		m.refuse(conn, RefusedUnknown, info, nil)
 		return
-	case m.cfg.RequireTLS && info.TLS == nil:
+	case (m.cfg.RequireTLS || info.Protocol == ProtoJoin) && info.TLS == nil:
 		m.refuse(conn, RefusedPlain, info, nil)
 		return
 	case info.TLS != nil && m.cfg.Region != "" && !row(info.Protocol).Access.Allows(info.Peer, m.cfg.Region):

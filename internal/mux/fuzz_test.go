@@ -52,7 +52,7 @@ func FuzzDemultiplex(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		m := New(Config{HandshakeTimeout: time.Second, MaxStreams: 8, TLS: serverTLS})
-		for _, p := range []Protocol{ProtoRPC, ProtoRaft, ProtoStreaming, ProtoSnapshot, ProtoNodeLink, ProtoGRPC} {
+		for _, p := range []Protocol{ProtoRPC, ProtoRaft, ProtoStreaming, ProtoSnapshot, ProtoJoin, ProtoNodeLink, ProtoGRPC} {
 			m.Handle(p, func(_ context.Context, conn net.Conn, _ Info) {
 				io.Copy(io.Discard, conn)
 				conn.Close()

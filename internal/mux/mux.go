@@ -132,7 +132,7 @@ func New(cfg Config) *Mux {
 // Call it before Serve. A protocol without a handler is refused.
 func (m *Mux) Handle(p Protocol, h Handler) {
 	switch p {
-	case ProtoRPC, ProtoRaft, ProtoStreaming, ProtoSnapshot, ProtoNodeLink, ProtoGRPC:
+	case ProtoRPC, ProtoRaft, ProtoStreaming, ProtoSnapshot, ProtoJoin, ProtoNodeLink, ProtoGRPC:
 		m.handlers[p] = h
 	default:
 		panic("mux: no handler can be set for protocol " + p.String())

@@ -39,7 +39,7 @@ func echo(name string) Handler {
 // serve starts m with echo handlers where it has none and stops it at the end.
 func serve(t testing.TB, m *Mux) string {
 	t.Helper()
-	for p, name := range map[Protocol]string{ProtoRPC: "rpc", ProtoRaft: "raft", ProtoStreaming: "stream", ProtoSnapshot: "snapshot", ProtoNodeLink: "node-link", ProtoGRPC: "grpc"} {
+	for p, name := range map[Protocol]string{ProtoRPC: "rpc", ProtoRaft: "raft", ProtoStreaming: "stream", ProtoSnapshot: "snapshot", ProtoJoin: "join", ProtoNodeLink: "node-link", ProtoGRPC: "grpc"} {
 		if m.handlers[p] == nil {
 			m.Handle(p, echo(name))
 		}

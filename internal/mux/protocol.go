@@ -20,12 +20,17 @@ const (
 	ProtoStreaming   Protocol = 5
 	ProtoMultiplexV2 Protocol = 6
 	ProtoSnapshot    Protocol = 7
-	ProtoNodeLink    Protocol = 8
+	ProtoJoin        Protocol = 8
+	ProtoNodeLink    Protocol = 9
 	// protoHello begins a TLS record with a ClientHello: TLS without the byte in front.
 	protoHello Protocol = 22
 	// ProtoGRPC begins the HTTP/2 connection preface; the handler reads it again.
 	ProtoGRPC Protocol = 'P'
 )
+
+// JoinALPN is the name of ProtoJoin, the only protocol that may be open to peers
+// without a certificate.
+const JoinALPN = "cairn/join"
 
 // Access says which certificates open a protocol within TLS.
 type Access int
@@ -94,6 +99,7 @@ var Table = []Row{
 	{ProtoStreaming, "streaming", "cairn/streaming", true, Agents, "one streaming call"},
 	{ProtoMultiplexV2, "multiplex-v2", "cairn/multiplex-v2", false, Agents, "yamux session, each stream begins with a byte"},
 	{ProtoSnapshot, "snapshot", "cairn/snapshot", false, Servers, "one snapshot for a server that lags behind"},
+	{ProtoJoin, "join", JoinALPN, false, Everyone, "the first certificate of an agent that shows a join token; within TLS only"},
 	{ProtoNodeLink, "node-link", "cairn/node-link", false, Agents, "link of a node agent: yamux session over which the server calls the agent"},
 	{protoHello, "tls-hello", "", false, Everyone, "TLS handshake without a byte in front"},
 	{ProtoGRPC, "grpc", "h2", false, Members, "HTTP/2 preface: gRPC health, reflection and status"},

@@ -21,6 +21,7 @@ type conn struct {
 	// These belong to Pool.mu.
 	calls    int       // between acquire and release
 	used     bool      // by any call so far
+	retired  bool      // the peer asked to make no more calls on it
 	lastUsed time.Time // of the last release, or of the dial
 }
 
@@ -174,17 +175,44 @@ func (p *Pool) dialProtocol(ctx context.Context, addr string, proto mux.Protocol
 // release takes a call off c.
 func (p *Pool) release(c *conn) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	c.calls--
 	c.lastUsed = time.Now()
+	over := c.retired && c.calls == 0
+	p.mu.Unlock()
+	if over {
+		c.client.Close()
+	}
 }
 
-// watch removes c as soon as it is dead.
+// watch removes c as soon as it is dead, or its peer wants no more calls on it.
 func (p *Pool) watch(c *conn) {
 	defer p.wg.Done()
-	<-c.client.Done()
+	select {
+	case <-c.client.Done():
+	case <-c.client.Draining():
+		p.retire(c)
+		<-c.client.Done()
+	}
 	p.remove(c)
 	c.client.Close() // waits for its goroutines
+}
+
+// retire keeps new calls off c, which ends with the last of those under way.
+func (p *Pool) retire(c *conn) {
+	p.mu.Lock()
+	over := p.retireLocked(c)
+	p.mu.Unlock()
+	if over {
+		c.client.Close()
+	}
+}
+
+// retireLocked is retire, and reports whether c is over already.
+func (p *Pool) retireLocked(c *conn) (over bool) {
+	p.removeLocked(c)
+	c.retired = true
+	p.retired[c] = true
+	return c.calls == 0 || p.closed
 }
 
 // remove takes c out of the pool; the rest of it is up to watch.
@@ -195,6 +223,7 @@ func (p *Pool) remove(c *conn) {
 }
 
 func (p *Pool) removeLocked(c *conn) {
+	delete(p.retired, c)
 	pe := p.peers[c.addr]
 	if pe == nil {
 		return

@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,6 +96,8 @@ type Pool struct {
 	mu     sync.Mutex
 	closed bool
 	peers  map[string]*peer
+	// retired are connections that end with the calls on them.
+	retired map[*conn]bool
 }
 
 // peer is what is known of one address; it belongs to the mu of its Pool and
@@ -106,7 +110,7 @@ type peer struct {
 // New returns a Pool without connections. Close ends it.
 func New(cfg Config) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Pool{cfg: cfg.withDefaults(), ctx: ctx, cancel: cancel, peers: make(map[string]*peer)}
+	p := &Pool{cfg: cfg.withDefaults(), ctx: ctx, cancel: cancel, peers: make(map[string]*peer), retired: make(map[*conn]bool)}
 	p.wg.Add(1)
 	go p.reap()
 	return p
@@ -169,6 +173,27 @@ func (p *Pool) Drop(addr string) {
 		doomed, pe.conns = pe.conns, nil
 		p.tidyLocked(addr)
 	}
+	for c := range p.retired {
+		if c.addr == addr {
+			doomed = append(doomed, c)
+		}
+	}
+	p.mu.Unlock()
+	closeAll(doomed)
+}
+
+// Retire makes no more calls on the connections to addr that there are, for example
+// those to a deposed leader. Calls in flight there go on. The next call dials again.
+func (p *Pool) Retire(addr string) {
+	p.mu.Lock()
+	var doomed []*conn
+	if pe := p.peers[addr]; pe != nil {
+		for _, c := range slices.Clone(pe.conns) {
+			if p.retireLocked(c) {
+				doomed = append(doomed, c)
+			}
+		}
+	}
 	p.mu.Unlock()
 	closeAll(doomed)
 }
@@ -183,6 +208,7 @@ func (p *Pool) Close() error {
 		doomed = append(doomed, pe.conns...)
 		pe.conns = nil
 	}
+	doomed = slices.AppendSeq(doomed, maps.Keys(p.retired))
 	p.mu.Unlock()
 	p.cancel()
 	closeAll(doomed)

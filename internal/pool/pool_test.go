@@ -21,9 +21,12 @@ import (
 type server struct {
 	ctx     context.Context
 	release chan struct{}
-	refuse  func(dial int) error // nil accepts
-	before  func(ctx context.Context) error
-	limits  wire.Limits
+	// drain asks the clients of all connections to move.
+	draining context.Context
+	drain    context.CancelFunc
+	refuse   func(dial int) error // nil accepts
+	before   func(ctx context.Context) error
+	limits   wire.Limits
 
 	mu    sync.Mutex
 	dials int
@@ -62,7 +65,9 @@ func (s *server) serve(conn net.Conn) {
 	}
 	switch mux.Protocol(b[0]) {
 	case mux.ProtoRPC:
-		wire.NewServer(s.handle, s.limits, nil).ServeConn(s.ctx, conn, nil)
+		srv := wire.NewServer(s.handle, s.limits, nil)
+		defer context.AfterFunc(s.draining, srv.Drain)()
+		srv.ServeConn(s.ctx, conn, nil)
 	case mux.ProtoStreaming:
 		r := wire.NewStreamRegistry(wire.Limits{}, nil)
 		r.Register("Echo.Stream", func(_ context.Context, conn net.Conn, _ *wire.Identity) { io.Copy(conn, conn) })
@@ -108,6 +113,7 @@ func inPool(t *testing.T, cfg Config, f func(t *testing.T, p *Pool, s *server)) 
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &server{ctx: ctx, release: make(chan struct{}), calls: make(map[string]int)}
+		s.draining, s.drain = context.WithCancel(ctx)
 		cfg.Dial = s.dial
 		p := New(cfg)
 		f(t, p, s)
@@ -428,6 +434,9 @@ func TestStreamToASilentServerEnds(t *testing.T) {
 // A connection that was dialed ahead is not kept until the server gives up on it.
 func TestConnectionsNobodyUsedAreClosed(t *testing.T) {
 	inPool(t, Config{}, func(t *testing.T, p *Pool, s *server) {
+		if err := echo(t, p, t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		done := block(p, t.Context(), loadedCalls+1) // one more than a connection is meant for
 		if dials, _ := s.count(""); dials != 2 {
 			t.Fatalf("%d dials, want one ahead", dials)
@@ -448,6 +457,60 @@ func TestConnectionsNobodyUsedAreClosed(t *testing.T) {
 		}
 		if err := echo(t, p, t.Context()); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// A server that drains, and a leader that was deposed, get no more calls on the
+// connections there are, and answer those under way.
+func TestCallsUnderWayOutliveARetiredConnection(t *testing.T) {
+	for name, retire := range map[string]func(*Pool, *server){
+		"drain":  func(_ *Pool, s *server) { s.drain(); synctest.Wait() },
+		"retire": func(p *Pool, _ *server) { p.Retire(addr) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inPool(t, Config{}, func(t *testing.T, p *Pool, s *server) {
+				if err := echo(t, p, t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				done := block(p, t.Context(), 3)
+				retire(p, s)
+				if n := known(p); n != 0 {
+					t.Errorf("%d addresses with connections for new calls", n)
+				}
+				if err := echo(t, p, t.Context()); err != nil {
+					t.Errorf("a call afterwards: %v", err)
+				}
+				if dials, _ := s.count(""); dials != 2 {
+					t.Errorf("%d dials, want another one for the call afterwards", dials)
+				}
+				close(s.release)
+				for range 3 {
+					if err := <-done; err != nil {
+						t.Errorf("a call under way: %v", err)
+					}
+				}
+				synctest.Wait()
+				p.mu.Lock()
+				left := len(p.retired)
+				p.mu.Unlock()
+				if left != 0 {
+					t.Errorf("%d connections are kept after their last call", left)
+				}
+			})
+		})
+	}
+}
+
+func TestCloseEndsRetiredConnections(t *testing.T) {
+	inPool(t, Config{}, func(t *testing.T, p *Pool, s *server) {
+		done := block(p, t.Context(), 2)
+		p.Retire(addr)
+		p.Close()
+		for range 2 {
+			if err := <-done; !errors.Is(err, errs.Unavailable) {
+				t.Errorf("a call on a pool that was closed: %v", err)
+			}
 		}
 	})
 }

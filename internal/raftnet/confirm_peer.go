@@ -74,7 +74,7 @@ func (p *confirmPeer) run() {
 
 // ask sends a heartbeat and hands in the answer; false means none that counts.
 func (p *confirmPeer) ask(q question) bool {
-	for {
+	for !p.c.t.silent.Load() {
 		if p.conn == nil || p.connAddr != q.addr {
 			p.hangUp()
 			conn, err := p.c.t.conns.dial(p.c.t.ctx, p.c.t.cfg.Dial, q.addr)
@@ -95,6 +95,7 @@ func (p *confirmPeer) ask(q question) bool {
 			return false
 		}
 	}
+	return false
 }
 
 func (p *confirmPeer) exchange(term uint64, resp *raft.AppendEntriesResponse) error {

@@ -188,6 +188,7 @@ func (s *serveConn) submit(k kind, cmd any, ae *raft.AppendEntriesRequest) error
 	rpc.RespChan = q.reply
 	if ae != nil {
 		q.term = ae.Term
+		s.t.hear(ae)
 	}
 	var chunks *chunkReader
 	if snap, ok := cmd.(*raft.InstallSnapshotRequest); ok {

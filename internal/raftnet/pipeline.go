@@ -35,6 +35,9 @@ func (t *Transport) AppendEntriesPipeline(id raft.ServerID, addr raft.ServerAddr
 	if t.cfg.MaxInFlight < 2 {
 		return nil, raft.ErrPipelineReplicationNotSupported
 	}
+	if t.silent.Load() {
+		return nil, errSilent
+	}
 	conn, err := t.conns.dial(context.Background(), t.cfg.Dial, addr)
 	if err != nil {
 		return nil, err
@@ -80,6 +83,10 @@ func (p *pipeline) send(args *raft.AppendEntriesRequest, s sentPart) error {
 	case p.slots <- struct{}{}:
 	case <-p.broken:
 		return p.failure
+	}
+	if p.t.silent.Load() {
+		p.abort(errSilent)
+		return errSilent
 	}
 	if err := p.conn.send(args); err != nil {
 		p.abort(err)

@@ -24,6 +24,9 @@ const stallFactor = 3
 
 // InstallSnapshot streams the snapshot over a connection of its own.
 func (t *Transport) InstallSnapshot(id raft.ServerID, addr raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	if t.silent.Load() {
+		return errSilent
+	}
 	c, err := t.conns.dial(context.Background(), t.cfg.DialSnapshot, addr)
 	if err != nil {
 		return err

@@ -96,6 +96,8 @@ type Transport struct {
 	heartbeat atomic.Pointer[func(raft.RPC)]
 	// settled is the newest term in which raft's main loop has answered an append.
 	settled  atomic.Uint64
+	silent   atomic.Bool
+	heard    atomic.Pointer[heard]
 	ctx      context.Context
 	cancel   context.CancelFunc
 	conns    connPool
@@ -154,6 +156,9 @@ func isHeartbeat(r *raft.AppendEntriesRequest) bool {
 // AppendEntries sends one request and waits for the answer, heartbeats on
 // connections of their own.
 func (t *Transport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if t.silent.Load() {
+		return errSilent
+	}
 	if isHeartbeat(args) {
 		t.stats.heartbeats.Add(1)
 		return t.call(classHeartbeat, id, addr, args, resp)

@@ -73,28 +73,14 @@ type CertSpec struct {
 // Issue makes a key and a certificate for it that the authority signs; all of
 // them are PEM.
 func Issue(caPEM, caKeyPEM []byte, spec CertSpec) (certPEM, keyPEM []byte, err error) {
-	pair, err := tls.X509KeyPair(caPEM, caKeyPEM)
-	if err != nil {
-		return nil, nil, fmt.Errorf("the authority's certificate and key: %w", err)
-	}
-	ca, err := x509.ParseCertificate(pair.Certificate[0])
+	pair, ca, err := authorityPair(caPEM, caKeyPEM)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !ca.IsCA {
-		return nil, nil, errors.New("the certificate given as the authority's is not one")
-	}
-	template, err := newTemplate(spec.Lifetime)
+	template, err := certTemplate(ca, spec)
 	if err != nil {
 		return nil, nil, err
 	}
-	if template.NotAfter.After(ca.NotAfter) {
-		template.NotAfter = ca.NotAfter
-	}
-	template.Subject.CommonName = spec.Names[0]
-	template.DNSNames, template.IPAddresses = spec.Names, spec.IPs
-	template.ExtKeyUsage, template.KeyUsage = spec.Usages, x509.KeyUsageDigitalSignature
-	template.BasicConstraintsValid = true
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -104,6 +90,38 @@ func Issue(caPEM, caKeyPEM []byte, spec CertSpec) (certPEM, keyPEM []byte, err e
 		return nil, nil, err
 	}
 	return certPEM, keyPEM, checkIssued(certPEM, ca)
+}
+
+// authorityPair reads an authority's certificate and key.
+func authorityPair(caPEM, caKeyPEM []byte) (tls.Certificate, *x509.Certificate, error) {
+	pair, err := tls.X509KeyPair(caPEM, caKeyPEM)
+	if err != nil {
+		return pair, nil, fmt.Errorf("the authority's certificate and key: %w", err)
+	}
+	ca, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		return pair, nil, err
+	}
+	if !ca.IsCA {
+		return pair, nil, errors.New("the certificate given as the authority's is not one")
+	}
+	return pair, ca, nil
+}
+
+// certTemplate returns what spec says of a certificate that ca signs.
+func certTemplate(ca *x509.Certificate, spec CertSpec) (*x509.Certificate, error) {
+	template, err := newTemplate(spec.Lifetime)
+	if err != nil {
+		return nil, err
+	}
+	if template.NotAfter.After(ca.NotAfter) {
+		template.NotAfter = ca.NotAfter
+	}
+	template.Subject.CommonName = spec.Names[0]
+	template.DNSNames, template.IPAddresses = spec.Names, spec.IPs
+	template.ExtKeyUsage, template.KeyUsage = spec.Usages, x509.KeyUsageDigitalSignature
+	template.BasicConstraintsValid = true
+	return template, nil
 }
 
 // checkIssued refuses what peers would refuse, such as names outside of the

@@ -31,6 +31,21 @@ func (s *Source) Server(verify bool, protocols ...string) *tls.Config {
 	return outer
 }
 
+// ServerOpenTo is Server with verify, and lets everybody in who offers nothing
+// but the protocol open: within such a connection nothing else can be spoken.
+func (s *Source) ServerOpenTo(open string, protocols ...string) *tls.Config {
+	outer := s.Server(true, protocols...)
+	verified := outer.GetConfigForClient
+	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c, err := verified(hello)
+		if err == nil && len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == open {
+			c.ClientAuth, c.ClientCAs, c.NextProtos = tls.NoClientCert, nil, []string{open}
+		}
+		return c, err
+	}
+	return outer
+}
+
 // Client returns the configuration of a dialing side that wants a server of the
 // region, of any region for "", and offers protocols. It is for one handshake
 // that begins now.

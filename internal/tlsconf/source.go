@@ -47,6 +47,9 @@ func Load(s Settings) (*Source, error) {
 	return out, nil
 }
 
+// Settings returns where the files are that are in use.
+func (s *Source) Settings() Settings { return s.now.Load().Settings }
+
 // Reload reads the files of other settings and uses what they hold from the
 // next handshake on. check may refuse them, nil for no check; after an error
 // the old ones stay.
@@ -158,14 +161,20 @@ type Expiry struct {
 	// File is where it was read from, Name its subject.
 	File, Name string
 	NotAfter   time.Time
+	// Life is how long it was made for, give or take what clocks may differ.
+	Life time.Duration
 }
 
 // Expiries returns when our certificate and each authority expire.
 func (s *Source) Expiries() []Expiry {
 	m := s.now.Load()
-	out := []Expiry{{m.CertFile, m.cert.Leaf.Subject.CommonName, m.cert.Leaf.NotAfter}}
+	out := []Expiry{expiry(m.CertFile, m.cert.Leaf)}
 	for _, ca := range m.authorities {
-		out = append(out, Expiry{m.CAFile, ca.Subject.CommonName, ca.NotAfter})
+		out = append(out, expiry(m.CAFile, ca))
 	}
 	return out
+}
+
+func expiry(file string, c *x509.Certificate) Expiry {
+	return Expiry{file, c.Subject.CommonName, c.NotAfter, c.NotAfter.Sub(c.NotBefore) - skew}
 }

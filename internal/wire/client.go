@@ -19,6 +19,9 @@ type CallOptions struct {
 	Hops int
 	// RequestID names the call in the logs of every hop, "" for none.
 	RequestID string
+	// WriteID and WriteSince are passed on as they are, see Call.
+	WriteID    [16]byte
+	WriteSince uint64
 }
 
 // Client makes calls on one connection, any number at a time.
@@ -29,7 +32,9 @@ type Client struct {
 	out    *outbox
 	ext    atomic.Bool // the peer showed that it knows our keys
 	done   chan struct{}
-	ended  sync.WaitGroup // reader and writer
+	// drained is closed when the peer asked to make no more calls; the reader's.
+	drained chan struct{}
+	ended   sync.WaitGroup // reader and writer
 
 	mu   sync.Mutex
 	seq  uint64
@@ -54,7 +59,7 @@ func NewClient(conn net.Conn, limits Limits) *Client {
 		conn: conn, limits: limits,
 		in:   newInbox(conn),
 		out:  newOutbox(conn, limits.WriteTimeout),
-		done: make(chan struct{}),
+		done: make(chan struct{}), drained: make(chan struct{}),
 		open: make(map[uint64]*pending),
 	}
 	c.ended.Add(2)
@@ -73,6 +78,10 @@ func NewClient(conn net.Conn, limits Limits) *Client {
 
 // Done returns a channel that is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Draining returns a channel that is closed when the peer has asked to make no more
+// calls on the connection. Those under way are answered.
+func (c *Client) Draining() <-chan struct{} { return c.drained }
 
 // Pending returns how many calls wait for an answer.
 func (c *Client) Pending() int {
@@ -254,9 +263,21 @@ func (c *Client) read() error {
 		if r.ext && !c.ext.Load() {
 			c.ext.Store(true)
 		}
+		if r.drain && r.seq == 0 && !closed(c.drained) {
+			close(c.drained)
+		}
 		if err := c.body(r); err != nil {
 			return err
 		}
+	}
+}
+
+func closed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
 	}
 }
 

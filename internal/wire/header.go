@@ -11,7 +11,8 @@ import (
 
 // The keys of the header maps. ServiceMethod, Seq and Error are net/rpc's; the
 // others are ours. Ext (1) tells that the sender knows our keys. A request may
-// have Timeout (milliseconds left), Hops and ID (of the request); a response to
+// have Timeout (milliseconds left), Hops, ID (of the request), Write (16 bytes that
+// name a write over all its tries) and Since (an index); a response to
 // a peer with Ext has Err, the error with its code.
 const (
 	keyMethod  = "ServiceMethod"
@@ -22,11 +23,17 @@ const (
 	keyHops    = "Hops"
 	keyID      = "ID"
 	keyErr     = "Err"
+	keyWrite   = "Write"
+	keySince   = "Since"
 )
 
 // methodCancel is the request that cancels the call with its Seq; its body is
 // nil and it has no reply. It is sent only to peers that showed Ext.
 const methodCancel = "$cancel"
+
+// methodDrain is the method of a response to no call, by which a server asks to
+// make no more calls on the connection.
+const methodDrain = "$drain"
 
 // maxHeader bounds a header map: a method name, or an error with its details.
 const maxHeader = 256 << 10
@@ -48,6 +55,8 @@ type request struct {
 	timeout time.Duration
 	hops    int
 	id      string
+	write   [16]byte
+	since   uint64
 }
 
 func appendRequest(b []byte, method string, seq uint64, timeout time.Duration, o CallOptions) []byte {
@@ -59,6 +68,12 @@ func appendRequest(b []byte, method string, seq uint64, timeout time.Duration, o
 		n++
 	}
 	if o.RequestID != "" {
+		n++
+	}
+	if o.WriteID != [16]byte{} {
+		n++
+	}
+	if o.WriteSince > 0 {
 		n++
 	}
 	b = msgp.AppendMapHeader(b, n)
@@ -74,6 +89,12 @@ func appendRequest(b []byte, method string, seq uint64, timeout time.Duration, o
 	}
 	if o.RequestID != "" {
 		b = msgp.AppendString(msgp.AppendField(b, keyID), o.RequestID)
+	}
+	if o.WriteID != [16]byte{} {
+		b = msgp.AppendBytes(msgp.AppendField(b, keyWrite), o.WriteID[:])
+	}
+	if o.WriteSince > 0 {
+		b = msgp.AppendUint64(msgp.AppendField(b, keySince), o.WriteSince)
 	}
 	return b
 }
@@ -97,6 +118,12 @@ func parseRequest(b []byte) (request, error) {
 			q.hops = int(min(r.Uint64(), 1<<16))
 		case keyID:
 			q.id = r.String()
+		case keyWrite:
+			if v := r.RawBytes(); copy(q.write[:], v) != len(v) || len(v) != len(q.write) {
+				r.Fail(errors.New("a write ID that has not 16 bytes"))
+			}
+		case keySince:
+			q.since = r.Uint64()
 		default:
 			r.Skip()
 		}
@@ -125,10 +152,12 @@ func fitError(err *errs.Error) *errs.Error {
 }
 
 type response struct {
-	seq  uint64
-	ext  bool
-	text string // of a plain peer's error
-	err  *errs.Error
+	seq uint64
+	ext bool
+	// drain asks to make no more calls on the connection.
+	drain bool
+	text  string // of a plain peer's error
+	err   *errs.Error
 }
 
 // appendResponse writes a response header. ext tells whether the peer
@@ -161,6 +190,8 @@ func parseResponse(b []byte) (response, error) {
 		switch string(r.StringKey()) {
 		case keySeq:
 			p.seq = r.Uint64()
+		case keyMethod:
+			p.drain = string(r.StringKey()) == methodDrain
 		case keyError:
 			p.text = r.String()
 		case keyExt:

@@ -19,6 +19,9 @@ type Server struct {
 	limits   Limits
 	logger   hclog.Logger
 	inFlight atomic.Int64
+	// draining ends when peers are to use other connections.
+	draining context.Context
+	drain    context.CancelFunc
 }
 
 // NewServer returns a server that gives every call to h. A nil logger is silent.
@@ -26,8 +29,14 @@ func NewServer(h Handler, limits Limits, logger hclog.Logger) *Server {
 	if logger == nil {
 		logger = hclog.NewNullLogger()
 	}
-	return &Server{handler: h, limits: limits.withDefaults(), logger: logger}
+	s := &Server{handler: h, limits: limits.withDefaults(), logger: logger}
+	s.draining, s.drain = context.WithCancel(context.Background())
+	return s
 }
+
+// Drain asks the peers of our kind, of this connection and of later ones, to make
+// no more calls on it. Calls are answered all the same.
+func (s *Server) Drain() { s.drain() }
 
 // InFlight returns how many calls run at present, over all connections.
 func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
@@ -42,6 +51,7 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn, id *Identity) {
 	c := newServerConn(ctx, s, conn, id)
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
+	defer context.AfterFunc(s.draining, c.sayDraining)()
 	go c.write()
 	err := c.read()
 	c.end(err)

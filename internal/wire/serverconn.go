@@ -25,7 +25,7 @@ type serverConn struct {
 	out     *outbox
 	written chan struct{} // closed when the writer has ended
 	calls   sync.WaitGroup
-	ext     bool         // the peer showed that it knows our keys; the reader's
+	ext     atomic.Bool  // the peer showed that it knows our keys
 	last    atomic.Int64 // when the connection was last busy, Unix nanoseconds
 
 	mu        sync.Mutex
@@ -171,9 +171,12 @@ func (c *serverConn) message(q request) error {
 	var skipped bool
 	var err error
 	body.b, skipped, err = c.in.value(body.b, c.srv.limits.MaxMessage, c.srv.limits.BodyTimeout)
-	if q.ext && !c.ext {
-		c.ext = true
+	if q.ext && !c.ext.Load() {
+		c.ext.Store(true)
 		c.hello()
+		if c.srv.draining.Err() != nil {
+			c.sayDraining()
+		}
 	}
 	switch {
 	case err == msgp.ErrTooLarge:
@@ -198,6 +201,17 @@ func (c *serverConn) hello() {
 	c.out.tryPut(b)
 }
 
+// sayDraining asks a peer of our kind to use another connection: a response to no
+// call.
+func (c *serverConn) sayDraining() {
+	if !c.ext.Load() {
+		return
+	}
+	b := newBuffer()
+	b.b = msgp.AppendNil(appendResponse(b.b, methodDrain, 0, true, nil))
+	c.out.tryPut(b)
+}
+
 // refuse answers a call whose argument is too large. Without its end the
 // connection cannot go on.
 func (c *serverConn) refuse(q request, skipped bool) error {
@@ -217,7 +231,7 @@ func (c *serverConn) refuse(q request, skipped bool) error {
 // too many wait.
 func (c *serverConn) start(q request, body *buffer) error {
 	i := &inbound{seq: q.seq, ext: q.ext, body: body}
-	i.call = Call{Method: string(q.method), Body: body.b, Hops: q.hops, RequestID: q.id, Identity: c.id}
+	i.call = Call{Method: string(q.method), Body: body.b, Hops: q.hops, RequestID: q.id, WriteID: q.write, WriteSince: q.since, Identity: c.id}
 	if q.timeout > 0 {
 		i.Context, i.cancel = context.WithTimeout(c.ctx, q.timeout)
 	} else {

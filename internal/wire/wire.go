@@ -54,6 +54,11 @@ type Call struct {
 	Hops int
 	// RequestID names the call in the logs of every hop, "" if the peer gave none.
 	RequestID string
+	// WriteID names a write over all its tries, zero for none; WriteSince is an
+	// index from before its first try, 0 in the first. What they mean is up to the
+	// handler.
+	WriteID    [16]byte
+	WriteSince uint64
 	// Identity is the peer's. It is shared by the calls of a connection.
 	Identity *Identity
 	// Typed is the argument of a call from within the process, nil on the wire.

@@ -30,6 +30,7 @@ var (
 const (
 	AnonymousAccessor = "anonymous"
 	DisabledAccessor  = "acls-disabled"
+	AgentAccessor     = "agent"
 )
 
 // anonymous is the token of callers without a secret.
@@ -102,7 +103,24 @@ type Config struct {
 	Store func() Store
 	// Verify checks that the cluster signed a JWT that is in force, and decodes its claims.
 	Verify func(token string, claims any) error
+	// Agent is the secret of the agent in this process, "" for none.
+	Agent string
 }
+
+// agent is the agent in this process. It may have identities signed and nothing else.
+var agent = func() *Identity {
+	policy, err := acl.Parse(`operator { capabilities = ["identity-sign"] }`)
+	if err != nil {
+		panic(err)
+	}
+	rights, err := acl.New(false, policy)
+	if err != nil {
+		panic(err)
+	}
+	return &Identity{ACL: rights, Token: &structs.ACLToken{
+		AccessorID: AgentAccessor, Name: "Agent", Type: structs.ACLClientToken,
+	}}
+}()
 
 // Resolver turns a secret into an identity. It is safe for concurrent use.
 type Resolver struct {
@@ -128,7 +146,7 @@ func (r *Resolver) Resolve(_ context.Context, secret string, peer *Peer) (*Ident
 	if err != nil {
 		return nil, err
 	}
-	if r.config.Usage != nil && secret != "" && id.Token != nil {
+	if r.config.Usage != nil && secret != "" && id.Token != nil && id.Token != agent.Token {
 		r.config.Usage.Note(id.Token.AccessorID, time.Now())
 	}
 	id.Peer = peer
@@ -142,6 +160,8 @@ func (r *Resolver) resolve(secret string) (*Identity, error) {
 		return r.Holder(store, anonymous)
 	case isJWT(secret):
 		return r.workload(store, secret)
+	case secret == r.config.Agent:
+		return &Identity{ACL: agent.ACL, Token: agent.Token}, nil
 	}
 	token := store.ACLTokenBySecret(nil, secret)
 	if token == nil {

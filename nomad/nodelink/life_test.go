@@ -150,14 +150,14 @@ func TestAge(t *testing.T) {
 		release := make(chan struct{})
 		l, _, links, ended := piped(t, nodelink.Handlers{
 			"Node.Ping": func(context.Context, *nodelink.Call) (any, error) { <-release; return nil, nil },
-		}, func(c *nodelink.HostConfig) { c.MaxAge = time.Hour })
-		time.Sleep(40 * time.Minute)
+		}, func(c *nodelink.HostConfig) { c.MaxAge = 10 * time.Minute })
+		time.Sleep(7 * time.Minute) // its age is 7.5 to 12.5 minutes
 		if links.Get("n") != l {
 			t.Fatal("the link did not live")
 		}
 		result := make(chan nodelink.Outcome)
 		go func() { o, _ := outcome(t.Context(), l, "Node.Ping"); result <- o }()
-		time.Sleep(36 * time.Minute)
+		time.Sleep(10 * time.Minute)
 		close(release)
 		if o := <-result; o != "" {
 			t.Errorf("the call in flight ended with %q", o)

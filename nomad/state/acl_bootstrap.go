@@ -31,7 +31,7 @@ func (s *StateStore) BootstrapACLTokens(index uint64, r *structs.ACLTokenBootstr
 		if ACLTokens.read(tx, Key{ID: r.Token.AccessorID}) != nil {
 			return errs.Newf(errs.Conflict, "a token of the accessor %q exists", r.Token.AccessorID)
 		}
-		if err := upsertACLToken(tx, r.Token.Copy()); err != nil {
+		if err := upsertACLToken(tx, r.Token.Copy(), false); err != nil {
 			return err
 		}
 		aclBootstraps.put(tx, &aclBootstrap{ResetIndex: tx.opIndex})

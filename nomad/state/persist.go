@@ -16,7 +16,7 @@ import (
 // A snapshot is, in this order, each record but the first preceded by its
 // structs.SnapshotType byte and all in MessagePack:
 //
-//	header, one indexRow per table, the rows table by table, end
+//	header, one indexRow per table, the rows table by table, the outcomes of requests, end
 //
 // The format is frozen under its version; tables and fields may be added.
 const (
@@ -125,6 +125,9 @@ func (sn *Snapshot) Persist(w io.Writer) error {
 		if err == nil {
 			err = t.persist(sn, e)
 		}
+	}
+	if err == nil {
+		err = sn.requests.persist(e)
 	}
 	if err != nil {
 		return err

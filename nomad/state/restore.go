@@ -28,12 +28,15 @@ type restorer struct {
 	byName  map[string]anyTable
 	loaders map[structs.SnapshotType]loader
 	rows    uint64
+	// requests is filled by the records of their type.
+	requests *requestWindow
 }
 
 func newRestorer(r io.Reader) *restorer {
 	re := &restorer{
 		br: bufio.NewReaderSize(r, 256<<10), db: newDB(), last: make([]uint64, len(registry)),
 		byName: make(map[string]anyTable), loaders: make(map[structs.SnapshotType]loader),
+		requests: newRequestWindow(),
 	}
 	for _, t := range persisted() {
 		re.byName[t.describe().Name] = t
@@ -55,7 +58,7 @@ func (s *StateStore) Restore(r io.Reader) error {
 	if err := re.run(); err != nil {
 		return errs.Wrap(errs.Invalid, "the snapshot cannot be restored: "+err.Error(), err)
 	}
-	close(s.core.replace(re.db, re.index, re.last).abandon)
+	close(s.core.replace(re.db, re.requests, re.index, re.last).abandon)
 	s.core.log.Info("restored a snapshot", "index", re.index, "rows", re.rows)
 	return nil
 }
@@ -128,6 +131,12 @@ func (re *restorer) record() (done bool, err error) {
 	switch st {
 	case structs.IndexSnapshot:
 		return false, re.indexRow()
+	case structs.RequestSnapshot:
+		var r structs.RequestRecord
+		if err := re.value(&r); err != nil {
+			return false, err
+		}
+		return false, re.requests.restore(&r)
 	case snapshotEnd:
 		return true, re.end()
 	}

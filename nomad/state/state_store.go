@@ -33,6 +33,8 @@ type core struct {
 	db      *memdb.MemDB
 	changes []change
 	edits   []editor
+	// requests is the writer's, too.
+	requests *requestWindow
 }
 
 // New returns a store that holds the built-in namespace and node pools and nothing else. A nil
@@ -42,7 +44,7 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 		logger = hclog.NewNullLogger()
 	}
 	s := &StateStore{core: &core{log: logger.Named("state"), watchers: newWatchers()}}
-	s.core.replace(newDB(), 0, make([]uint64, len(registry)))
+	s.core.replace(newDB(), newRequestWindow(), 0, make([]uint64, len(registry)))
 	s.Batch(func(b *StateStore) {
 		_ = b.txn.op(b.NextIndex(), "", func(tx *Txn) error {
 			return errors.Join(putDefaultNamespace(tx), putBuiltinNodePools(tx))
@@ -52,11 +54,11 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 	return s
 }
 
-// replace makes db the content and returns the view that it takes the place of,
+// replace makes db and requests the content and returns the view that it takes the place of,
 // nil if there was none.
-func (c *core) replace(db *memdb.MemDB, index uint64, last []uint64) *Snapshot {
-	c.db = db
-	return c.current.Swap(&Snapshot{core: c, index: index, txn: db.Txn(false), last: last, abandon: make(chan struct{})})
+func (c *core) replace(db *memdb.MemDB, requests *requestWindow, index uint64, last []uint64) *Snapshot {
+	c.db, c.requests = db, requests
+	return c.current.Swap(&Snapshot{core: c, index: index, requests: requests.requestView, txn: db.Txn(false), last: last, abandon: make(chan struct{})})
 }
 
 // Batch runs fn, whose writes on b share one transaction: readers see all of
@@ -117,6 +119,8 @@ type Snapshot struct {
 	txn     *memdb.Txn // read only, so any number of goroutines may use it
 	last    []uint64   // by table: logical index of the last change
 	abandon chan struct{}
+	// requests are the outcomes that are remembered.
+	requests requestView
 }
 
 // Index returns the logical index of the view.

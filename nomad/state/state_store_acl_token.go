@@ -52,11 +52,11 @@ func ACLTokenPosition(createIndex uint64, accessorID string) Key {
 }
 
 // UpsertACLTokens creates or updates tokens, all or none. Roles, given by ID or by
-// name, must exist; policies need not. What a token may not change is kept.
+// name, must exist unless the request says otherwise; policies need not. What a token may not change is kept.
 func (s *StateStore) UpsertACLTokens(index uint64, r *structs.ACLTokenUpsertRequest) error {
 	return s.write(index, "ACLTokenUpserted", func(tx *Txn) error {
 		for _, t := range r.Tokens {
-			if err := upsertACLToken(tx, t.Copy()); err != nil {
+			if err := upsertACLToken(tx, t.Copy(), r.AllowMissingRoles); err != nil {
 				return err
 			}
 		}
@@ -64,7 +64,7 @@ func (s *StateStore) UpsertACLTokens(index uint64, r *structs.ACLTokenUpsertRequ
 	})
 }
 
-func upsertACLToken(tx *Txn, row *structs.ACLToken) error {
+func upsertACLToken(tx *Txn, row *structs.ACLToken, missingRoles bool) error {
 	if row == nil || row.AccessorID == "" {
 		return errs.New(errs.Invalid, "a token without an accessor cannot be stored")
 	}
@@ -81,7 +81,7 @@ func upsertACLToken(tx *Txn, row *structs.ACLToken) error {
 	if other := ACLTokens.readBy(tx, row.SecretID); other != nil && other.AccessorID != row.AccessorID {
 		return errs.Newf(errs.Conflict, "the secret of the token %q is that of another: give another one", row.AccessorID)
 	}
-	if err := linkACLRoles(tx, row, before); err != nil {
+	if err := linkACLRoles(tx, row, before, missingRoles); err != nil {
 		return err
 	}
 	if len(row.Hash) == 0 {
@@ -105,14 +105,19 @@ func keepACLToken(row, before *structs.ACLToken) error {
 }
 
 // linkACLRoles stores links by ID alone, each once. A link to a deleted role that
-// the token had before may stay.
-func linkACLRoles(tx *Txn, row, before *structs.ACLToken) error {
+// the token had before may stay, and with missing one to a role that may come.
+func linkACLRoles(tx *Txn, row, before *structs.ACLToken, missing bool) error {
 	known := make(map[string]bool)
 	if before != nil {
 		for _, link := range before.Roles {
 			if link != nil { // a row of a snapshot may hold anything
 				known[link.ID] = true
 			}
+		}
+	}
+	for _, link := range row.Roles {
+		if missing && link != nil && link.ID != "" {
+			known[link.ID] = true
 		}
 	}
 	seen := make(map[string]bool, len(row.Roles))

@@ -74,6 +74,9 @@ func (s *StateStore) DeleteRootKey(index uint64, r *structs.WrappedRootKeysDelet
 		if n := tx.count(keyVariables, key.ID); n > 0 {
 			return errs.Newf(errs.PreconditionFailed, "root key %q still encrypts %d variables: rotate with full rekeying first", r.KeyID, n)
 		}
+		if sealsAuthority(tx, key.ID) {
+			return errs.Newf(errs.PreconditionFailed, "root key %q still seals the certificate authority: the leader seals it anew within a minute", r.KeyID)
+		}
 		RootKeys.drop(tx, key)
 		return nil
 	})

@@ -102,7 +102,7 @@ func (tx *Txn) commit() {
 	if tx.index == tx.base.index && len(tx.changes) == 0 {
 		return
 	}
-	next := &Snapshot{core: c, index: tx.index, txn: tx.base.txn, last: tx.last, abandon: tx.base.abandon}
+	next := &Snapshot{core: c, index: tx.index, txn: tx.base.txn, last: tx.last, abandon: tx.base.abandon, requests: c.requests.requestView}
 	if len(tx.changes) == 0 {
 		c.current.Store(next)
 		return
@@ -144,6 +144,12 @@ func (tx *Txn) events() []structs.Event {
 func (t *Table[T]) put(tx *Txn, row *T) {
 	before := t.set(tx, row)
 	tx.changes = append(tx.changes, change{table: t, at: t.at, key: t.key(row), before: before, after: row,
+		index: tx.opIndex, eventType: tx.opType})
+}
+
+// emit publishes a row that is stored nowhere. Nobody may change it any more.
+func (t *Table[T]) emit(tx *Txn, row *T) {
+	tx.changes = append(tx.changes, change{table: t, at: t.at, key: t.key(row), before: (*T)(nil), after: row,
 		index: tx.opIndex, eventType: tx.opType})
 }
 

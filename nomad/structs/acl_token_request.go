@@ -10,6 +10,8 @@ import (
 // global or all local.
 type ACLTokenUpsertRequest struct {
 	Tokens []*ACLToken
+	// AllowMissingRoles is set by replication, which may see tokens first.
+	AllowMissingRoles bool
 	WriteRequest
 }
 

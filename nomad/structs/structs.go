@@ -49,6 +49,16 @@ const (
 
 	// BatchRequestType marks an entry that holds several entries, see AppendBatch.
 	BatchRequestType MessageType = 96
+	// WorkloadEventRaiseRequestType publishes an event and stores nothing.
+	WorkloadEventRaiseRequestType MessageType = 97
+
+	// 104 to 107 are of the built-in authority and the tokens to join.
+	AuthorityUpsertRequestType MessageType = 104
+	JoinTokenUpsertRequestType MessageType = 105
+	JoinTokenDeleteRequestType MessageType = 106
+	JoinTokenUseRequestType    MessageType = 107
+	// TaggedRequestType marks an entry that is applied once, see AppendTag.
+	TaggedRequestType MessageType = 120
 )
 
 const (
@@ -81,6 +91,9 @@ const (
 	// From 96 on they are ours.
 	OneTimeTokenSnapshot SnapshotType = 96
 	ACLBootstrapSnapshot SnapshotType = 97
+	AuthoritySnapshot    SnapshotType = 104
+	JoinTokenSnapshot    SnapshotType = 105
+	RequestSnapshot      SnapshotType = 120
 )
 
 // Topic names a stream of events.
@@ -99,6 +112,7 @@ const (
 	TopicACLRole        Topic = "ACLRole"
 	TopicACLAuthMethod  Topic = "ACLAuthMethod"
 	TopicACLBindingRule Topic = "ACLBindingRule"
+	TopicWorkloadEvent  Topic = "WorkloadEvent"
 )
 
 // Event is one change of one object.
@@ -121,11 +135,15 @@ type Event struct {
 
 // Encode returns a Raft entry: the type byte, then msg in MessagePack.
 func Encode(t MessageType, msg any) ([]byte, error) {
-	size := 256
+	return AppendEntry(make([]byte, 0, SizeHint(msg)), t, msg)
+}
+
+// SizeHint is about the size of an entry of msg and its tag.
+func SizeHint(msg any) int {
 	if s, ok := msg.(interface{ sizeHint() int }); ok {
-		size = s.sizeHint()
+		return s.sizeHint()
 	}
-	return AppendEntry(make([]byte, 0, size), t, msg)
+	return 256
 }
 
 // AppendEntry is Encode into the room behind b.
@@ -197,7 +215,9 @@ type WriteRequest struct {
 	Namespace string
 	// AuthToken is the secret of the caller; it never enters the log.
 	AuthToken string
-	// IdempotencyToken is carried for compatibility; nothing looks at it.
+	// IdempotencyToken names the request for as long as its outcome is remembered:
+	// sent again by the same caller, it gets the first answer. "" makes every
+	// request another one.
 	IdempotencyToken string
 
 	InternalRpcInfo
@@ -280,6 +300,12 @@ type NamespaceDeleteRequest struct {
 type VarApplyStateRequest struct {
 	Op  VarOp
 	Var *VariableEncrypted
+	WriteRequest
+}
+
+// WorkloadEventRaiseRequest publishes what a program on a node tells.
+type WorkloadEventRaiseRequest struct {
+	Event *WorkloadEvent
 	WriteRequest
 }
 

@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/drpc/agentpb"
+	"github.com/cairn-project/cairn/internal/drpc"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// agentModule is module 2. root is the logger whose level is that of all.
+func (s *agentSockets) agentModule(root hclog.Logger) socketModule {
+	return socketModule{id: 2, name: "agent", peers: anyPeer, methods: []socketMethod{
+		socketCall(201, "ping", "Answers.",
+			func(context.Context, *drpc.Request, *agentpb.PingRequest) (*agentpb.PingReply, error) {
+				return &agentpb.PingReply{NodeName: s.config.NodeName, Version: nomad.Version}, nil
+			}),
+		socketCall(202, "get attach info", "Returns where the cluster is; from memory, with its age, while no server answers.",
+			func(ctx context.Context, _ *drpc.Request, _ *agentpb.AttachInfoRequest) (*agentpb.AttachInfo, error) {
+				return s.attach.get(ctx)
+			}),
+		socketCall(203, "health", "Tells whether the agent works, and why not.", s.health),
+		socketCall(204, "prepare shutdown", "Takes no more work, tells the workloads, and says how far they are.", s.prepareShutdown).privileged(),
+		socketCall(205, "set log level", "Changes the log level until the agent is reloaded or restarted.",
+			func(_ context.Context, req *drpc.Request, in *agentpb.LogLevelRequest) (*agentpb.LogLevelReply, error) {
+				return s.setLogLevel(root, req.Peer, in.Level)
+			}).privileged(),
+		socketCall(206, "describe", "Lists modules and methods, with the types of their payloads.",
+			func(_ context.Context, req *drpc.Request, _ *agentpb.DescribeRequest) (*agentpb.Description, error) {
+				return describeModules(s.modules, req.Peer)
+			}),
+		socketCall(207, "list sessions", "Lists who is connected to the agent's sockets.",
+			func(context.Context, *drpc.Request, *agentpb.SessionsRequest) (*agentpb.Sessions, error) {
+				return s.sessions(), nil
+			}).privileged(),
+	}}
+}
+
+func (s *agentSockets) setLogLevel(root hclog.Logger, peer drpc.Peer, text string) (*agentpb.LogLevelReply, error) {
+	level := hclog.LevelFromString(text)
+	if level == hclog.NoLevel {
+		return nil, errs.Newf(errs.Invalid, "log level %q: must be trace, debug, info, warn, error or off", text)
+	}
+	before := root.GetLevel()
+	root.SetLevel(level)
+	root.Info("log level changed over the agent socket", "peer", peer.String(), "before", before.String(), "now", level.String())
+	return &agentpb.LogLevelReply{Before: before.String()}, nil
+}
+
+func (s *agentSockets) sessions() *agentpb.Sessions {
+	out := &agentpb.Sessions{}
+	for _, server := range s.servers {
+		for _, session := range server.Sessions() {
+			p, l := session.Peer(), s.workloads.of(session)
+			out.Sessions = append(out.Sessions, &agentpb.SessionInfo{
+				Socket: server.Path(), Id: session.ID(), Uid: int32(p.UID), Gid: int32(p.GID), Pid: int32(p.PID),
+				AgeMs: time.Since(session.Opened()).Milliseconds(), Calls: int32(session.Calls()),
+				Name: l.name, Health: l.health, HealthText: l.text, Locks: int32(s.locks.count(session)),
+			})
+		}
+	}
+	return out
+}
+
+const (
+	// attachFresh is how long servers and leader are answered from memory.
+	attachFresh = time.Second
+	// attachTimeout bounds the question who they are.
+	attachTimeout = 2 * time.Second
+)
+
+// attachCache remembers which servers there are.
+type attachCache struct {
+	sockets *agentSockets
+
+	mu      sync.Mutex // held while asking, so that one call asks for all
+	tried   time.Time  // of the last question, answered or not; guarded by mu
+	asked   time.Time  // when the below was true, zero for never
+	servers []string
+	leader  string
+}
+
+// get returns what is known, after a look for newer things.
+func (c *attachCache) get(ctx context.Context) (*agentpb.AttachInfo, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked.IsZero() || time.Since(c.tried) > attachFresh {
+		if err := c.askLocked(ctx); err != nil && c.asked.IsZero() {
+			return nil, err
+		}
+	}
+	s := c.sockets
+	return &agentpb.AttachInfo{
+		Region: s.config.Region, Datacenter: s.config.Datacenter, NodeId: s.server.NodeID(), NodeName: s.config.NodeName,
+		Servers: c.servers, Leader: c.leader, LeaderKnown: c.leader != "",
+		HttpAddress: s.httpURL, AgentSocket: s.path, AdminSocket: s.admin, AgeMs: time.Since(c.asked).Milliseconds(),
+	}, nil
+}
+
+// askLocked asks for servers and leader; c.mu is held.
+func (c *attachCache) askLocked(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
+	defer func() { c.tried = time.Now() }()
+	var servers []string
+	var leader string
+	args := structs.GenericRequest{}
+	args.AllowStale = true
+	if err := c.sockets.call(ctx, "Status.Peers", &args, &servers); err != nil {
+		return err
+	}
+	if err := c.sockets.call(ctx, "Status.Leader", &args, &leader); err != nil {
+		return err
+	}
+	c.asked, c.servers, c.leader = time.Now(), servers, leader
+	return nil
+}

@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/cairn-project/cairn/drpc/agentpb"
+	"github.com/cairn-project/cairn/internal/drpc"
+)
+
+// The states of health, worst last.
+const (
+	stateHealthy   = "healthy"
+	stateDegraded  = "degraded"
+	stateUnhealthy = "unhealthy"
+)
+
+// lowDisk is the part of the disk below which its room is a reason to worry.
+const lowDisk = 0.05
+
+// health answers 203.
+func (s *agentSockets) health(context.Context, *drpc.Request, *agentpb.HealthRequest) (*agentpb.Health, error) {
+	raft := s.server.Stats()["raft"]
+	applied, _ := strconv.ParseUint(raft["applied_index"], 10, 64) // 0 where it is not told
+	out := &agentpb.Health{
+		State: stateHealthy, AppliedIndex: applied, RaftState: raft["state"],
+		UptimeSeconds: int64(time.Since(s.started) / time.Second),
+	}
+	if err := s.server.Ready(); err != nil {
+		out.State = stateUnhealthy
+		out.Reasons = append(out.Reasons, err.Error())
+	}
+	s.addDisk(out)
+	s.addWorkloads(out)
+	for _, session := range s.sessions().Sessions {
+		out.Sessions++
+		out.Calls += session.Calls
+	}
+	return out, nil
+}
+
+// addDisk looks at the disk of the data directory.
+func (s *agentSockets) addDisk(out *agentpb.Health) {
+	if s.dataDir == "" {
+		return
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(s.dataDir, &fs); err != nil {
+		worry(out, fmt.Sprintf("the disk of %s cannot be looked at: %v", s.dataDir, err))
+		return
+	}
+	out.DiskFreeBytes, out.DiskTotalBytes = fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)
+	if part := float64(out.DiskFreeBytes) / float64(max(1, out.DiskTotalBytes)); part < lowDisk {
+		worry(out, fmt.Sprintf("the disk of %s has %.1f%% left", s.dataDir, 100*part))
+	}
+}
+
+// addWorkloads counts what the agent looks after.
+func (s *agentSockets) addWorkloads(out *agentpb.Health) {
+	all, notHealthy := s.workloads.count()
+	out.Workloads, out.WorkloadsNotHealthy, out.Locks = int32(all), int32(notHealthy), int32(s.locks.count(nil))
+	if out.PreparingShutdown = s.workloads.accepting() != nil; out.PreparingShutdown {
+		worry(out, "the agent prepares its shutdown")
+	}
+	if notHealthy > 0 {
+		worry(out, fmt.Sprintf("%d of %d workloads say that they are not healthy", notHealthy, all))
+	}
+}
+
+// worry adds a reason for which the agent is degraded.
+func worry(out *agentpb.Health, reason string) {
+	out.Reasons = append(out.Reasons, reason)
+	if out.State == stateHealthy {
+		out.State = stateDegraded
+	}
+}

@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	client "github.com/cairn-project/cairn/drpc"
+	"github.com/cairn-project/cairn/drpc/agentpb"
+	"github.com/cairn-project/cairn/internal/drpc"
+	"github.com/cairn-project/cairn/internal/errs"
+)
+
+// How far a workload is with a shutdown.
+const (
+	workloadWaiting     = "waiting"
+	workloadSilent      = "silent"
+	workloadNeeds       = "needs"
+	workloadUnreachable = "unreachable"
+	workloadReady       = "ready"
+	workloadGone        = "gone"
+)
+
+const (
+	// shutdownDeadline is how long workloads have unless told otherwise.
+	shutdownDeadline = time.Minute
+	// maxShutdownDeadline bounds it.
+	maxShutdownDeadline = 24 * time.Hour
+	// tellTimeout bounds one call to a workload, tellAgain is the least pause between two.
+	tellTimeout = 5 * time.Second
+	tellAgain   = time.Second
+)
+
+// The methods that workloads answer on their own sockets.
+const (
+	workloadModuleID      = 3
+	methodWorkloadPrepare = 311
+)
+
+// shutdownPlan is one preparation of a shutdown.
+type shutdownPlan struct {
+	reason   string
+	deadline time.Time
+	cancel   context.CancelFunc
+	// steps are guarded by the mu of the workloads.
+	steps []*shutdownStep
+}
+
+// shutdownStep is how far one workload is.
+type shutdownStep struct {
+	workload workload
+	state    string
+	need     time.Duration
+	text     string
+}
+
+// prepareShutdown answers 204.
+func (s *agentSockets) prepareShutdown(_ context.Context, req *drpc.Request, in *agentpb.ShutdownRequest) (*agentpb.ShutdownProgress, error) {
+	wait := time.Duration(in.DeadlineMs) * time.Millisecond
+	if in.DeadlineMs < 0 || in.DeadlineMs > maxShutdownDeadline.Milliseconds() {
+		return nil, errs.Newf(errs.Invalid, "deadline_ms: must be from 0 to %d", maxShutdownDeadline.Milliseconds())
+	}
+	w := s.workloads
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case in.Cancel:
+		if w.preparing != nil {
+			w.preparing.cancel()
+			w.preparing = nil
+			s.logger.Info("shutdown is not prepared any more", "peer", req.Peer.String())
+		}
+	case w.preparing == nil:
+		s.logger.Info("preparing a shutdown", "peer", req.Peer.String(), "reason", in.Reason)
+		s.beginShutdownLocked(in.Reason, cmp.Or(wait, shutdownDeadline))
+	}
+	return w.progressLocked(), nil
+}
+
+// beginShutdownLocked begins to tell every workload; s.workloads.mu is held.
+func (s *agentSockets) beginShutdownLocked(reason string, wait time.Duration) {
+	w := s.workloads
+	ctx, cancel := context.WithTimeout(s.life, wait)
+	plan := &shutdownPlan{reason: reason, deadline: time.Now().Add(wait), cancel: cancel}
+	w.preparing = plan
+	for _, l := range w.bySession {
+		step := &shutdownStep{workload: *l, state: workloadWaiting}
+		plan.steps = append(plan.steps, step)
+		if l.socket == "" {
+			step.state = workloadSilent
+			continue
+		}
+		s.wg.Go(func() { w.tell(ctx, plan, step) })
+	}
+	slices.SortFunc(plan.steps, func(a, b *shutdownStep) int {
+		return cmp.Or(cmp.Compare(a.workload.peer.PID, b.workload.peer.PID), cmp.Compare(a.workload.name, b.workload.name))
+	})
+}
+
+// tell asks one workload until it is ready, its session ends or time is up.
+func (w *workloads) tell(ctx context.Context, plan *shutdownPlan, step *shutdownStep) {
+	for {
+		reply, err := askWorkload(ctx, step.workload, plan)
+		pause := w.note(step, reply, err)
+		if pause == 0 || !w.there(step.workload.session) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// note keeps an answer and returns when to ask again, 0 for never.
+func (w *workloads) note(step *shutdownStep, reply *agentpb.PrepareReply, err error) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case err != nil:
+		step.state, step.text = workloadUnreachable, err.Error()
+		return tellAgain
+	case reply.Ready:
+		step.state, step.need, step.text = workloadReady, 0, ""
+		return 0
+	}
+	step.state, step.text = workloadNeeds, ""
+	step.need = time.Duration(min(max(0, reply.NeedMs), maxShutdownDeadline.Milliseconds())) * time.Millisecond
+	return max(step.need, tellAgain)
+}
+
+func (w *workloads) there(session *drpc.Session) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.bySession[session] != nil
+}
+
+// askWorkload tells a workload of the shutdown over its own socket.
+func askWorkload(ctx context.Context, l workload, plan *shutdownPlan) (*agentpb.PrepareReply, error) {
+	if err := checkWorkloadSocket(l.socket, l.peer); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
+	defer cancel()
+	c := client.NewClient(l.socket, client.Options{MaxMessage: 64 << 10, MaxCalls: 1})
+	if err := c.Connect(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }()
+	body, err := proto.Marshal(&agentpb.PrepareRequest{Reason: plan.reason, LeftMs: time.Until(plan.deadline).Milliseconds()})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.Do(ctx, workloadModuleID, methodWorkloadPrepare, body)
+	if err != nil {
+		return nil, err
+	}
+	reply := &agentpb.PrepareReply{}
+	return reply, proto.Unmarshal(answer, reply)
+}
+
+// progressLocked says how far the shutdown is; w.mu is held.
+func (w *workloads) progressLocked() *agentpb.ShutdownProgress {
+	plan := w.preparing
+	if plan == nil {
+		return &agentpb.ShutdownProgress{}
+	}
+	out := &agentpb.ShutdownProgress{Preparing: true, Ready: true, LeftMs: max(0, time.Until(plan.deadline).Milliseconds())}
+	for _, step := range plan.steps {
+		l := step.workload
+		state := step.state
+		if now := w.bySession[l.session]; now == nil || now.exited {
+			state = workloadGone
+		}
+		out.Ready = out.Ready && (state == workloadReady || state == workloadGone)
+		out.Workloads = append(out.Workloads, &agentpb.WorkloadProgress{Name: l.name, Uid: int32(l.peer.UID), Pid: int32(l.peer.PID),
+			Socket: l.socket, State: state, NeedMs: step.need.Milliseconds(), Text: step.text})
+	}
+	return out
+}

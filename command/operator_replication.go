@@ -1,0 +1,88 @@
+package command
+
+import (
+	"cmp"
+	"strconv"
+	"time"
+)
+
+// replicationStatus shows how a region copies what the authoritative one owns.
+type replicationStatus struct{}
+
+func (*replicationStatus) about() about {
+	return about{
+		synopsis: "show how regions are copied",
+		usage:    "[options]",
+		text:     "Shows, table by table, how far the region has copied what the authoritative region owns: policies, roles, global tokens, auth methods, binding rules, namespaces and node pools. In quiet times each table is checked every minute. The exit code is 2 while a table is not in step.",
+		examples: [][2]string{
+			{"Look at the agent's own region", "cairn operator replication status"},
+			{"Look at another one", "cairn operator replication status -region mars"},
+		},
+		exits:  []exit{{exitConflict, "a table is not in step"}},
+		groups: withAgent | withData,
+	}
+}
+
+func (*replicationStatus) flags(*flags) {}
+
+// replicatedTable is the state of one table, as the agent tells it.
+type replicatedTable struct {
+	Table         string
+	Index         uint64
+	LastSync      time.Time
+	LastError     string
+	LastErrorTime time.Time
+	Failures      uint64
+	Written       uint64
+	Deleted       uint64
+}
+
+func (*replicationStatus) run(s *session, _ []string) error {
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	var reply struct {
+		Region              string
+		AuthoritativeRegion string
+		Tables              []*replicatedTable
+	}
+	if _, err := client.Raw().Query("/v1/operator/replication", &reply, s.query()); err != nil {
+		return failed("reading the state of replication", err)
+	}
+	err = s.show(reply, func() {
+		s.pairs([2]string{"Region", clean(reply.Region)}, [2]string{"Authoritative Region", orNone(clean(reply.AuthoritativeRegion))})
+		if len(reply.Tables) == 0 {
+			s.say("\nthis region copies nothing")
+			return
+		}
+		s.say("")
+		t := newTable("Table", "Index", "Last Sync", "Written", "Deleted", "Failures")
+		for _, r := range reply.Tables {
+			t.add(clean(r.Table), strconv.FormatUint(r.Index, 10), lastSync(r.LastSync),
+				strconv.FormatUint(r.Written, 10), strconv.FormatUint(r.Deleted, 10), strconv.FormatUint(r.Failures, 10))
+		}
+		s.print(t, "")
+	})
+	if err != nil {
+		return err
+	}
+	code := exitOK
+	for _, r := range reply.Tables {
+		if r.LastError != "" || r.LastSync.IsZero() {
+			code = exitConflict
+			s.warn("%s: %s", clean(r.Table), cmp.Or(cleanLines(r.LastError), "not in step yet"))
+		}
+	}
+	if code != exitOK {
+		return &failure{code: code}
+	}
+	return nil
+}
+
+func lastSync(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return at.UTC().Format(time.RFC3339)
+}

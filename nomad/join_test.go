@@ -1,0 +1,383 @@
+package nomad_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/jointoken"
+	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/tlsconf"
+	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/enroll"
+	"github.com/cairn-project/cairn/nomad/nomadtest"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// ownAuthority makes the first server of a cluster that has its own authority.
+func ownAuthority(t *testing.T, lifetime time.Duration) nomadtest.Option {
+	dir := enroll.Dir(filepath.Join(t.TempDir(), "tls"))
+	return func(c *nomad.Config) {
+		if err := enroll.Prepare(context.Background(), enroll.Config{Dir: dir, Role: tlsconf.RoleServer, Region: c.Region, First: true, Fresh: true, Lifetime: lifetime}); err != nil {
+			t.Fatal(err)
+		}
+		source, err := tlsconf.Load(dir.Settings())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Gossip.EncryptKey, err = dir.GossipKey(); err != nil {
+			t.Fatal(err)
+		}
+		c.TLS = &nomad.TLSConfig{Source: source, VerifyServerHostname: true, Auto: &nomad.AutoTLS{Dir: dir, Lifetime: lifetime}}
+	}
+}
+
+// joining is a cluster of one server that agents join.
+type joining struct {
+	t *testing.T
+	*nomadtest.Cluster
+}
+
+func (j *joining) token(role structs.JoinRole, uses int, ttl time.Duration) *structs.JoinTokenCreateResponse {
+	j.t.Helper()
+	var reply structs.JoinTokenCreateResponse
+	req := &structs.JoinTokenCreateRequest{Name: "test", Role: role, MaxUses: uses, TTL: ttl}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) { // until there is an authority
+		err := j.WaitLeader().RPC(j.t.Context(), "JoinToken.Create", req, &reply)
+		if err == nil {
+			return &reply
+		}
+		if !errors.Is(err, errs.PreconditionFailed) || time.Now().After(end) {
+			j.t.Fatal(err)
+		}
+	}
+}
+
+// agent is an agent with a directory of its own.
+func (j *joining) agent(role tlsconf.Role, text string) enroll.Config {
+	return enroll.Config{
+		Dir: enroll.Dir(filepath.Join(j.t.TempDir(), "tls")), Role: role, Region: "global", Node: "n1", Token: text,
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			return j.Fabric.Dial(ctx, "10.9.9.9:1", addr)
+		},
+	}
+}
+
+func (j *joining) mustJoin(c enroll.Config) *tlsconf.Source {
+	j.t.Helper()
+	if err := enroll.Prepare(j.t.Context(), c); err != nil {
+		j.t.Fatal(err)
+	}
+	source, err := tlsconf.Load(c.Dir.Settings())
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	if err := source.CheckRole(c.Role, "global"); err != nil {
+		j.t.Fatal(err)
+	}
+	return source
+}
+
+func (j *joining) refused(c enroll.Config, code errs.Code, about string) {
+	j.t.Helper()
+	err := enroll.Prepare(j.t.Context(), c)
+	if !errors.Is(err, code) || !strings.Contains(err.Error(), about) {
+		j.t.Errorf("joining: %v, want %s about %q", err, code, about)
+	}
+	if c.Dir.Exists() {
+		j.t.Error("there is a certificate all the same")
+	}
+}
+
+func runJoining(t *testing.T, lifetime time.Duration, fn func(t *testing.T, j *joining)) {
+	option := ownAuthority(t, lifetime)
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) { fn(t, &joining{t, c}) }, option)
+}
+
+func TestAgentsJoinByToken(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		made := j.token(structs.JoinRoleServer, 1, 0)
+		c := j.agent(tlsconf.RoleServer, made.Text)
+		source := j.mustJoin(c)
+		if key, err := c.Dir.GossipKey(); err != nil || len(key) != 32 {
+			t.Errorf("gossip key of %d bytes: %v", len(key), err)
+		}
+		where, err := c.Dir.Cluster()
+		if err != nil || len(where.GossipServers) != 1 || where.GossipServers[0] != "10.0.0.1:4648" || where.Servers[0] != "10.0.0.1:4647" {
+			t.Errorf("the cluster is at %+v: %v", where, err)
+		}
+		if err := callAs(t, j.Cluster, source, "Status.ReadIndex", &structs.ReadIndexRequest{}, nil); err != nil {
+			t.Errorf("as a server: %v", err)
+		}
+		j.refused(j.agent(tlsconf.RoleServer, made.Text), errs.PreconditionFailed, "1 of 1 agents")
+
+		client := j.agent(tlsconf.RoleClient, j.token(structs.JoinRoleClient, 2, 0).Text)
+		source = j.mustJoin(client)
+		if err := callAs(t, j.Cluster, source, "Status.Ping", &structs.GenericRequest{}, nil); err != nil {
+			t.Errorf("as a client: %v", err)
+		}
+		if err := callAs(t, j.Cluster, source, "Status.ReadIndex", &structs.ReadIndexRequest{}, nil); !errors.Is(err, errs.PermissionDenied) {
+			t.Errorf("a client as a server: %v", err)
+		}
+		if key, _ := client.Dir.GossipKey(); key != nil {
+			t.Error("a node agent has the gossip key")
+		}
+
+		var list structs.JoinTokenListResponse
+		if err := j.WaitLeader().RPC(t.Context(), "JoinToken.List", &structs.JoinTokenListRequest{}, &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, tok := range list.JoinTokens {
+			if tok.Uses != 1 || tok.Joined[0].Node != "n1" || !strings.HasPrefix(tok.Joined[0].Address, "10.9.9.9:") {
+				t.Errorf("%+v, joined %+v", tok, tok.Joined)
+			}
+		}
+	})
+}
+
+func TestJoinersThatAreRefused(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		made := j.token(structs.JoinRoleServer, 1, time.Minute)
+		token, err := jointoken.Parse(made.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := func(change func(*jointoken.Token)) string {
+			t.Helper()
+			other := *token
+			change(&other)
+			text, err := other.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}
+		server := func(text string) enroll.Config { return j.agent(tlsconf.RoleServer, text) }
+		j.refused(server(changed(func(k *jointoken.Token) { k.Secret = "guessed" })), errs.PermissionDenied, "unknown or was revoked")
+		j.refused(server(changed(func(k *jointoken.Token) { k.ID = "guessed" })), errs.PermissionDenied, "unknown or was revoked")
+		j.refused(server(changed(func(k *jointoken.Token) { k.Authorities = []string{strings.Repeat("ab", 32)} })), errs.PermissionDenied, "not of the cluster")
+		j.refused(server(changed(func(k *jointoken.Token) { k.Region = "eu" })), errs.Invalid, `for region "eu"`)
+		j.refused(j.agent(tlsconf.RoleClient, made.Text), errs.Invalid, "is for a server")
+		j.refused(j.agent(tlsconf.RoleClient, changed(func(k *jointoken.Token) { k.Role = "client" })), errs.PermissionDenied, "for a server")
+		j.refused(server("nonsense"), errs.Invalid, "must begin with")
+
+		revoked := j.token(structs.JoinRoleServer, 1, 0)
+		if err := j.WaitLeader().RPC(t.Context(), "JoinToken.Delete", &structs.JoinTokenDeleteRequest{IDs: []string{revoked.JoinToken.ID}}, &structs.GenericResponse{}); err != nil {
+			t.Fatal(err)
+		}
+		j.refused(server(revoked.Text), errs.PermissionDenied, "revoked")
+		time.Sleep(time.Minute)
+		j.refused(server(made.Text), errs.PreconditionFailed, "expired at")
+	})
+}
+
+// joinCall makes a call without a certificate.
+func (j *joining) joinCall(method string, args, reply any) error {
+	conn, err := j.Fabric.Dial(j.t.Context(), "10.9.9.9:1", "10.0.0.1:4647")
+	if err != nil {
+		return err
+	}
+	token, err := jointoken.Parse(j.token(structs.JoinRoleServer, 1, 0).Text)
+	if err != nil {
+		return err
+	}
+	if conn, err = mux.Select(j.t.Context(), conn, mux.ProtoJoin, tlsconf.Pinned(token.Authorities, "global")); err != nil {
+		return err
+	}
+	client := wire.NewClient(conn, wire.DefaultLimits())
+	defer client.Close()
+	return client.Call(j.t.Context(), method, args, reply, wire.CallOptions{})
+}
+
+// Without a certificate there is one call, and what it takes is checked.
+func TestNothingButJoiningWithoutACertificate(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		for _, method := range []string{"Status.Ping", "Authority.Renew", "JoinToken.Create"} {
+			if err := j.joinCall(method, &structs.GenericRequest{}, nil); !errors.Is(err, errs.PermissionDenied) {
+				t.Errorf("%s: %v", method, err)
+			}
+		}
+		err := j.joinCall("Authority.Join", &structs.AuthorityJoinRequest{WriteRequest: structs.WriteRequest{Region: "eu"}}, nil)
+		if !errors.Is(err, errs.Invalid) || !strings.Contains(err.Error(), `"eu"`) {
+			t.Errorf("another region: %v", err)
+		}
+		made := j.token(structs.JoinRoleServer, 1, 0)
+		token, err := jointoken.Parse(made.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := &structs.AuthorityJoinRequest{TokenID: token.ID, Secret: token.Secret, Role: structs.JoinRoleServer,
+			Time: time.Now().Add(-time.Hour), WriteRequest: structs.WriteRequest{Region: "global"}}
+		if err := j.joinCall("Authority.Join", req, nil); !errors.Is(err, errs.PreconditionFailed) || !strings.Contains(err.Error(), "clock is off by -1h") {
+			t.Errorf("a slow clock: %v", err)
+		}
+		req.Time, req.CSR = time.Now(), []byte("no request")
+		if err := j.joinCall("Authority.Join", req, nil); !errors.Is(err, errs.Invalid) {
+			t.Errorf("no request: %v", err)
+		}
+	})
+}
+
+// A node agent renews with what it has; a server needs nobody.
+func TestCertificatesAreRenewed(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		c := j.agent(tlsconf.RoleClient, j.token(structs.JoinRoleClient, 1, 0).Text)
+		source := j.mustJoin(c)
+		for range 4 { // beyond the life of the first certificates
+			time.Sleep(45 * time.Minute)
+			client, err := dialAs(j.Cluster, j.WaitLeader(), source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, before, err := c.Dir.RenewAt()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Dir.Renew(t.Context(), client, "global", nil); err != nil {
+				t.Fatal(err)
+			}
+			client.Close()
+			if _, after, err := c.Dir.RenewAt(); err != nil || !after.After(before) {
+				t.Fatalf("valid until %s, then until %s: %v", before, after, err)
+			}
+			if err := source.Reload(source.Settings(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := source.CheckRole(tlsconf.RoleClient, "global"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Nobody gets a certificate for what others prove.
+func TestRenewalWantsOnesOwnCertificate(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		source := j.mustJoin(j.agent(tlsconf.RoleServer, j.token(structs.JoinRoleServer, 1, 0).Text))
+		client, err := dialAs(j.Cluster, j.WaitLeader(), source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		err = client.Call(t.Context(), "Authority.Renew", &structs.AuthorityRenewRequest{}, nil, wire.CallOptions{Hops: 1})
+		if !errors.Is(err, errs.PermissionDenied) {
+			t.Errorf("a call that was passed on: %v", err)
+		}
+		err = j.WaitLeader().RPC(t.Context(), "Authority.Renew", &structs.AuthorityRenewRequest{}, &structs.AuthorityRenewResponse{})
+		if !errors.Is(err, errs.PermissionDenied) {
+			t.Errorf("a call without a connection: %v", err)
+		}
+	})
+}
+
+// Where there is no authority of its own, nobody joins.
+func TestNoJoinTokensWithoutAuthority(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		req := &structs.JoinTokenCreateRequest{Role: structs.JoinRoleServer}
+		err := c.WaitLeader().RPC(t.Context(), "JoinToken.Create", req, &structs.JoinTokenCreateResponse{})
+		if !errors.Is(err, errs.PreconditionFailed) || !strings.Contains(err.Error(), "auto = true") {
+			t.Error(err)
+		}
+	})
+}
+
+// With access control on, the token is all that a joiner needs, and what the
+// token is good for decides who may make it.
+func TestJoiningUnderAccessControl(t *testing.T) {
+	authority := ownAuthority(t, time.Hour)
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		j := &joining{t, c}
+		var boot structs.ACLTokenUpsertResponse
+		if err := c.WaitLeader().RPC(t.Context(), "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{}, &boot); err != nil {
+			t.Fatal(err)
+		}
+		admin := structs.WriteRequest{AuthToken: boot.Tokens[0].SecretID}
+		policy := &structs.ACLPolicy{Name: "enroller", Rules: `operator { capabilities = ["join-token-write"] }`}
+		if err := c.WaitLeader().RPC(t.Context(), "ACL.UpsertPolicies", &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{policy}, WriteRequest: admin}, &structs.GenericResponse{}); err != nil {
+			t.Fatal(err)
+		}
+		var made structs.ACLTokenUpsertResponse
+		token := &structs.ACLToken{Type: structs.ACLClientToken, Policies: []string{"enroller"}}
+		if err := c.WaitLeader().RPC(t.Context(), "ACL.UpsertTokens", &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{token}, WriteRequest: admin}, &made); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second) // there is an authority
+		create := func(secret string, role structs.JoinRole) (string, error) {
+			var reply structs.JoinTokenCreateResponse
+			err := c.WaitLeader().RPC(t.Context(), "JoinToken.Create", &structs.JoinTokenCreateRequest{Role: role, WriteRequest: structs.WriteRequest{AuthToken: secret}}, &reply)
+			return reply.Text, err
+		}
+		for _, role := range []structs.JoinRole{structs.JoinRoleServer, structs.JoinRoleClient} {
+			if _, err := create("", role); !errors.Is(err, errs.PermissionDenied) {
+				t.Errorf("a token for a %s, by nobody: %v", role, err)
+			}
+		}
+		if _, err := create(made.Tokens[0].SecretID, structs.JoinRoleServer); !errors.Is(err, errs.PermissionDenied) || !strings.Contains(err.Error(), "management token") {
+			t.Errorf("a token for a server, by a delegate: %v", err)
+		}
+		text, err := create(made.Tokens[0].SecretID, structs.JoinRoleClient)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.mustJoin(j.agent(tlsconf.RoleClient, text))
+		if text, err = create(admin.AuthToken, structs.JoinRoleServer); err != nil {
+			t.Fatal(err)
+		}
+		j.mustJoin(j.agent(tlsconf.RoleServer, text))
+	}, authority, func(c *nomad.Config) { c.ACL.Enabled = true })
+}
+
+// An answer that is lost costs no use of the token.
+func TestJoiningAgainWithTheSameKey(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		made := j.token(structs.JoinRoleServer, 1, 0)
+		c := j.agent(tlsconf.RoleServer, made.Text)
+		lost := c
+		lost.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			conn, err := j.Fabric.Dial(ctx, "10.9.9.9:1", addr)
+			return &slowReader{conn, j, made.JoinToken.ID}, err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := enroll.Prepare(ctx, lost); err == nil {
+			t.Fatal("joined although no answer came")
+		}
+		j.mustJoin(c)
+	})
+}
+
+// used reports whether somebody joined with the token.
+func (j *joining) used(id string) bool {
+	var list structs.JoinTokenListResponse
+	if err := j.WaitLeader().RPC(j.t.Context(), "JoinToken.List", &structs.JoinTokenListRequest{QueryOptions: structs.QueryOptions{AllowStale: true}}, &list); err != nil {
+		return false
+	}
+	for _, tok := range list.JoinTokens {
+		if tok.ID == id {
+			return tok.Uses > 0
+		}
+	}
+	return false
+}
+
+// slowReader withholds what comes once the token is used.
+type slowReader struct {
+	net.Conn
+	j  *joining
+	id string
+}
+
+// Read fails once the token is used.
+func (s *slowReader) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if s.j.used(s.id) {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}

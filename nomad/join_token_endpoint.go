@@ -1,0 +1,102 @@
+package nomad
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/jointoken"
+	"github.com/cairn-project/cairn/nomad/state"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// JoinToken answers the RPCs on join tokens.
+type JoinToken struct{ srv *Server }
+
+var joinTokenCreate = newLeader("JoinToken.Create",
+	delegated[structs.JoinTokenCreateRequest](acl.JoinTokenWrite),
+	func(ctx context.Context, c *leaderCall, r *structs.JoinTokenCreateRequest, reply *structs.JoinTokenCreateResponse) error {
+		if err := r.Fill(); err != nil {
+			return err
+		}
+		if r.Role == structs.JoinRoleServer && !c.acl.IsManagement() {
+			return errs.New(errs.PermissionDenied, errPermissionDenied.Msg+": a server may do everything, so that a token to join as one takes a management token")
+		}
+		secret, now := jointoken.NewSecret(), time.Now().UTC()
+		token := &structs.JoinToken{
+			ID: uuid.NewString(), Name: r.Name, Role: r.Role, SecretHash: jointoken.Hash(secret), MaxUses: r.MaxUses,
+			CreateTime: now, ExpirationTime: now.Add(r.TTL),
+		}
+		text, err := c.srv.joinText(token, secret)
+		if err != nil {
+			return err
+		}
+		reply.Index, err = c.commit(ctx, structs.JoinTokenUpsertRequestType, &structs.JoinTokenUpsertRequest{JoinToken: token})
+		if err != nil {
+			return err
+		}
+		token.CreateIndex, token.ModifyIndex = reply.Index, reply.Index
+		reply.JoinToken, reply.Text = token.Stub(), text
+		c.srv.logger.Info("created a join token", "token", token.ID, "name", token.Name, "role", token.Role,
+			"uses", token.MaxUses, "expires", token.ExpirationTime, "by", caller(c))
+		return nil
+	})
+
+// caller names who calls, for the log.
+func caller(c *leaderCall) string {
+	if c.id == nil || c.id.Token == nil {
+		return "anonymous"
+	}
+	return c.id.Token.AccessorID
+}
+
+// joinText returns the text that the joiner is given.
+func (s *Server) joinText(token *structs.JoinToken, secret string) (string, error) {
+	t := jointoken.Token{ID: token.ID, Secret: secret, Role: string(token.Role), Region: s.config.Region}
+	_, t.Servers = s.addressesToJoin(true)
+	for a := range s.state.Snapshot().Authorities(nil) {
+		t.Authorities = append(t.Authorities, a.ID)
+	}
+	if len(t.Authorities) == 0 {
+		return "", errNoAuthority
+	}
+	return t.Encode()
+}
+
+var joinTokenDelete = newLeader("JoinToken.Delete",
+	delegated[structs.JoinTokenDeleteRequest](acl.JoinTokenWrite),
+	func(ctx context.Context, c *leaderCall, r *structs.JoinTokenDeleteRequest, reply *structs.GenericResponse) (err error) {
+		reply.Index, err = c.commit(ctx, structs.JoinTokenDeleteRequestType, &structs.JoinTokenDeleteRequest{IDs: r.IDs})
+		if err == nil {
+			c.srv.logger.Info("revoked join tokens", "tokens", r.IDs, "by", caller(c))
+		}
+		return err
+	})
+
+var joinTokenList = newRead("JoinToken.List", []string{state.JoinTokens.Name()},
+	delegated[structs.JoinTokenListRequest](acl.JoinTokenRead),
+	func(v *view, _ *structs.JoinTokenListRequest, reply *structs.JoinTokenListResponse) error {
+		reply.JoinTokens = []*structs.JoinTokenStub{}
+		for t := range v.JoinTokens(v.ws) {
+			reply.JoinTokens = append(reply.JoinTokens, t.Stub())
+		}
+		return nil
+	})
+
+// Create makes a join token.
+func (j *JoinToken) Create(ctx context.Context, args *structs.JoinTokenCreateRequest, reply *structs.JoinTokenCreateResponse) error {
+	return joinTokenCreate.serve(ctx, j.srv, args, reply)
+}
+
+// Delete revokes join tokens.
+func (j *JoinToken) Delete(ctx context.Context, args *structs.JoinTokenDeleteRequest, reply *structs.GenericResponse) error {
+	return joinTokenDelete.serve(ctx, j.srv, args, reply)
+}
+
+// List lists the join tokens.
+func (j *JoinToken) List(ctx context.Context, args *structs.JoinTokenListRequest, reply *structs.JoinTokenListResponse) error {
+	return joinTokenList.serve(ctx, j.srv, args, reply)
+}

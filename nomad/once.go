@@ -1,0 +1,161 @@
+package nomad
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// request is a write that is applied once, however often it is sent.
+type request struct {
+	// id is zero for a call that must not be sent twice.
+	id structs.RequestID
+	// since is a logical index from before the first try, 0 in the first try.
+	since uint64
+}
+
+// again reports whether an earlier try may have been applied.
+func (r *request) again() bool { return r.since > 0 }
+
+// appliedOnce lets the calls of m be sent again when an answer is lost. m commits
+// one entry at most, through leaderCall.commit, and replies its index alone.
+func appliedOnce[Req, Resp any, R interface {
+	*Resp
+	structs.WriteReply
+}](m *writeMethod[Req, Resp]) *methodInfo {
+	m.once = true
+	m.first = func(reply *Resp, index uint64) { R(reply).WriteMetaData().Index = index }
+	return m.methodInfo
+}
+
+// askedAgain is appliedOnce for a method that asks the store in every try.
+func askedAgain(m *methodInfo) *methodInfo {
+	m.once = true
+	return m
+}
+
+// The calls that are applied once, beside those of newWrite.
+var _ = []*methodInfo{
+	askedAgain(variableApply.methodInfo),
+	appliedOnce(aclUpsertPolicies), appliedOnce(aclDeletePolicies), appliedOnce(aclDeleteTokens),
+	appliedOnce(aclDeleteRolesByID), appliedOnce(aclDeleteAuthMethods), appliedOnce(aclDeleteBindingRules),
+}
+
+// onceSince is the first version that applies tagged entries.
+const onceSince = "0.1.0"
+
+// gatePeriod is how often a version gate on the way of every write is looked at.
+const gatePeriod = time.Second
+
+// gate remembers for a moment whether all servers have some version.
+type gate struct {
+	looked atomic.Int64 // Unix nanoseconds
+	open   atomic.Bool
+}
+
+func (g *gate) passes(now time.Time, look func() bool) bool {
+	if n := now.UnixNano(); n-g.looked.Load() > int64(gatePeriod) {
+		g.open.Store(look())
+		g.looked.Store(n)
+	}
+	return g.open.Load()
+}
+
+// name gives the call the ID that it came with, the one that its idempotency
+// token stands for, or a new one.
+func (s *Server) name(ctx context.Context, c *call, w *structs.WriteRequest) {
+	if !c.once {
+		return
+	}
+	if sent, ok := wire.CallFrom(ctx); ok && sent.Method == c.name && sent.WriteID != [16]byte{} {
+		c.request = request{sent.WriteID, sent.WriteSince}
+		return
+	}
+	if !s.onceGate.passes(c.began, s.tagsEntries) {
+		return
+	}
+	if w != nil && w.IdempotencyToken != "" {
+		c.request.id = tokenID(c.name, w)
+		return
+	}
+	binary.LittleEndian.PutUint64(c.request.id[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(c.request.id[8:], rand.Uint64()|1) // never zero
+}
+
+// tagsEntries reports whether every server of the region applies tagged entries.
+func (s *Server) tagsEntries() bool {
+	return s.router.MeetsMinimumVersion(s.config.Region, onceSince, false)
+}
+
+// tokenID returns the ID of the request that a caller gave a token: others, and
+// other methods and namespaces, have tokens of their own.
+func tokenID(method string, w *structs.WriteRequest) (id structs.RequestID) {
+	h := sha256.New()
+	for _, part := range []string{method, w.AuthToken, w.RequestNamespace(), w.IdempotencyToken} {
+		var size [8]byte
+		binary.LittleEndian.PutUint64(size[:], uint64(len(part)))
+		h.Write(size[:])
+		_, _ = io.WriteString(h, part) // a hash takes everything
+	}
+	copy(id[:], h.Sum(nil))
+	return id
+}
+
+// mayHaveRun reports whether err leaves open if a write was applied, so that only
+// a call with an ID can be tried again.
+func mayHaveRun(err error) bool {
+	var e *errs.Error
+	return errors.As(err, &e) && e.Code == errs.Unavailable && e.Executed == errs.ExecutedUnknown
+}
+
+// unsure explains that a call was refused before the store was asked, when an
+// earlier try may have been applied.
+func (c *call) unsure(err error) error {
+	if err == nil || !c.request.again() || mayHaveRun(err) {
+		return err
+	}
+	return &errs.Error{Code: errs.Deadline, Executed: errs.ExecutedUnknown,
+		Msg: "the leader was lost before it answered, and the write was refused when it was tried again (" + err.Error() + "); the first try may have been applied, read before trying again"}
+}
+
+// tag returns what makes an entry be applied once; without an ID it does not.
+func (r *request) tag(now time.Time) structs.RequestTag {
+	return structs.RequestTag{ID: r.id, Time: now.Unix(), Base: r.since}
+}
+
+// apply has one entry committed, once for all tries of the call.
+func (c *leaderCall) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
+	entry, err := c.srv.encodeEntry(c.tag(c.began), t, msg)
+	if err != nil {
+		return applied{}, err
+	}
+	return c.submit(ctx, entry)
+}
+
+// submit is the proposer's, and notes that the store was asked.
+func (c *leaderCall) submit(ctx context.Context, entry []byte) (applied, error) {
+	c.asked = true
+	return c.srv.proposer.submit(ctx, entry)
+}
+
+// newLockID returns an ID for a lock, the same for every try of the call.
+func (c *leaderCall) newLockID() string {
+	if c.request.id.IsZero() {
+		return uuid.NewString()
+	}
+	sum := sha256.Sum256(append([]byte("lock "), c.request.id[:]...))
+	id, _ := uuid.FromBytes(sum[:16]) // has the right length
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id.String()
+}

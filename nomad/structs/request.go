@@ -1,0 +1,90 @@
+package structs
+
+import (
+	"encoding/binary"
+
+	"github.com/cairn-project/cairn/internal/errs"
+)
+
+// RequestID names a write over all its tries. The zero value names none.
+type RequestID [16]byte
+
+// IsZero reports whether id names no request.
+func (id RequestID) IsZero() bool { return id == RequestID{} }
+
+// RequestTag makes of an entry of the log one that is applied once.
+type RequestTag struct {
+	ID RequestID
+	// Time is the leader's clock in Unix seconds: the store ages by it.
+	Time int64
+	// Base is a logical index at which no try of the request was applied, 0 for
+	// StampBase to set.
+	Base uint64
+}
+
+// baseAt is where the base is in a tagged entry.
+const baseAt = 1 + len(RequestID{})
+
+// AppendTag appends what precedes the type byte of a tagged entry. The format is
+// frozen: TaggedRequestType, the ID, the base as a big-endian uint64, the time as a
+// uvarint.
+func AppendTag(b []byte, tag *RequestTag) []byte {
+	b = append(b, byte(TaggedRequestType))
+	b = append(b, tag.ID[:]...)
+	b = binary.BigEndian.AppendUint64(b, tag.Base)
+	return binary.AppendUvarint(b, uint64(tag.Time))
+}
+
+// StampBase sets the base of an entry of AppendTag that has none yet. Entries
+// without a tag are left as they are.
+func StampBase(entry []byte, base uint64) {
+	if MessageType(entry[0]) != TaggedRequestType {
+		return
+	}
+	if at := entry[baseAt : baseAt+8]; binary.BigEndian.Uint64(at) == 0 {
+		binary.BigEndian.PutUint64(at, base)
+	}
+}
+
+// CutTag returns the tag of an entry and the entry behind it, with its own type
+// byte. An entry without a tag is returned as it is.
+func CutTag(entry []byte) (tag RequestTag, rest []byte, err error) {
+	if len(entry) == 0 || MessageType(entry[0]) != TaggedRequestType {
+		return tag, entry, nil
+	}
+	if len(entry) < baseAt+8 {
+		return tag, nil, errBadTag
+	}
+	copy(tag.ID[:], entry[1:])
+	tag.Base = binary.BigEndian.Uint64(entry[baseAt:])
+	seconds, n := binary.Uvarint(entry[baseAt+8:])
+	rest = entry[baseAt+8+max(n, 0):]
+	if n <= 0 || seconds > maxTagTime || len(rest) == 0 || tag.ID.IsZero() {
+		return RequestTag{}, nil, errBadTag
+	}
+	tag.Time = int64(seconds)
+	return tag, rest, nil
+}
+
+// maxTagTime is far beyond any clock, so that ages do not overflow.
+const maxTagTime = 1 << 40
+
+var errBadTag = errs.New(errs.Internal, "tagged entry: bad tag")
+
+// RequestRecord is the outcome of one request as a snapshot has it. Records are
+// in the order in which they were applied.
+type RequestRecord struct {
+	// ID has no bytes in the first record, which stands for all that were dropped.
+	ID []byte
+	// Time is that of the tag, in the first record the newest of all.
+	Time int64
+	// Index is where the request was applied, in the first record the newest of
+	// those that were dropped.
+	Index uint64
+	// Code is "" for a request that succeeded.
+	Code   errs.Code
+	Msg    string
+	Errata []errs.Erratum
+	// Variable is what the store answered to an operation on a variable.
+	Variable *VarApplyStateResponse
+}

@@ -1,0 +1,264 @@
+package nomad
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// hangTicks is how often the watchdog must see the same piece of work under
+	// way before it counts as hanging. It counts its own ticks and not the time,
+	// so that a process that stood still blames nobody when it goes on.
+	hangTicks = 12
+	// storeTicks is hangTicks for the store. It waits for nothing but processors, and
+	// large batches take a while on every server alike.
+	storeTicks = 10 * hangTicks
+	// slowWarnings is the least time between two warnings of slow work.
+	slowWarnings = 10 * time.Second
+)
+
+// work is something that consensus does from one goroutine and that may hang.
+type work struct {
+	name   string // for people: what does not come to an end
+	advice string
+	slowAt time.Duration
+	limit  int // ticks
+
+	begun, ended atomic.Uint64
+	startedAt    atomic.Int64 // Unix nanoseconds
+	nanos        atomic.Uint64
+	slow         atomic.Uint64
+	longest      atomic.Int64 // nanoseconds, since the last warning
+
+	// The rest belongs to the watchdog.
+	seen     uint64 // the run that was under way at the last tick, 0 for none
+	ticks    int    // for how many ticks
+	told     uint64 // slow runs at the last warning
+	toldRuns uint64
+	toldAt   time.Time
+}
+
+// begin and end enclose one run.
+func (w *work) begin() time.Time {
+	now := time.Now()
+	w.startedAt.Store(now.UnixNano())
+	w.begun.Add(1)
+	return now
+}
+
+func (w *work) end(began time.Time) {
+	took := time.Since(began)
+	w.ended.Add(1)
+	w.nanos.Add(uint64(took))
+	if took < w.slowAt {
+		return
+	}
+	w.slow.Add(1)
+	w.longest.Store(max(w.longest.Load(), int64(took))) // only a warning reads it meanwhile
+}
+
+// tick reports whether one and the same run has been under way for too long.
+func (w *work) tick() bool {
+	run := w.begun.Load()
+	if w.ended.Load() == run {
+		run = 0
+	}
+	if run == 0 || run != w.seen {
+		w.seen, w.ticks = run, 0
+		return false
+	}
+	w.ticks++
+	return w.ticks >= w.limit
+}
+
+// warn says, not too often, that the work is slow.
+func (w *work) warn(logger hclog.Logger) {
+	slow, runs := w.slow.Load(), w.ended.Load()
+	if slow == w.told || time.Since(w.toldAt) < slowWarnings {
+		return
+	}
+	logger.Warn(w.name+" is slow", "slower_than", w.slowAt, "times", slow-w.told, "of", runs-w.toldRuns,
+		"longest", time.Duration(w.longest.Swap(0)), "advice", w.advice)
+	w.told, w.toldRuns, w.toldAt = slow, runs, time.Now()
+}
+
+// health is what the watchdog found. It is immutable but for over.
+type health struct {
+	err error // nil while all is well
+	// over is closed when another finding takes its place.
+	over chan struct{}
+}
+
+// watchdog looks, from a goroutine of its own, whether the log and the store come
+// to an end with what they do.
+type watchdog struct {
+	log, store work
+	every      time.Duration
+	now        atomic.Pointer[health]
+	// verdict tells runLeadership whether this server hangs.
+	verdict chan bool // capacity 1
+}
+
+func newWatchdog(limit time.Duration) *watchdog {
+	w := &watchdog{
+		log: work{name: "writing the Raft log", limit: hangTicks, slowAt: limit / 10, advice: "look at the disk of the data directory"},
+		store: work{name: "applying to the store", limit: storeTicks, slowAt: limit / 10 * storeTicks / hangTicks,
+			advice: "look at the processors and the memory of this machine"},
+		every: limit / hangTicks, verdict: make(chan bool, 1),
+	}
+	w.now.Store(&health{over: make(chan struct{})})
+	return w
+}
+
+// set replaces the finding.
+func (w *watchdog) set(err error) {
+	close(w.now.Swap(&health{err: err, over: make(chan struct{})}).over)
+}
+
+// err says what hangs, nil if nothing does.
+func (w *watchdog) err() error { return w.now.Load().err }
+
+// hangs returns a channel that is closed when something begins to hang, and now
+// if it hangs already.
+func (w *watchdog) hangs() <-chan struct{} {
+	h := w.now.Load()
+	if h.err != nil {
+		return closedChan
+	}
+	return h.over
+}
+
+var closedChan = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// find returns what hangs, nil if nothing does.
+func (w *watchdog) find() *work {
+	log, store := w.log.tick(), w.store.tick()
+	switch {
+	case log:
+		return &w.log
+	case store:
+		return &w.store
+	}
+	return nil
+}
+
+// runWatchdog makes a server that hangs give up leadership: it sends nothing as a
+// leader, so that the others elect one of them, and lays its duties down.
+func (s *Server) runWatchdog(ctx context.Context) {
+	w := s.watchdog
+	tick := time.NewTicker(w.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		w.log.warn(s.logger)
+		w.store.warn(s.logger)
+		hanging := w.find()
+		switch was := w.err(); {
+		case hanging != nil && was == nil:
+			s.beginHang(hanging)
+		case hanging == nil && was != nil:
+			s.endHang()
+		}
+		if hanging != nil {
+			if _, id := s.leaderNow(); id != s.leaders.current().id {
+				s.leaders.lookAgain()
+			}
+		}
+	}
+}
+
+// beginHang gives leadership up, where another server could take it.
+func (s *Server) beginHang(what *work) {
+	since := time.Unix(0, what.startedAt.Load())
+	err := fmt.Errorf("%s has not come to an end since %s: %s", what.name, since.UTC().Format(time.RFC3339), what.advice)
+	s.watchdog.set(err)
+	if len(voters(s.raft.GetConfiguration().Configuration())) < 2 {
+		s.logger.Error("this server hangs, and no other could lead", "work", what.name, "for", time.Since(since), "advice", what.advice)
+		return
+	}
+	s.logger.Error("this server hangs, it gives up leadership if it leads", "work", what.name, "for", time.Since(since), "leads", s.IsLeader(), "advice", what.advice)
+	s.transport.Silence(true)
+	s.watchdog.say(true)
+}
+
+func (s *Server) endHang() {
+	s.logger.Warn("this server works again", "was", s.watchdog.err())
+	s.watchdog.set(nil)
+	s.transport.Silence(false)
+	s.leaders.lookAgain()
+	s.watchdog.say(false)
+}
+
+// say replaces what runLeadership is told. Only runWatchdog calls it.
+func (w *watchdog) say(hangs bool) {
+	select {
+	case <-w.verdict:
+	default:
+	}
+	w.verdict <- hangs
+}
+
+// leaderNow returns the leader that raft knows. While this server hangs that is
+// the new one from which something came in, although raft's main loop has not
+// looked at it.
+func (s *Server) leaderNow() (addr, id string) {
+	term, a, i := s.transport.HeardLeader()
+	if s.watchdog.err() == nil || term <= s.raft.CurrentTerm() {
+		a, i = s.raft.LeaderWithID()
+	}
+	return string(a), string(i)
+}
+
+// errHangs ends the wait for the log or the store.
+var errHangs = errors.New("the log or the store hangs")
+
+// hanging returns why this server cannot lead, nil if it could.
+func (s *Server) hanging() error {
+	if err := s.watchdog.err(); err != nil {
+		return errors.New("the server hangs: " + err.Error())
+	}
+	return nil
+}
+
+var (
+	descWorkRuns    = prometheus.NewDesc("cairn_raft_work_total", "Writes to the log and batches applied to the store, by work.", []string{"work"}, nil)
+	descWorkSeconds = prometheus.NewDesc("cairn_raft_work_seconds_total", "Time spent in them, by work.", []string{"work"}, nil)
+	descWorkSlow    = prometheus.NewDesc("cairn_raft_work_slow_total", "How many of them took a tenth of the time after which they count as hanging, by work.", []string{"work"}, nil)
+	descWorkHangs   = prometheus.NewDesc("cairn_raft_work_hangs", "1 while it hangs and this server does not lead therefore, by work.", []string{"work"}, nil)
+)
+
+func (s *Server) collectWork(ch chan<- prometheus.Metric) {
+	for name, w := range map[string]*work{"log": &s.watchdog.log, "store": &s.watchdog.store} {
+		send := func(d *prometheus.Desc, t prometheus.ValueType, v float64) {
+			ch <- prometheus.MustNewConstMetric(d, t, v, name)
+		}
+		send(descWorkRuns, prometheus.CounterValue, float64(w.ended.Load()))
+		send(descWorkSeconds, prometheus.CounterValue, time.Duration(w.nanos.Load()).Seconds())
+		send(descWorkSlow, prometheus.CounterValue, float64(w.slow.Load()))
+		hangs := 0.0
+		if s.watchdog.err() != nil && w.ended.Load() != w.begun.Load() {
+			hangs = 1
+		}
+		send(descWorkHangs, prometheus.GaugeValue, hangs)
+	}
+}
+
+func describeWork(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descWorkRuns, descWorkSeconds, descWorkSlow, descWorkHangs} {
+		ch <- d
+	}
+}

@@ -1,0 +1,169 @@
+package nomad_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/nomadtest"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// stickyLog is a log on a disk that can hang.
+type stickyLog struct {
+	raft.LogStore
+	mu   sync.Mutex
+	free chan struct{} // guarded by mu, closed while the disk works
+}
+
+func (l *stickyLog) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
+
+func (l *stickyLog) StoreLogs(logs []*raft.Log) error {
+	l.mu.Lock()
+	free := l.free
+	l.mu.Unlock()
+	<-free
+	return l.LogStore.StoreLogs(logs)
+}
+
+func (l *stickyLog) hang() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = make(chan struct{})
+}
+
+func (l *stickyLog) work() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.free)
+}
+
+// stickyLogs gives every server a log that can hang, by the server's name.
+func stickyLogs(logs map[string]*stickyLog) nomadtest.Option {
+	return func(conf *nomad.Config) {
+		l := &stickyLog{LogStore: conf.Raft.Stores.Log, free: make(chan struct{})}
+		close(l.free)
+		stores := *conf.Raft.Stores
+		stores.Log = l
+		conf.Raft.Stores = &stores
+		logs[conf.NodeName] = l
+	}
+}
+
+// metric returns the value of a metric whose labels, if it has any, include label.
+func metric(t *testing.T, s *nomad.Server, name, label string) float64 {
+	t.Helper()
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(s)
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && (label == "" || m.GetLabel()[0].GetValue() == label) {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+func TestLeaderWhoseDiskHangsIsReplaced(t *testing.T) {
+	logs := map[string]*stickyLog{}
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		old := c.WaitLeader()
+		mustPut(t, old, "app/db", "old")
+		disk := logs["s"+old.Host[len(old.Host)-1:]]
+		disk.hang()
+		follower := c.Follower()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := follower.Put(context.Background(), "app/hung", structs.VariableItems{"v": "1"})
+			ended <- err
+		}()
+		time.Sleep(6 * time.Second)
+		leader := c.WaitLeader()
+		if leader == old {
+			t.Fatal("a server whose disk hangs still leads")
+		}
+		select {
+		case <-ended:
+		default:
+			t.Error("a write hangs with the old leader although another leads")
+		}
+		if err := old.Ready(); err == nil || !strings.Contains(err.Error(), "disk") {
+			t.Errorf("the health of the server that hangs is %v", err)
+		}
+		if metric(t, old.Server, "cairn_raft_work_hangs", "log") != 1 || metric(t, leader.Server, "cairn_raft_work_hangs", "log") != 0 {
+			t.Error("the metrics do not tell which server hangs")
+		}
+		mustPut(t, leader, "app/db", "new")
+		mustPut(t, old, "app/through", "it") // passed on by the server that hangs
+		disk.work()
+		time.Sleep(time.Second)
+		if err := old.Ready(); err != nil {
+			t.Errorf("after the disk works again: %v", err)
+		}
+		got, err := old.Get(context.Background(), "app/db", structs.QueryOptions{})
+		if err != nil || got.Data.Items["v"] != "new" {
+			t.Errorf("read %+v, %v", got.Data, err)
+		}
+	}, stickyLogs(logs))
+}
+
+func TestDiskThatIsSlowForAMomentCostsNoLeader(t *testing.T) {
+	logs := map[string]*stickyLog{}
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		old := c.WaitLeader()
+		disk := logs["s"+old.Host[len(old.Host)-1:]]
+		disk.hang()
+		time.AfterFunc(2*time.Second, disk.work)
+		mustPut(t, c.Follower(), "app/db", "slow")
+		if c.WaitLeader() != old {
+			t.Error("a slow disk cost the leader its term")
+		}
+		if metric(t, old.Server, "cairn_raft_work_slow_total", "log") == 0 {
+			t.Error("slow writes are not counted")
+		}
+	}, stickyLogs(logs))
+}
+
+func TestOnlyServerWhoseDiskHangsRecovers(t *testing.T) {
+	logs := map[string]*stickyLog{}
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		s := c.WaitLeader()
+		mustPut(t, s, "app/db", "before")
+		logs["s1"].hang()
+		if _, err := s.Put(context.Background(), "app/db", structs.VariableItems{"v": "hung"}); err == nil {
+			t.Error("a write was acknowledged that is not on the disk")
+		}
+		if s.Ready() == nil {
+			t.Error("a server that hangs is well")
+		}
+		logs["s1"].work()
+		time.Sleep(time.Second)
+		mustPut(t, s, "app/db", "after")
+	}, stickyLogs(logs))
+}
+
+func TestLeaderWhoseStoreHangsIsReplaced(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		old := c.WaitLeader()
+		end := old.PretendStoreHangs()
+		time.Sleep(35 * time.Second)
+		if c.WaitLeader() == old || old.Ready() == nil {
+			t.Fatal("a server whose store hangs still leads, or is well")
+		}
+		end()
+		time.Sleep(time.Second)
+		mustPut(t, old, "app/db", "after")
+	})
+}

@@ -1,0 +1,34 @@
+package nomad
+
+import (
+	"context"
+	"time"
+
+	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// WorkloadEvent takes what programs on nodes tell the cluster.
+type WorkloadEvent struct{ srv *Server }
+
+// workloadEventRaise writes an entry that a server which does not know it skips.
+var workloadEventRaise = newLeader("WorkloadEvent.Raise",
+	func(a *acl.ACL, r *structs.WorkloadEventRaiseRequest) bool {
+		return r.Event == nil || a.AllowNamespaceOperation(r.Event.Namespace, acl.RaiseEvent)
+	},
+	func(ctx context.Context, c *leaderCall, r *structs.WorkloadEventRaiseRequest, reply *structs.WorkloadEventRaiseResponse) error {
+		if err := r.Event.Validate(); err != nil {
+			return err
+		}
+		event := *r.Event
+		event.Time = time.Now().UnixNano()
+		res, err := c.srv.apply(ctx, structs.WorkloadEventRaiseRequestType|structs.IgnoreUnknownTypeFlag,
+			&structs.WorkloadEventRaiseRequest{Event: &event})
+		reply.Index = res.index
+		return err
+	})
+
+// Raise puts an event into the stream.
+func (e *WorkloadEvent) Raise(ctx context.Context, args *structs.WorkloadEventRaiseRequest, reply *structs.WorkloadEventRaiseResponse) error {
+	return workloadEventRaise.serve(ctx, e.srv, args, reply)
+}
