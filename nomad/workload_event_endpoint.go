@@ -14,7 +14,11 @@ type WorkloadEvent struct{ srv *Server }
 // workloadEventRaise writes an entry that a server which does not know it skips.
 var workloadEventRaise = newLeader("WorkloadEvent.Raise",
 	func(a *acl.ACL, r *structs.WorkloadEventRaiseRequest) bool {
-		return r.Event == nil || a.AllowNamespaceOperation(r.Event.Namespace, acl.RaiseEvent)
+		namespace := r.RequestNamespace()
+		if r.Event != nil {
+			namespace = r.Event.Namespace
+		}
+		return a.AllowNamespaceOperation(namespace, acl.RaiseEvent)
 	},
 	func(ctx context.Context, c *leaderCall, r *structs.WorkloadEventRaiseRequest, reply *structs.WorkloadEventRaiseResponse) error {
 		if err := r.Event.Validate(); err != nil {
