@@ -20,6 +20,7 @@ import (
 // reads of 256-byte values over 64 connections. "make pgo" takes its profile.
 func BenchmarkHTTP(b *testing.B) {
 	c := agent.DefaultDevConfig()
+	c.Client.Enabled = false // the node of this agent is not what is looked at
 	c.DevMode, c.DataDir = false, b.TempDir()
 	c.NodeName, c.Ports = "n1", agent.PortsConfig{}
 	c.Limits.HTTPMaxConnsPerClient = 0

@@ -139,6 +139,7 @@ func (s *session) findNode(prefix string) (string, error) {
 type nodeStatus struct {
 	list  nodeListOptions
 	short bool
+	self  bool
 }
 
 func (*nodeStatus) about() about {
@@ -150,6 +151,7 @@ func (*nodeStatus) about() about {
 			{"Show them", "cairn node status"},
 			{"Which are down?", "cairn node status -filter 'Status == \"down\"'"},
 			{"Show one", "cairn node status 1f3a"},
+			{"Show the one of this agent", "cairn node status -self"},
 		},
 		max:    1,
 		groups: withAgent | withData,
@@ -159,10 +161,18 @@ func (*nodeStatus) about() about {
 
 func (c *nodeStatus) flags(f *flags) {
 	c.list.flags(f)
+	f.boolean(&c.self, "self", "Show the node of the agent that is asked.")
 	f.boolean(&c.short, "short", "Print neither events nor attributes of one node.")
 }
 
 func (c *nodeStatus) run(s *session, args []string) error {
+	if c.self {
+		id, err := s.ownNode()
+		if err != nil {
+			return err
+		}
+		args = []string{id}
+	}
 	if len(args) == 0 {
 		return c.list.run(s, "nodes", func(client *api.Client, q *api.QueryOptions) ([]*api.NodeListStub, *api.QueryMeta, error) {
 			return client.Nodes().List(q)

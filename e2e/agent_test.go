@@ -146,7 +146,7 @@ func TestInterruptEndsBlockingQueries(t *testing.T) {
 }
 
 // TestCommandStories runs the scripts of the command line, each against a dev
-// agent of its own.
+// agent of its own, in a cluster without nodes.
 func TestCommandStories(t *testing.T) {
 	bin := t.TempDir()
 	if err := os.Symlink(binary, filepath.Join(bin, "cairn")); err != nil {
@@ -158,7 +158,7 @@ func TestCommandStories(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txt"), func(t *testing.T) {
-			a := newDev(t)
+			a := newDev(t, "-client=false")
 			testscript.Run(t, testscript.Params{
 				Files: []string{script},
 				Cmds:  map[string]func(*testscript.TestScript, bool, []string){"cairn": runCairn},

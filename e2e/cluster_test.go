@@ -65,9 +65,9 @@ func newServer(t *testing.T, name string, expect int, more settings) *agent {
 }
 
 // newDev runs a dev agent and waits until it has a leader.
-func newDev(t *testing.T) *agent {
+func newDev(t *testing.T, args ...string) *agent {
 	t.Helper()
-	a := newAgent(t, "dev", nil, "-dev")
+	a := newAgent(t, "dev", nil, append([]string{"-dev"}, args...)...)
 	a.start()
 	a.ready()
 	return a

@@ -24,7 +24,8 @@ var clientStats = newLocal("ClientStats.Stats", readsNodes[structs.NodeSpecificR
 var statusHasNodeConn = newLocal("Status.HasNodeConn", anyone[structs.NodeSpecificRequest],
 	func(_ context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.NodeConnQueryResponse) error {
 		reply.Linked = s.links.held.Get(r.NodeID) != nil
-		reply.Connected = reply.Linked || s.nodeConns.session(r.NodeID) != nil
+		reply.Session = s.nodeConns.session(r.NodeID) != nil
+		reply.Connected = reply.Linked || reply.Session
 		return nil
 	})
 

@@ -83,8 +83,9 @@ func init() {
 	maps.Copy(guards, map[string]guard{
 		"ACL.CreateClientIntroductionToken": {rules: write},
 		"ClientStats.Stats":                 {rules: read},
-		"NodeLink.Call":                     {rules: write, args: func() any { return &structs.NodeCallRequest{NodeID: "n", Method: "Node.Apply"} }},
-		"NodeLink.List":                     {rules: read}, "NodeLink.Kick": {rules: write},
+		"NodeMeta.Read":                     {rules: read}, "NodeMeta.Apply": {rules: write},
+		"NodeLink.Call": {rules: write, args: func() any { return &structs.NodeCallRequest{NodeID: "n", Method: "Node.Apply"} }},
+		"NodeLink.List": {rules: read}, "NodeLink.Kick": {rules: write},
 		"Node.List": {rules: read}, "Node.GetNode": {rules: read}, "Node.GetAllocs": {rules: read},
 		"Node.Deregister": {rules: write}, "Node.BatchDeregister": {rules: write}, "Node.Evaluate": {rules: write},
 		"Node.UpdateDrain": {rules: write}, "Node.UpdateEligibility": {rules: write},

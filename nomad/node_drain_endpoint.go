@@ -78,8 +78,15 @@ func (s *Server) startDrains(t *term) error {
 	return s.completeDrains(t.ctx, ids...)
 }
 
-var nodeUpdateEligibility = newLeader("Node.UpdateEligibility", writesNodes[structs.NodeUpdateEligibilityRequest],
+var nodeUpdateEligibility = newLeader("Node.UpdateEligibility",
+	func(a *acl.ACL, _ *structs.NodeUpdateEligibilityRequest) bool {
+		return a.AllowNodeWrite() || a.AllowClientOp()
+	},
 	func(ctx context.Context, c *leaderCall, r *structs.NodeUpdateEligibilityRequest, reply *structs.NodeEligibilityUpdateResponse) error {
+		own := c.id.Node != nil && c.id.Node.ID == r.NodeID // a node may be told to do it over its link
+		if !c.acl.AllowNodeWrite() && !own {
+			return errPermissionDenied
+		}
 		if err := r.Validate(); err != nil {
 			return err
 		}

@@ -103,6 +103,7 @@ func endpoints(s *Server) map[string]any {
 		"Namespace":     &Namespace{s},
 		"Node":          &Node{s},
 		"NodeLink":      &NodeLink{s},
+		"NodeMeta":      &NodeMeta{s},
 		"NodePool":      &NodePool{s},
 		"Alloc":         &Alloc{s},
 		"ClientStats":   &ClientStats{s},

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/internal/tlsconf"
 )
 
@@ -22,6 +23,8 @@ const (
 	drainTimeout = time.Second
 	// leaveTimeout bounds the graceful leave.
 	leaveTimeout = 5 * time.Second
+	// clientLeaveTimeout bounds how long the node tells servers that it goes away.
+	clientLeaveTimeout = 2 * time.Second
 )
 
 // Agent is a running agent. Stop ends everything it started.
@@ -31,8 +34,11 @@ type Agent struct {
 	endpoints *endpoints
 	telemetry *telemetry
 	// tls holds the certificates of both ports, nil when neither speaks TLS.
-	tls     *tlsconf.Source
+	tls *tlsconf.Source
+	// server answers the API: the one of this process, or those that the node agent
+	// knows. client is nil without a node agent.
 	server  server
+	client  *client.Client
 	http    *httpServer
 	rpc     *rpcNode
 	sockets *agentSockets
@@ -77,29 +83,65 @@ func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err e
 	defer func() {
 		if err != nil {
 			_ = httpLn.Close()
-			_ = rpcLn.Close()
+			if rpcLn != nil {
+				_ = rpcLn.Close()
+			}
 		}
 	}()
-	sc, err := c.serverConfig(a.endpoints, rpcLn, logger)
-	if err != nil {
+	if err := a.startHalves(rpcLn, newServer); err != nil {
 		return nil, err
-	}
-	sc.TLS = c.TLSConfig.rpc(a.tls)
-	if err = a.joined(sc); err != nil {
-		return nil, err
-	}
-	if a.server, err = newServer(sc); err != nil {
-		return nil, fmt.Errorf("starting the server: %w", err)
 	}
 	a.addMetrics()
 	if err := a.openSockets(); err != nil {
-		return nil, errors.Join(err, a.server.Shutdown())
+		return nil, errors.Join(err, a.stopHalves())
 	}
 	if err := a.serve(httpLn); err != nil {
 		a.sockets.stop()
-		return nil, errors.Join(err, a.server.Shutdown())
+		return nil, errors.Join(err, a.stopHalves())
 	}
 	return a, nil
+}
+
+// startHalves starts the server and the node agent, as far as they are wanted. rpc
+// is nil without a server.
+func (a *Agent) startHalves(rpc net.Listener, newServer startFunc) error {
+	c := a.config
+	if c.Server.Enabled {
+		sc, err := c.serverConfig(a.endpoints, rpc, a.logger)
+		if err != nil {
+			return err
+		}
+		sc.TLS = c.TLSConfig.rpc(a.tls)
+		if err = a.joined(sc); err != nil {
+			return err
+		}
+		if a.server, err = newServer(sc); err != nil {
+			return fmt.Errorf("starting the server: %w", err)
+		}
+	} else if c.TLSConfig.EnableRPC {
+		if err := a.tls.CheckRole(tlsconf.RoleClient, c.Region); err != nil {
+			return fmt.Errorf("tls: %w", err)
+		}
+	}
+	if err := a.startClient(rpc); err != nil {
+		if a.server != nil {
+			err = errors.Join(err, a.server.Shutdown())
+		}
+		return fmt.Errorf("starting the node agent: %w", err)
+	}
+	if a.server == nil {
+		a.server = newRemote(c, a.client)
+	}
+	return nil
+}
+
+// stopHalves ends what startHalves started.
+func (a *Agent) stopHalves() error {
+	var err error
+	if a.client != nil {
+		err = a.client.Shutdown()
+	}
+	return errors.Join(err, a.server.Shutdown())
 }
 
 // addMetrics shows what the agent's parts count themselves.
@@ -135,6 +177,7 @@ func (a *Agent) serve(ln net.Listener) error {
 	c.RPC.Agent.Path, c.RPC.Agent.AdminPath = a.sockets.path, a.sockets.admin
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
+	handler.client, handler.root = a.client, a.logger
 	a.rpc, handler.rpc.started = handler.rpc, a.config
 	a.sockets.providers.node.Store(a.rpc.rpc)
 	if err := a.rpc.listen(); err != nil {
@@ -144,7 +187,8 @@ func (a *Agent) serve(ln net.Listener) error {
 	return nil
 }
 
-// listeners opens the HTTP and the RPC port and notes what the system chose.
+// listeners opens the HTTP port and, for a server, the RPC port, and notes what the
+// system chose. rpcLn is nil without a server.
 func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 	c, e, log := a.config, a.endpoints, a.logger.Named("agent")
 	asked := c.BindAddr != DefaultConfig().BindAddr
@@ -158,6 +202,9 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 		httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient)
 	}
 	httpLn = c.TLSConfig.wrapHTTP(httpLn, a.tls)
+	if !c.Server.Enabled {
+		return httpLn, nil, nil
+	}
 	if rpcLn, err = listen(e.rpc, asked || c.Addresses.RPC != "", log); err != nil {
 		_ = httpLn.Close()
 		return nil, nil, fmt.Errorf("rpc port: %w", err)
@@ -171,8 +218,9 @@ func (a *Agent) HTTPAddr() string { return a.endpoints.advHTTP }
 
 // Stop ends the agent. Where other servers carry on it first becomes unhealthy,
 // hands over leadership, and answers for a while longer, on connections that it
-// closes one after the other; then the HTTP API ends and then the server. With leave
-// the server also leaves the cluster. It blocks for a few seconds at most.
+// closes one after the other; then the HTTP API ends, then the node agent and then the
+// server. With leave the node tells the servers that it is down, and the server leaves
+// the cluster. It blocks for a few seconds at most.
 func (a *Agent) Stop(leave bool) error {
 	a.http.api.closing.Store(true)
 	if a.server.Drain() {
@@ -187,6 +235,16 @@ func (a *Agent) Stop(leave bool) error {
 	a.http.stop(ctx, a.cancel)
 	cancel()
 	var all []error
+	if a.client != nil {
+		if leave {
+			ctx, cancel := context.WithTimeout(context.Background(), clientLeaveTimeout)
+			if err := a.client.Leave(ctx); err != nil {
+				a.logger.Warn("the servers could not be told that the node goes away", "error", err)
+			}
+			cancel()
+		}
+		all = append(all, a.client.Shutdown())
+	}
 	if leave {
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 		all = append(all, a.server.Leave(ctx))

@@ -46,7 +46,8 @@ func agentRoutes() []route {
 		plain[structs.MembersResponse](doc{methods: "GET", pattern: "/v1/agent/members", rpc: "Status.Members",
 			summary: "List the members of the gossip pool as this agent sees them."}),
 		local[[]string](doc{methods: "GET PUT POST", pattern: "/v1/agent/servers",
-			summary: "List or set the servers that a client agent knows.", status: []int{501}}, clientServers),
+			summary: "List or set the servers that a client agent knows.", status: []int{501},
+			params: []param{{name: "address", kind: "string", repeat: true, summary: "server port to use from now on, host:port"}}}, clientServers),
 		local[agentHealth](doc{methods: "GET", pattern: "/v1/agent/health",
 			summary: "Tell whether the agent works: 200 if it does, 500 if not.",
 			params:  []param{{name: "type", kind: "string", repeat: true, summary: "client or server"}}}, getHealth),
@@ -74,39 +75,70 @@ func getSelf(r *request) error {
 	if err := r.allow((*acl.ACL).AllowAgentRead); err != nil {
 		return err
 	}
+	stats := r.api.server.Stats()
+	if r.api.client != nil {
+		stats["client"] = r.api.client.Stats()
+	}
 	return r.writeJSON(http.StatusOK, &agentSelf{
 		Config: r.api.config.Redacted(),
 		Member: r.api.server.LocalMember(),
-		Stats:  r.api.server.Stats(),
+		Stats:  stats,
 	})
 }
 
+// clientServers lists or replaces the servers that the node agent knows.
 func clientServers(r *request) error {
 	right := (*acl.ACL).AllowAgentRead
-	if r.Method == http.MethodPut || r.Method == http.MethodPost {
+	change := r.Method == http.MethodPut || r.Method == http.MethodPost
+	if change {
 		right = (*acl.ACL).AllowAgentWrite
 	}
 	if err := r.allow(right); err != nil {
 		return err
 	}
-	return errs.New(errs.Unsupported, "this agent is a server: only client agents keep a list of servers")
+	if r.api.client == nil {
+		return errs.New(errs.Unsupported, "this agent is a server: only client agents keep a list of servers")
+	}
+	if !change {
+		return r.writeJSON(http.StatusOK, list(r.api.client.Servers()))
+	}
+	addrs := slices.DeleteFunc(r.query.all("address"), func(a string) bool { return a == "" })
+	if len(addrs) == 0 {
+		return errs.New(errs.Invalid, "missing server address")
+	}
+	if err := r.api.client.SetServers(r.Context(), addrs); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, nothing{})
+}
+
+// componentOf tells the health of a half of the agent.
+func componentOf(ready func() error) *componentHealth {
+	if err := ready(); err != nil {
+		return &componentHealth{Message: err.Error()}
+	}
+	return &componentHealth{OK: true, Message: "ok"}
 }
 
 func getHealth(r *request) error {
-	types := r.query.all("type")
-	out, ok := agentHealth{}, true
-	if len(types) == 0 || slices.Contains(types, "server") {
-		out.Server = &componentHealth{OK: true, Message: "ok"}
-		if err := r.api.server.Ready(); err != nil {
-			*out.Server = componentHealth{Message: err.Error()}
-			ok = false
+	types, out := r.query.all("type"), agentHealth{}
+	wants := func(half string, runs bool) bool {
+		return len(types) == 0 && runs || slices.Contains(types, half)
+	}
+	server, client := r.api.config.Server.Enabled, r.api.client
+	if wants("server", server) {
+		out.Server = &componentHealth{Message: "server not enabled"}
+		if server {
+			out.Server = componentOf(r.api.server.Ready)
 		}
 	}
-	if slices.Contains(types, "client") {
+	if wants("client", client != nil) {
 		out.Client = &componentHealth{Message: "client not enabled"}
-		ok = false
+		if client != nil {
+			out.Client = componentOf(client.Ready)
+		}
 	}
-	if !ok {
+	if out.Server != nil && !out.Server.OK || out.Client != nil && !out.Client.OK {
 		return r.writeJSON(http.StatusInternalServerError, &out)
 	}
 	return r.writeJSON(http.StatusOK, &out)
@@ -121,6 +153,9 @@ func putJoin(r *request) error {
 	addrs := slices.DeleteFunc(r.query.all("address"), func(a string) bool { return a == "" })
 	if len(addrs) == 0 {
 		return errs.New(errs.Invalid, "missing address to join")
+	}
+	if !r.api.config.Server.Enabled {
+		return errNoServer
 	}
 	n, err := r.api.server.Join(addrs)
 	out := joinResult{NumJoined: n}

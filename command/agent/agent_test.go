@@ -268,7 +268,7 @@ func TestStartProblems(t *testing.T) {
 		{"missing file", []string{"-dev", "-config", "/nope"}, "no such file"},
 		{"unknown key", []string{"-dev", "-config", write("\nx = 1")}, `c.hcl:2: unknown key "x"`},
 		{"access control", []string{"-dev", "-config", write("acl { protect_metrics = true }")}, "needs acl.enabled"},
-		{"client alone", []string{"-client", "-data-dir", "/tmp"}, "no node agent"},
+		{"client alone", []string{"-client"}, "the node agent keeps its identity there"},
 		{"port in use", []string{"-dev", "-config", write("ports { http = " + port + " }")}, "is in use"},
 		{"foreign address", []string{"-dev", "-bind", "192.0.2.1"}, "192.0.2.1"},
 		{"bad template", []string{"-dev", "-bind", "{{ Nope }}"}, "no valid address template"},

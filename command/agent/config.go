@@ -38,6 +38,9 @@ type Config struct {
 	LogRotateBytes    int           `hcl:"log_rotate_bytes"`
 	LogRotateMaxFiles int           `hcl:"log_rotate_max_files"`
 
+	// EnableDebug lets profiles be taken while access control is off.
+	EnableDebug bool `hcl:"enable_debug"`
+
 	// LeaveOnInt and LeaveOnTerm take the server out of the cluster on SIGINT and SIGTERM.
 	LeaveOnInt  bool `hcl:"leave_on_interrupt"`
 	LeaveOnTerm bool `hcl:"leave_on_terminate"`
@@ -94,9 +97,41 @@ type ACLConfig struct {
 	ProtectMetrics bool `hcl:"protect_metrics"`
 }
 
-// ClientConfig configures the node agent, which this build does not have.
+// ClientConfig configures the node agent.
 type ClientConfig struct {
 	Enabled bool `hcl:"enabled"`
+	// StateDir holds who the node is; by default it is client in DataDir.
+	StateDir string `hcl:"state_dir"`
+	// Servers and those of ServerJoin are server ports, host or host:port.
+	Servers    []string         `hcl:"servers"`
+	ServerJoin ServerJoinConfig `hcl:"server_join"`
+	NodeClass  string           `hcl:"node_class"`
+	// NodePool is default unless it is given.
+	NodePool          string            `hcl:"node_pool"`
+	Meta              map[string]string `hcl:"meta"`
+	NodeMaxAllocs     int               `hcl:"node_max_allocs"`
+	DefaultIneligible bool              `hcl:"default_ineligible"`
+
+	// What follows overrides what was found out about the machine; 0 does not.
+	NetworkInterface string         `hcl:"network_interface"`
+	NetworkSpeed     int            `hcl:"network_speed"`
+	CPUTotalCompute  int            `hcl:"cpu_total_compute"`
+	MemoryTotalMB    int            `hcl:"memory_total_mb"`
+	DiskTotalMB      int            `hcl:"disk_total_mb"`
+	DiskFreeMB       int            `hcl:"disk_free_mb"`
+	MinDynamicPort   int            `hcl:"min_dynamic_port"`
+	MaxDynamicPort   int            `hcl:"max_dynamic_port"`
+	Reserved         ReservedConfig `hcl:"reserved"`
+}
+
+// ReservedConfig is what work may not use: MHz, MiB, cores and ports as lists of
+// numbers and ranges.
+type ReservedConfig struct {
+	CPU           int    `hcl:"cpu"`
+	MemoryMB      int    `hcl:"memory"`
+	DiskMB        int    `hcl:"disk"`
+	Cores         string `hcl:"cores"`
+	ReservedPorts string `hcl:"reserved_ports"`
 }
 
 // ServerConfig configures the server half of the agent.
@@ -271,13 +306,13 @@ func DefaultConfig() *Config {
 	}
 }
 
-// DefaultDevConfig returns the configuration of -dev: one server, all in
-// memory, reachable from this machine only.
+// DefaultDevConfig returns the configuration of -dev: one server and a node agent,
+// nothing is kept, reachable from this machine only.
 func DefaultDevConfig() *Config {
 	c := DefaultConfig()
 	c.DevMode = true
 	c.BindAddr = "127.0.0.1"
-	c.Server.Enabled = true
+	c.Server.Enabled, c.Client.Enabled = true, true
 	c.Server.BootstrapExpect = 1
 	c.Limits.HTTPMaxConnsPerClient = 0
 	c.Telemetry.DisableHostname = true

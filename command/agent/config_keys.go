@@ -9,7 +9,7 @@ import (
 // ignored lists, by block, the keys of the public configuration language that
 // this build knows and does not act on. Patterns are those of path.Match.
 var ignored = map[string]string{
-	"": `plugin_dir enable_debug enable_syslog syslog_facility disable_update_check
+	"": `plugin_dir enable_syslog syslog_facility disable_update_check
 		disable_anonymous_signature ui autopilot keyring consul vault plugin sentinel audit reporting eventlog`,
 	"acl": `token_ttl policy_ttl role_ttl`,
 	"server": `num_schedulers enabled_schedulers node_gc_threshold
@@ -22,16 +22,13 @@ var ignored = map[string]string{
 	"server.search":                     `fuzzy_enabled limit_query limit_results min_term_length`,
 	"server.raft_logstore":              `disable_log_cache verification`,
 	"server.raft_logstore.verification": `enabled interval`,
-	"client": `state_dir alloc_dir alloc_mounts_dir host_volumes_dir host_volume_plugin_dir common_plugin_dir servers
-		node_class node_pool node_max_allocs options meta chroot_env network_interface preferred_address_family
-		network_speed cpu_* memory_* disk_* reservable_cores reserved min_dynamic_port max_dynamic_port
-		client_min_port client_max_port *_port gc_* template server_join host_volume host_network cni_*
+	"client": `alloc_dir alloc_mounts_dir host_volumes_dir host_volume_plugin_dir common_plugin_dir
+		options chroot_env preferred_address_family cpu_* memory_* disk_* reservable_cores
+		client_min_port client_max_port *_port gc_* template host_volume host_network cni_*
 		bridge_network_* nomad_service_discovery artifact drain_on_shutdown users disable_remote_exec no_host_uuid
-		cgroup_parent fingerprint default_ineligible log_file max_kill_timeout`,
-	"client.reserved":          `cpu memory disk cores reserved_ports`,
+		cgroup_parent fingerprint log_file max_kill_timeout`,
 	"client.drain_on_shutdown": `deadline ignore_system_jobs force`,
 	"client.users":             `dynamic_user_min dynamic_user_max`,
-	"client.server_join":       `start_join retry_join retry_max retry_interval`,
 	"rpc": `accept_backlog keep_alive_interval connection_write_timeout stream_open_timeout stream_close_timeout
 		dial_timeout`,
 	"telemetry": `datadog_address datadog_tags collection_interval publish_allocation_metrics publish_node_metrics

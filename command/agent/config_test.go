@@ -195,10 +195,10 @@ func TestEveryPublicKeyIsKnown(t *testing.T) {
 
 func TestKeysWithoutEffectAreNamed(t *testing.T) {
 	for text, want := range map[string][]string{
-		"disable_update_check = true\nvault { enabled = false }\nclient { enabled = false }\nenable_debug = false":          nil,
-		"server {\n num_schedulers = 2\n plan_rejection_tracker { enabled = true }\n}":                                      {"server.num_schedulers", "server.plan_rejection_tracker"},
-		"plugin \"docker\" {\n config { gc = true }\n}\nconsul { address = \"x\" }\nclient {\n meta { \"a.b\" = \"c\" }\n}": {"plugin", "consul", "client.meta"},
-		`{"plugin": {"docker": {"config": {"x": 1}}}, "telemetry": {"circonus_api_token": "x"}}`:                            {"plugin", "telemetry.circonus_api_token"},
+		"disable_update_check = true\nvault { enabled = false }\nclient { enabled = false }\nenable_debug = false":                nil,
+		"server {\n num_schedulers = 2\n plan_rejection_tracker { enabled = true }\n}":                                            {"server.num_schedulers", "server.plan_rejection_tracker"},
+		"plugin \"docker\" {\n config { gc = true }\n}\nconsul { address = \"x\" }\nclient {\n chroot_env { \"a.b\" = \"c\" }\n}": {"plugin", "consul", "client.chroot_env"},
+		`{"plugin": {"docker": {"config": {"x": 1}}}, "telemetry": {"circonus_api_token": "x"}}`:                                  {"plugin", "telemetry.circonus_api_token"},
 	} {
 		_, unused, problems := parse(t, text)
 		if problems != "" {
@@ -279,7 +279,7 @@ func TestValidateReportsAllProblems(t *testing.T) {
 	c.TLSConfig.EnableRPC = true
 	c.TLSConfig.EnableHTTP = true
 	c.TLSConfig.TLSCipherSuites = "TLS_RSA_WITH_RC4_128_SHA"
-	c.Client.Enabled = true
+	c.Client.Enabled, c.Client.Servers, c.Client.Reserved.Cores = true, []string{"provider=aws"}, "4-2"
 	c.Ports.RPC, c.Ports.Serf = 70000, 4646
 	c.LogLevel = "loud"
 	c.Server.Encrypt = "c2hvcnQ="
@@ -290,7 +290,7 @@ func TestValidateReportsAllProblems(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"acl.token_max_expiration_ttl", "acl.initial_management_token_file", "acl.protect_metrics", "tls.rpc", "tls.http", "tls_cipher_suites", "client.enabled", "ports.rpc: 70000",
+	for _, want := range []string{"acl.token_max_expiration_ttl", "acl.initial_management_token_file", "acl.protect_metrics", "tls.rpc", "tls.http", "tls_cipher_suites", "client.servers", "client.reserved.cores", "ports.rpc: 70000",
 		"ports.serf: port 4646", "log_level", "server.encrypt", "raft_logstore.backend", "retry_join", "max_variable_size"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%s", want, err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/nomad"
 )
 
@@ -25,14 +26,14 @@ func (c *Config) validate(complete bool) error {
 		}
 	}
 	bad(complete && !c.Server.Enabled && !c.Client.Enabled,
-		"the agent has nothing to run: set enabled in the server block, or start it with -dev or -server")
-	bad(!c.Server.Enabled && c.Client.Enabled,
-		"client.enabled: this build has no node agent yet; set server.enabled")
+		"the agent has nothing to run: set enabled in the server or the client block, or start it with -dev, -server or -client")
 	bad(c.Region == "" || strings.ContainsAny(c.Region, " \t\n/"), "region %q: must be set and hold no space or slash", c.Region)
 	bad(c.Datacenter == "" || strings.ContainsAny(c.Datacenter, " \t\n"), "datacenter %q: must be set and hold no space", c.Datacenter)
 	bad(strings.ContainsAny(c.NodeName, " \t\n"), "name %q: must hold no space", c.NodeName)
 	bad(c.Server.Enabled && !c.DevMode && c.DataDir == "" && c.Server.DataDir == "",
 		"data_dir: must be set, the server keeps its state there")
+	bad(c.Client.Enabled && !c.DevMode && c.DataDir == "" && c.Client.StateDir == "",
+		"data_dir: must be set, the node agent keeps its identity there")
 	bad(hclog.LevelFromString(c.LogLevel) == hclog.NoLevel,
 		"log_level %q: must be trace, debug, info, warn, error or off", c.LogLevel)
 	bad(c.LogRotateBytes < 0 || c.LogRotateDuration < 0 || c.LogRotateMaxFiles < 0, "log_rotate_*: must not be negative")
@@ -44,6 +45,7 @@ func (c *Config) validate(complete bool) error {
 	problems = append(problems, c.portProblems()...)
 	problems = append(problems, c.ACL.problems()...)
 	problems = append(problems, c.Server.problems()...)
+	problems = append(problems, c.Client.problems()...)
 	problems = append(problems, c.TLSConfig.problems()...)
 	problems = append(problems, c.Limits.RequestLimits.problems()...)
 	problems = append(problems, c.RPC.problems()...)
@@ -122,6 +124,27 @@ func (s *ServerConfig) problems() []problem {
 	bad(err != nil || n != 0 && n != 16 && n != 24 && n != 32, "encrypt: must be 16, 24 or 32 bytes in base64")
 	for _, addr := range slices.Concat(s.StartJoin, s.RetryJoin, s.ServerJoin.StartJoin, s.ServerJoin.RetryJoin) {
 		bad(addr == "" || strings.Contains(addr, "="), "retry_join: %q is no address; discovery by provider is not supported", addr)
+	}
+	return out
+}
+
+func (g *ClientConfig) problems() []problem {
+	if !g.Enabled {
+		return nil
+	}
+	check := client.Config{Region: "any", Datacenter: "any", NodeName: "any", NodePool: g.NodePool, Meta: g.Meta, Servers: g.addresses(),
+		Resources: g.resources(), MaxAllocs: g.NodeMaxAllocs}
+	var out []problem
+	if err := check.Validate(); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			out = append(out, problem{msg: "client." + strings.TrimSpace(line)})
+		}
+	}
+	if _, err := parseCores(g.Reserved.Cores); err != nil {
+		out = append(out, problem{msg: "client.reserved.cores: " + err.Error()})
+	}
+	if r := &g.Reserved; r.CPU < 0 || r.MemoryMB < 0 || r.DiskMB < 0 {
+		out = append(out, problem{msg: "client.reserved: must not be negative"})
 	}
 	return out
 }

@@ -15,6 +15,7 @@ import (
 func sdk(t *testing.T) *sdkapi.Client {
 	t.Helper()
 	c := DefaultDevConfig()
+	c.Client.Enabled = false // the node of this agent is not what is looked at
 	c.NodeName, c.Ports = "n1", PortsConfig{}
 	a, err := Start(c, hclog.NewNullLogger())
 	if err != nil {

@@ -17,6 +17,7 @@ func TestAnAgentThatDrainsStillAnswers(t *testing.T) {
 	f := newFake()
 	f.others = true
 	c := DefaultDevConfig()
+	c.Client.Enabled = false // the server is what is looked at
 	c.NodeName, c.Ports = "n", PortsConfig{}
 	a, err := start(c, hclog.NewNullLogger(), func(*nomad.Config) (server, error) { return f, nil })
 	if err != nil {

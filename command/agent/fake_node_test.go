@@ -71,6 +71,15 @@ func (f *fakeServer) fillNodes() {
 		r.HostStats = &structs.HostStats{Memory: &structs.HostMemoryStats{Total: 1}, Uptime: 3}
 		return nil
 	})
+	blue := "blue"
+	on(f, "NodeMeta.Read", func(_ *structs.NodeSpecificRequest, r *structs.NodeMetaResponse) error {
+		r.Meta, r.Dynamic, r.Static = map[string]string{"a": blue}, map[string]*string{"a": &blue, "b": nil}, map[string]string{"b": "c"}
+		return nil
+	})
+	on(f, "NodeMeta.Apply", func(q *structs.NodeMetaApplyRequest, r *structs.NodeMetaResponse) error {
+		r.Dynamic = q.Meta
+		return nil
+	})
 	on(f, "Node.UpdateDrain", func(_ *structs.NodeUpdateDrainRequest, r *structs.NodeDrainUpdateResponse) error {
 		r.Index, r.NodeModifyIndex = 44, 44
 		return nil

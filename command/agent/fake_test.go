@@ -95,6 +95,10 @@ func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool) {}
 func (f *fakeServer) RightsOf(policies, roles []string) (*acl.ACL, error) {
 	return f.rights, f.authErr
 }
+func (f *fakeServer) StreamNode(_ context.Context, r *structs.NodeCallRequest, w io.Writer) (json.RawMessage, error) {
+	_, err := io.WriteString(w, r.NodeID+" "+string(r.Body))
+	return nil, err
+}
 func (f *fakeServer) LinkRefusal(version int) *nodelink.Refusal {
 	return nodelink.CheckVersion(version, version)
 }

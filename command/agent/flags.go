@@ -25,7 +25,7 @@ func Flags() *flag.FlagSet { return newFlags().set }
 
 func newFlags() *flags {
 	f := &flags{set: flag.NewFlagSet("agent", flag.ContinueOnError)}
-	f.set.BoolVar(&f.dev, "dev", false, "run a server for development: data in memory, loopback only")
+	f.set.BoolVar(&f.dev, "dev", false, "run a server and a node agent for development: data in memory, loopback only")
 	f.set.BoolVar(&f.version, "version", false, "print the version and exit")
 	f.set.Func("config", "read this `file` or directory; may be given several times, later ones win", func(s string) error {
 		f.configs = append(f.configs, s)
@@ -48,7 +48,11 @@ func newFlags() *flags {
 	f.text("acl-replication-token", "`secret` with which this region copies policies and global tokens from the authoritative one", func(c *Config, s string) { c.ACL.ReplicationToken = s })
 	f.text("authoritative-region", "`name` of the region that owns policies, global tokens and namespaces of all regions", func(c *Config, s string) { c.Server.AuthoritativeRegion = s })
 	f.boolean("server", "run a server", func(c *Config, on bool) { c.Server.Enabled = on })
-	f.boolean("client", "run a node agent, which this build does not have yet", func(c *Config, on bool) { c.Client.Enabled = on })
+	f.boolean("client", "run a node agent", func(c *Config, on bool) { c.Client.Enabled = on })
+	f.text("node-class", "`class` of the node", func(c *Config, s string) { c.Client.NodeClass = s })
+	f.text("node-pool", "`pool` of the node", func(c *Config, s string) { c.Client.NodePool = s })
+	f.text("state-dir", "`directory` for who the node is", func(c *Config, s string) { c.Client.StateDir = s })
+	f.text("servers", "server `addresses` of the node agent, separated by commas", func(c *Config, s string) { c.Client.Servers = splitComma(s) })
 	f.boolean("rejoin", "join the old peers again after a graceful leave", func(c *Config, on bool) { c.Server.RejoinAfterLeave = on })
 	f.number("bootstrap-expect", "`number` of servers that elect the first leader", func(c *Config, n int) { c.Server.BootstrapExpect = n })
 	f.number("retry-max", "`number` of tries to join, 0 for no end", func(c *Config, n int) { c.Server.RetryMax = n })

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/h1"
 )
@@ -31,11 +32,15 @@ const (
 
 // api answers the HTTP API.
 type api struct {
-	server    server
+	server server
+	// client is the node agent of this process, nil for none.
+	client    *client.Client
 	config    *Config
 	telemetry *telemetry
 	logger    hclog.Logger
-	router    *router
+	// root is the parent of all loggers of the agent, nil where nobody may follow it.
+	root   hclog.Logger
+	router *router
 	// rpc is the operator node.
 	rpc *rpcNode
 	// document is the OpenAPI document.

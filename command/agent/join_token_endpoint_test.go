@@ -95,6 +95,7 @@ func TestAutoTLSProblems(t *testing.T) {
 	server := []string{"-server", "-data-dir", t.TempDir()}
 	for want, args := range map[string][]string{
 		"-dev keeps nothing":           {"-dev", "-tls-auto"},
+		"authority certifies servers":  {"-client", "-data-dir", t.TempDir(), "-tls-auto"},
 		"bootstrap_expect: must not":   append(server, "-join-token", "x", "-bootstrap-expect", "3"),
 		"or join_token_file, not both": append(server, "-join-token", "x", "-join-token-file", "y"),
 		"auto_cert_ttl: must be from":  append(server, "-config", write(`tls { auto_cert_ttl = "1s" }`)),

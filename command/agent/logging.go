@@ -25,7 +25,7 @@ func newLogger(c *Config, out io.Writer) (logger hclog.Logger, closeFile func() 
 		out = io.MultiWriter(out, f)
 		closeFile = f.Close
 	}
-	return hclog.New(&hclog.LoggerOptions{
+	return hclog.NewInterceptLogger(&hclog.LoggerOptions{
 		Name:            "cairn",
 		Level:           hclog.LevelFromString(c.LogLevel),
 		Output:          out,

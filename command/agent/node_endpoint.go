@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"net/http"
 	"reflect"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -96,9 +95,6 @@ func bindIntroduction(r *request, q *structs.ACLCreateClientIntroductionTokenReq
 
 func nodeWriteRoutes() []route {
 	return []route{
-		local[*structs.HostStats](doc{methods: "GET", pattern: "/v1/client/stats", rpc: "ClientStats.Stats", region: true,
-			summary: "Tell how busy a node is; its agent answers over its connection to the servers.", status: []int{404},
-			params: []param{{name: "node_id", kind: "string", summary: "the node to ask"}}}, serveClientStats),
 		write(doc{methods: "PUT POST", pattern: "/v1/node/{id}/drain", rpc: "Node.UpdateDrain",
 			summary: "Begin, change or end the drain of a node.", body: reflect.TypeFor[nodeDrainBody](), status: []int{404}},
 			bindNodeDrain,
@@ -175,16 +171,4 @@ func bindNodeEligibility(r *request, q *structs.NodeUpdateEligibilityRequest) er
 	}
 	q.NodeID, q.Eligibility = r.rest, b.Eligibility
 	return nil
-}
-
-func serveClientStats(r *request) error {
-	args, reply := &structs.NodeSpecificRequest{}, &structs.ClientStatsResponse{}
-	if err := r.readOptions(&args.QueryOptions); err != nil {
-		return err
-	}
-	args.NodeID = r.query.Get("node_id")
-	if err := r.api.server.RPC(r.Context(), "ClientStats.Stats", args, reply); err != nil {
-		return err
-	}
-	return r.writeJSON(http.StatusOK, reply.HostStats)
 }

@@ -85,6 +85,23 @@ func TestNodeWrites(t *testing.T) {
 	}
 }
 
+func TestMetadataRoutes(t *testing.T) {
+	f := newFake().fill()
+	h := testAPI(t, f)
+	w := call(h, "GET", "/v1/client/metadata?node_id=x", "")
+	if got := decode[structs.NodeMetaResponse](t, w); got.Meta["a"] != "blue" || got.Static["b"] != "c" || len(got.Dynamic) != 2 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	w = call(h, "POST", "/v1/client/metadata", `{"NodeID":"x","Meta":{"a":null,"b":"d"}}`)
+	q := f.last.(*structs.NodeMetaApplyRequest)
+	if w.Code != 200 || q.NodeID != "x" || q.Meta["a"] != nil || *q.Meta["b"] != "d" || len(q.Meta) != 2 {
+		t.Errorf("%d %s: %+v", w.Code, w.Body, q)
+	}
+	if w := call(h, "PUT", "/v1/client/metadata", `{}`); w.Code != 405 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 func init() {
 	read, write := `node { policy = "read" }`, `node { policy = "write" }`
 	pool := func(word string) string { return `node_pool "absent" { policy = "` + word + `" }` }
@@ -97,6 +114,11 @@ func init() {
 		"PUT /v1/node/{id}/purge":                        {rules: write, rest: nobodysID + "/purge"},
 		"PUT /v1/node/{id}/evaluate":                     {rules: write, rest: nobodysID + "/evaluate"},
 		"GET /v1/client/stats":                           {rules: read, rest: "?node_id=" + nobodysID},
+		"GET /v1/agent/host":                             {rules: `agent { policy = "read" }`},
+		"GET /v1/agent/pprof/{name}":                     {rules: `agent { policy = "write" }`, rest: "cmdline"},
+		"GET /v1/agent/monitor":                          {rules: `agent { policy = "read" }`, rest: "?log_level=loud"},
+		"GET /v1/client/metadata":                        {rules: read, rest: "?node_id=" + nobodysID},
+		"POST /v1/client/metadata":                       {rules: write, rest: "?node_id=" + nobodysID, body: `{"Meta":{"a":"b"}}`},
 		"GET /v1/node/pools":                             {who: anyone},
 		"PUT /v1/node/pools":                             {rules: pool("write"), body: `{"Name":"absent","Description":"` + strings.Repeat("x", 300) + `"}`},
 		"GET /v1/node/pool/{name}":                       {rules: pool("read"), rest: "absent"},

@@ -62,6 +62,7 @@ func callHTTP(t *testing.T, method, url string, body []byte) (*http.Response, []
 // and is called over HTTP.
 func TestLinkOverHTTP(t *testing.T) {
 	c := DefaultDevConfig()
+	c.Client.Enabled = false // the node of this agent is not what is looked at
 	c.NodeName, c.Ports = "n1", PortsConfig{}
 	a, err := Start(c, hclog.NewNullLogger())
 	if err != nil {

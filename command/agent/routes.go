@@ -17,6 +17,8 @@ func routes() []route {
 		nodePoolRoutes(),
 		nodeRoutes(),
 		nodeLinkRoutes(),
+		clientRoutes(),
+		debugRoutes(),
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),
@@ -61,7 +63,8 @@ func wrongMethod(pattern string) error {
 
 // corsMethods are the methods that browsers may use from other origins.
 var corsMethods = map[string]string{
-	"/v1/client/stats":  "GET, HEAD",
-	"/v1/vars":          "GET, HEAD",
-	"/v1/var/{path...}": "GET, HEAD, PUT, DELETE",
+	"/v1/client/metadata": "GET, HEAD",
+	"/v1/client/stats":    "GET, HEAD",
+	"/v1/vars":            "GET, HEAD",
+	"/v1/var/{path...}":   "GET, HEAD, PUT, DELETE",
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // stopTimeout is how long the agent waits for itself to end.
@@ -102,9 +103,7 @@ func warnUnused(c *Config, unused []problem, logger hclog.Logger) {
 		logger.Warn("configuration key has no effect in this build", "key", u.msg,
 			"at", fmt.Sprintf("%s:%d", u.pos.file, u.pos.line))
 	}
-	if c.Client.Enabled {
-		logger.Warn("this build has no node agent, client.enabled has no effect")
-	}
+	c.logAlone(logger)
 }
 
 // warnAlone tells of a new server that would wait for ever without a word: it
@@ -250,31 +249,43 @@ func (a *Agent) banner(out io.Writer) {
 	w := &strings.Builder{}
 	defer func() { _, _ = io.WriteString(out, w.String()) }()
 	c, e := a.config, a.endpoints
-	data := c.serverDataDir()
-	if data == "" {
-		data = "in memory, gone when the agent stops"
-	}
 	fmt.Fprintf(w, "==> Cairn agent configuration:\n\n")
-	for _, row := range [][2]string{
+	rows := [][2]string{
 		{"Version", nomad.Version},
 		{"Node", c.NodeName + " (" + a.server.NodeID() + ")"},
 		{"Region", c.Region + " (datacenter " + c.Datacenter + ")"},
 		{"HTTP", e.http + " (advertised " + e.advHTTP + ")"},
-		{"RPC", e.rpc + " (advertised " + e.advRPC + ")"},
-		{"Gossip", fmt.Sprintf("%s port %d (advertised %s)", e.serfHost, e.serfPort, e.advSerf)},
+	}
+	if c.Server.Enabled {
+		rows = append(rows, [][2]string{
+			{"RPC", e.rpc + " (advertised " + e.advRPC + ")"},
+			{"Gossip", fmt.Sprintf("%s port %d (advertised %s)", e.serfHost, e.serfPort, e.advSerf)},
+			{"Data dir", cmp.Or(c.serverDataDir(), "in memory, gone when the agent stops")},
+			{"Access control", onOff[c.ACL.Enabled]},
+		}...)
+	}
+	rows = append(rows, [][2]string{
 		{"Server", fmt.Sprintf("%t (bootstrap expect %d)", c.Server.Enabled, c.Server.BootstrapExpect)},
-		{"Data dir", data},
+		{"Client", a.clientRow()},
 		{"Agent socket", cmp.Or(a.sockets.path, "none")},
-		{"Access control", onOff[c.ACL.Enabled]},
 		{"RPC socket", cmp.Or(a.rpc.socketPath(), "none")},
 		{"Log level", strings.ToUpper(c.LogLevel)},
-	} {
+	}...)
+	for _, row := range rows {
 		fmt.Fprintf(w, "%16s: %s\n", row[0], row[1])
 	}
 	fmt.Fprintf(w, "\n==> Cairn agent started! Log data will stream in below:\n\n")
 	if c.DevMode {
 		a.hint(w)
 	}
+}
+
+// clientRow tells of the node agent.
+func (a *Agent) clientRow() string {
+	if a.client == nil {
+		return "false"
+	}
+	return fmt.Sprintf("true (node %s, pool %s)", a.client.NodeID(), cmp.Or(a.config.Client.NodePool, structs.NodePoolDefault))
 }
 
 // hint tells a newcomer what to try.
@@ -293,6 +304,7 @@ func (a *Agent) hint(w io.Writer) {
 %[3]s      cairn var put app/db user=web pass=s3cret
       cairn var get app/db
       cairn server members
+      cairn node status
 
     "make cluster" starts three servers with data on disk.
 

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
+	"io"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/mux"
@@ -72,12 +74,14 @@ type known interface {
 	AgentSecret() string
 }
 
-// linker takes the links of node agents.
+// linker takes the links of node agents, and uses them.
 type linker interface {
 	// LinkRefusal returns why a link of a version cannot be taken now, nil if it can.
 	LinkRefusal(version int) *nodelink.Refusal
 	// ServeLink takes a link and returns when it has ended. It owns the session.
 	ServeLink(ctx context.Context, s mux.Session, from nodelink.From)
+	// StreamNode calls a streaming method of a node's agent; its data goes to w.
+	StreamNode(ctx context.Context, r *structs.NodeCallRequest, w io.Writer) (json.RawMessage, error)
 }
 
 // server is what the agent needs of a *nomad.Server.

@@ -60,6 +60,14 @@ func (t *TLSConfig) switches() [5]bool {
 	return [5]bool{t.EnableHTTP, t.EnableRPC, t.VerifyServerHostname, t.VerifyHTTPSClient, t.RPCUpgradeMode}
 }
 
+// role is what the agent's certificate must be for on the server port.
+func (c *Config) role() tlsconf.Role {
+	if c.Server.Enabled {
+		return tlsconf.RoleServer
+	}
+	return tlsconf.RoleClient
+}
+
 // reloadTLS reads the certificates again. Connections that are open go on; new
 // ones use what was read. Files that cannot be used change nothing.
 func (a *Agent) reloadTLS(next *Config) error {
@@ -74,7 +82,7 @@ func (a *Agent) reloadTLS(next *Config) error {
 		if !a.config.TLSConfig.EnableRPC {
 			return nil
 		}
-		return s.CheckRole(tlsconf.RoleServer, a.config.Region)
+		return s.CheckRole(a.config.role(), a.config.Region)
 	}
 	if err := a.tls.Reload(next.TLSConfig.settings(), check); err != nil {
 		return fmt.Errorf("certificates not reloaded, the old ones stay in use: %w", err)

@@ -36,11 +36,14 @@ func (c *Config) certDir() enroll.Dir {
 // flag was left out.
 func (c *Config) fillAuto() []problem {
 	t, s, dir := &c.TLSConfig, &c.Server, c.certDir()
-	if s.JoinToken != "" || s.JoinTokenFile != "" || !t.EnableRPC && dir != "" && dir.Exists() {
+	if s.JoinToken != "" || s.JoinTokenFile != "" || s.Enabled && !t.EnableRPC && dir != "" && dir.Exists() {
 		t.Auto = true
 	}
-	if !t.Auto || !s.Enabled {
+	if !t.Auto {
 		return nil
+	}
+	if !s.Enabled {
+		return []problem{{msg: "tls.auto: the cluster's own authority certifies servers; give a node agent ca_file, cert_file and key_file, and remove auto and the join token"}}
 	}
 	var out []problem
 	bad := func(when bool, msg string) {

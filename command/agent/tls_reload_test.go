@@ -46,6 +46,7 @@ func TestReloadOfCertificates(t *testing.T) {
 	dir := t.TempDir()
 	trust := issueTo(t, dir)
 	c := DefaultDevConfig()
+	c.Client.Enabled = false // the node of this agent is not what is looked at
 	c.NodeName, c.Ports = "n", PortsConfig{}
 	c.TLSConfig = TLSConfig{EnableHTTP: true, CAFile: filepath.Join(dir, "ca.pem"), CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
 	a, err := start(c, hclog.NewNullLogger(), func(*nomad.Config) (server, error) { return newFake().fill(), nil })

@@ -59,6 +59,7 @@ func selfSigned(t *testing.T) (certFile, keyFile string, pair tls.Certificate) {
 func TestHTTPOverTLS(t *testing.T) {
 	cert, key, pair := selfSigned(t)
 	c := DefaultDevConfig()
+	c.Client.Enabled = false // the node of this agent is not what is looked at
 	c.NodeName, c.Ports = "n", PortsConfig{}
 	c.Limits.HTTPMaxConnsPerClient = 50
 	c.TLSConfig = TLSConfig{EnableHTTP: true, CertFile: cert, KeyFile: key, CAFile: cert, VerifyHTTPSClient: true, TLSMinVersion: "tls13"}
@@ -103,6 +104,7 @@ func TestTLSProblemsStopTheStart(t *testing.T) {
 		{EnableHTTP: true, CertFile: cert, KeyFile: key, VerifyHTTPSClient: true, CAFile: key},
 	} {
 		c := DefaultDevConfig()
+		c.Client.Enabled = false // the node of this agent is not what is looked at
 		c.NodeName, c.Ports, c.TLSConfig = "n", PortsConfig{}, conf
 		if _, err := start(c, hclog.NewNullLogger(), func(*nomad.Config) (server, error) { return newFake(), nil }); err == nil {
 			t.Errorf("%+v: started", conf)

@@ -5,6 +5,8 @@ import "time"
 // NodeConnQueryResponse answers whether a node's agent is connected to a server.
 type NodeConnQueryResponse struct {
 	Connected bool
+	// Session says that it is by a session over which it calls servers.
+	Session bool
 	// Linked is true for a link of the versioned protocol.
 	Linked bool
 	// Established is when it connected, zero where that is not known.

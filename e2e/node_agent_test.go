@@ -1,0 +1,58 @@
+package e2e
+
+import (
+	"syscall"
+	"testing"
+
+	sdkapi "github.com/hashicorp/nomad/api"
+)
+
+// readyNode returns the only node once it is ready, nil until then.
+func readyNode(a *agent) *sdkapi.NodeListStub {
+	nodes, _, err := a.api.Nodes().List(nil)
+	if err != nil || len(nodes) != 1 || nodes[0].Status != "ready" {
+		return nil
+	}
+	return nodes[0]
+}
+
+func TestDevAgentIsANodeToo(t *testing.T) {
+	a := newDev(t)
+	eventually(t, "the node is ready", func() bool { return readyNode(a) != nil })
+	n := readyNode(a)
+	if stats, err := a.api.Nodes().Stats(n.ID, nil); err != nil || stats.Memory.Total == 0 {
+		t.Errorf("stats: %+v, %v", stats, err)
+	}
+	blue := "blue"
+	meta, err := a.api.Nodes().Meta().Apply(&sdkapi.NodeMetaApplyRequest{Meta: map[string]*string{"color": &blue}}, nil)
+	if err != nil || meta.Meta["color"] != "blue" {
+		t.Errorf("metadata: %+v, %v", meta, err)
+	}
+	eventually(t, "the servers know", func() bool {
+		full, _, err := a.api.Nodes().Info(n.ID, nil)
+		return err == nil && full.Meta["color"] == "blue"
+	})
+	if code := a.interrupt(); code != 0 {
+		t.Errorf("exit code %d after an interrupt", code)
+	}
+}
+
+// Both halves in one process with data on disk: after SIGKILL the node is the same.
+func TestNodeKeepsItsIDAfterAKill(t *testing.T) {
+	a := newAgent(t, "both", settings{"data_dir": "data", "server": settings{"enabled": true, "bootstrap_expect": 1}, "client": settings{"enabled": true}})
+	a.start()
+	a.ready()
+	eventually(t, "the node is ready", func() bool { return readyNode(a) != nil })
+	id := readyNode(a).ID
+	a.signal(syscall.SIGKILL)
+	a.wait()
+	a.start()
+	a.ready()
+	eventually(t, "the node is ready again", func() bool {
+		health, err := a.api.Agent().Health()
+		return err == nil && health.Client != nil && health.Client.Ok && readyNode(a) != nil
+	})
+	if n := readyNode(a); n == nil || n.ID != id {
+		t.Errorf("the node %s came back as %+v", id, n)
+	}
+}
