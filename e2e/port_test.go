@@ -57,7 +57,7 @@ const silentBound = 48 << 10
 // every one of them, and none costs much while it is there.
 func TestSilentConnections(t *testing.T) {
 	const count = 1000
-	a := newAgent(t, "port", settings{"limits": settings{"rpc_max_conns_per_client": 2 * count}}, "-dev")
+	a := newAgent(t, "port", settings{"limits": settings{"rpc_max_conns_per_client": 2 * count}}, "-dev", "-client=false")
 	a.start()
 	a.ready()
 	before := a.memory()

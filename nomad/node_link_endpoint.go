@@ -46,9 +46,18 @@ var nodeLinkUpdate = newLocal("NodeLink.Update", anyone[structs.NodeLinkUpdateRe
 // those who may see nodes that it does not exist.
 func mayCall(a *acl.ACL, r *structs.NodeCallRequest) bool {
 	if m := nodelink.Lookup(r.Method); m != nil {
-		return m.Allow(a)
+		return mayReach(a, m)
 	}
 	return a.AllowNodeRead()
+}
+
+// mayReach is the rule of a method, for people and programs: an agent that shows
+// the secret of its node has no business on other nodes.
+func mayReach(a *acl.ACL, m *nodelink.Method) bool {
+	if a.AllowClientOp() && !a.IsManagement() {
+		return false
+	}
+	return m.Allow(a)
 }
 
 var nodeLinkCall = newLocal("NodeLink.Call", mayCall,

@@ -52,7 +52,7 @@ func (s *Server) StreamNode(ctx context.Context, r *structs.NodeCallRequest, w i
 	if err != nil {
 		return nil, err
 	}
-	if !m.Allow(id.ACL) {
+	if !mayReach(id.ACL, m) {
 		s.countDenial(id.ACL, func(a *acl.ACL) { m.Allow(a) })
 		return nil, errPermissionDenied
 	}

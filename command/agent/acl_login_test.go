@@ -170,7 +170,7 @@ func TestLoginAtAProviderThatDoesNotAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, status := range map[string]int{"jwks": 401, "discovery": 400} {
+	for name, status := range map[string]int{"jwks": 400, "discovery": 400} {
 		_, _, err := g.client.ACLAuth().Login(&sdkapi.ACLLoginRequest{AuthMethodName: name, LoginToken: idp.token(nil)}, nil)
 		wantStatus(t, name, err, status, "refused")
 	}

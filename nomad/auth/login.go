@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +61,8 @@ func (l *Logins) VerifyJWT(ctx context.Context, m *structs.ACLAuthMethod, token 
 	switch {
 	case ctx.Err() != nil:
 		return nil, unreachable(m, ctx.Err())
+	case noKeys(err):
+		return nil, unreachable(m, err)
 	case err != nil:
 		return nil, errs.New(errs.Unauthenticated, "the login token is not valid: "+oneLine(err))
 	}
@@ -66,6 +70,13 @@ func (l *Logins) VerifyJWT(ctx context.Context, m *structs.ACLAuthMethod, token 
 		return nil, errs.New(errs.Unauthenticated, "the login token is not valid: its issuer (iss) is none of BoundIssuer")
 	}
 	return claims, nil
+}
+
+// noKeys reports whether a token was refused because the keys to check it with
+// could not be had, which says nothing about the token.
+func noKeys(err error) bool {
+	var failed *url.Error // of the request for the keys
+	return err != nil && (errors.As(err, &failed) || strings.Contains(err.Error(), "fetching keys"))
 }
 
 func unreachable(m *structs.ACLAuthMethod, err error) error {
