@@ -119,7 +119,7 @@ func (s *Server) tryAgent(ctx context.Context, r *structs.NodeCallRequest, reply
 			if err := s.passToOwner(ctx, peer, r, reply); err != nil {
 				return err
 			}
-			if f := reply.Failure; f == nil || nodelink.Outcome(f.Outcome) != nodelink.Moved {
+			if f := reply.Failure; f == nil || !elsewhere(nodelink.Outcome(f.Outcome)) {
 				return nil
 			}
 		}
@@ -127,6 +127,10 @@ func (s *Server) tryAgent(ctx context.Context, r *structs.NodeCallRequest, reply
 	*reply = structs.NodeCallResponse{Failure: toWire(errNoLink)}
 	return nil
 }
+
+// elsewhere reports whether a call that ended so at one server did not reach the
+// node, and may be tried at the next one.
+func elsewhere(o nodelink.Outcome) bool { return o == nodelink.Moved || o == nodelink.NotSent }
 
 // knownNode returns a node of the store. One that is not there may have registered
 // with a leader that this server is behind.

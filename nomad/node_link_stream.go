@@ -78,7 +78,7 @@ func (s *Server) streamToAgent(ctx context.Context, r *structs.NodeCallRequest, 
 	for _, owners := range []func(context.Context, string) []router.Server{s.toldOwners, s.askOwner} {
 		for _, peer := range owners(ctx, r.NodeID) {
 			reply, err := s.passStream(ctx, peer.Addr, r, w)
-			if outcomeOf(err) != string(nodelink.Moved) {
+			if !elsewhere(nodelink.Outcome(outcomeOf(err))) {
 				return reply, err
 			}
 			s.links.stats.moved.Add(1)

@@ -44,11 +44,21 @@ func NewLinks() *Links {
 	return &Links{byNode: map[string]*Link{}, kicks: map[string]*kicks{}}
 }
 
-// Get returns the link of a node, nil for none.
+// Get returns the link of a node, nil for none. One that has ended is none, though
+// whoever serves it may not have seen that yet.
 func (ls *Links) Get(node string) *Link {
 	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	return ls.byNode[node]
+	l := ls.byNode[node]
+	ls.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	select {
+	case <-l.Done():
+		return nil
+	default:
+		return l
+	}
 }
 
 // All returns the links in order of their nodes.
