@@ -33,8 +33,7 @@ func (s *Server) deniedSoFar() map[denialKey]uint64 {
 // TestEveryMethodCanBeDelegated holds that no method needs a management token, and that
 // a refused call names a right that the policy which allows the call has.
 func TestEveryMethodCanBeDelegated(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	without := tokenWith(t, s, bootstrapped(t, s), structs.ACLClientToken, unrelated)
 	for name, g := range guards {
 		if g.rules == "" {
@@ -76,8 +75,7 @@ func TestEveryMethodCanBeDelegated(t *testing.T) {
 }
 
 func TestDenialsAreCountedInBoundedSpace(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	admin := bootstrapped(t, s)
 	without := tokenWith(t, s, admin, structs.ACLClientToken, unrelated).SecretID
 	read := func(ns string) guard {
@@ -110,8 +108,7 @@ func TestDenialsAreCountedInBoundedSpace(t *testing.T) {
 }
 
 func TestDelegateThatGivesTooMuchIsCounted(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	d := tokenWith(t, s, bootstrapped(t, s), structs.ACLClientToken, operator("acl-policy-write").rules).SecretID
 	attempt(t, s, "ACL.UpsertPolicies", guard{args: func() any {
 		return &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{{Name: "p", Rules: unrelated}}}

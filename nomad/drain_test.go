@@ -3,6 +3,7 @@ package nomad_test
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cairn-project/cairn/nomad/nomadtest"
@@ -40,6 +41,7 @@ func TestADrainingServerAnswersEverythingAndKeepsNothingWaiting(t *testing.T) {
 			if n.Ready() == nil {
 				t.Errorf("leads %t: the server says that it is healthy", leads)
 			}
+			synctest.Wait() // raft has handed over, the server hears of it
 			if n.IsLeader() {
 				t.Error("the server still leads")
 			}

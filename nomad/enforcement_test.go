@@ -132,8 +132,7 @@ func workload(t *testing.T, s *Server, job, audience string) string {
 }
 
 func TestEveryMethodIsEnforced(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	admin := bootstrapped(t, s)
 	waitForKeys(t, s)
 	job, other := workload(t, s, "shop", auth.DefaultAudience), workload(t, s, "shop", "vault")

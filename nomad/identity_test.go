@@ -22,8 +22,7 @@ func identityRequest(change func(*structs.IdentitySignRequest)) *structs.Identit
 }
 
 func TestIdentityOfALocalProcess(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	secret := s.AgentSecret()
 	sign := identityRequest(func(r *structs.IdentitySignRequest) { r.AuthToken = secret })
 	var reply structs.IdentitySignResponse
@@ -49,8 +48,7 @@ func TestIdentityOfALocalProcess(t *testing.T) {
 
 // TestSecretOfTheAgent: it is good for signatures, at its own server only.
 func TestSecretOfTheAgent(t *testing.T) {
-	s, other := startLone(t), startLone(t)
-	s.auth, other.auth = s.newResolver(true), other.newResolver(true)
+	s, other := startEnforced(t), startEnforced(t)
 	waitForKeys(t, s)
 	for name, g := range guards {
 		want := name == "Identity.Sign"

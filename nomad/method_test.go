@@ -17,15 +17,27 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
-// startLone runs one server in memory on the real clock until it leads.
+// startLone runs one server in memory on the real clock until it leads, with a
+// namespace called secret.
 func startLone(t testing.TB) *Server {
+	t.Helper()
+	return startLoneWith(t, false)
+}
+
+// startEnforced is startLone with access control on.
+func startEnforced(t testing.TB) *Server {
+	t.Helper()
+	return startLoneWith(t, true)
+}
+
+func startLoneWith(t testing.TB, enforced bool) *Server {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	conf := DefaultConfig()
-	conf.NodeName, conf.BootstrapExpect = "lone", 1
+	conf.NodeName, conf.BootstrapExpect, conf.ACL.Enabled = "lone", 1, enforced
 	conf.RPCListener, conf.RPCAdvertise = listener, listener.Addr().String()
 	conf.Raft.LogStore = LogStoreMemory
 	conf.Raft.HeartbeatTimeout, conf.Raft.ElectionTimeout, conf.Raft.LeaderLease = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
@@ -38,7 +50,10 @@ func startLone(t testing.TB) *Server {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	req := &structs.NamespaceUpsertRequest{Namespaces: []*structs.Namespace{{Name: "secret"}}}
-	if err := s.RPC(ctx, "Namespace.UpsertNamespaces", req, &structs.GenericResponse{}); err != nil {
+	for !s.IsLeader() && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := s.apply(ctx, structs.NamespaceUpsertRequestType, req); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -74,8 +89,7 @@ var openMethods = []string{
 var tellingMethods = []string{"ACL.Explain", "ACL.ResolveToken", "ACL.WhoAmI", "Keyring.ListPublic"}
 
 func TestCallerWithoutRightsIsRefusedAndSeesNothing(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	for name, info := range methods {
 		m, _ := s.registry.Lookup(name)
 		reply := m.NewReply()
@@ -117,8 +131,7 @@ func mustBeEmpty(t *testing.T, name string, reply any) {
 }
 
 func TestUnknownSecretIsRefusedOverTheWire(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	for name := range methods {
 		body, err := msgp.Append(nil, &structs.GenericRequest{QueryOptions: structs.QueryOptions{AuthToken: "nonsense"}})
 		if err != nil {

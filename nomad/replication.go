@@ -63,6 +63,8 @@ func (s *Server) startReplication(t *term) error {
 	p := &puller{srv: s, limiter: rate.NewLimiter(replicationRate, replicationRate), tables: map[string]*structs.ReplicatedTable{}}
 	for _, f := range copiedTables {
 		p.tables[f.name()] = &structs.ReplicatedTable{Table: f.name()}
+	}
+	for _, f := range copiedTables {
 		t.wg.Go(func() { p.follow(t.ctx, f) })
 	}
 	s.replication.Store(p)

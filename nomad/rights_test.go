@@ -10,11 +10,10 @@ import (
 )
 
 func TestRightsOfPoliciesAndRoles(t *testing.T) {
-	s := startLone(t)
-	if a, err := s.RightsOf([]string{"any"}, nil); err != nil || !a.IsManagement() {
+	if a, err := startLone(t).RightsOf([]string{"any"}, nil); err != nil || !a.IsManagement() {
 		t.Fatalf("access control is off: %v", err)
 	}
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	boot := &structs.ACLTokenUpsertResponse{}
