@@ -70,8 +70,9 @@ func TestMethodsOverTheLink(t *testing.T) {
 		}
 	}
 	var identity client.IdentityReply
-	if f := call(t, s, c.NodeID(), "Node.Identity", `{"Rotate":true}`, &identity); f != nil || !identity.Rotated || identity.Claims["nomad_node_id"] != c.NodeID() {
-		t.Errorf("%+v %+v", f, identity)
+	eventually(t, "an identity, once the servers have a key", func() bool { return call(t, s, c.NodeID(), "Node.Identity", `{"Rotate":true}`, &identity) == nil })
+	if !identity.Rotated || identity.Claims["nomad_node_id"] != c.NodeID() {
+		t.Errorf("%+v", identity)
 	}
 }
 

@@ -151,13 +151,15 @@ func (p *puller) mayReadAll(ctx context.Context) error {
 }
 
 // sameCluster refuses to copy from a cluster that took the place of the one that was
-// copied before: it holds nothing yet, and nothing would be left here.
+// copied before: it holds nothing yet, and nothing would be left here. A server says
+// which cluster it is of once it has a leader, a little later than it answers.
 func (p *puller) sameCluster() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	said, region := false, p.srv.config.AuthoritativeRegion
 	for _, m := range p.srv.serf.Members() {
 		id := m.Tags[clusterTag]
-		if m.Tags[router.TagRegion] != p.srv.config.AuthoritativeRegion || m.Status != serf.StatusAlive || id == "" {
+		if m.Tags[router.TagRegion] != region || m.Status != serf.StatusAlive || id == "" {
 			continue
 		}
 		if p.cluster == "" {
@@ -165,8 +167,12 @@ func (p *puller) sameCluster() error {
 		}
 		if id != p.cluster {
 			return errs.Newf(errs.PreconditionFailed, "the region %q is another cluster (%s) than the one that was copied (%s): if it was made anew on purpose, restart the leader of this region to copy from it",
-				p.srv.config.AuthoritativeRegion, id, p.cluster)
+				region, id, p.cluster)
 		}
+		said = true
+	}
+	if !said {
+		return errs.Newf(errs.Unavailable, "no server of the region %q has said yet which cluster it is of", region)
 	}
 	return nil
 }
