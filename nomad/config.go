@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/keyring"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -88,6 +89,8 @@ type Config struct {
 	RPCHoldTimeout time.Duration
 	// Limits bounds the requests; SetLimits changes it while the server runs.
 	Limits LimitConfig
+	// KeyProviders wrap root keys, the first of them new ones; nil for the built-in one.
+	KeyProviders []keyring.Provider
 	// RootKeyRotationThreshold is the age at which a root key is replaced.
 	RootKeyRotationThreshold time.Duration
 }

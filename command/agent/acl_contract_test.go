@@ -21,6 +21,11 @@ func aclAgent(t *testing.T, more string) (*Agent, *sdkapi.Client) {
 
 func aclAgentLogging(t *testing.T, more string, logger hclog.Logger) (*Agent, *sdkapi.Client) {
 	t.Helper()
+	return aclAgentStarting(t, more, logger, startServer)
+}
+
+func aclAgentStarting(t *testing.T, more string, logger hclog.Logger, newServer startFunc) (*Agent, *sdkapi.Client) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent.hcl")
 	text := "name = \"n1\"\n\nports {\n  http = 0\n  rpc  = 0\n  serf = 0\n}\n\n" + more + "\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -34,7 +39,7 @@ func aclAgentLogging(t *testing.T, more string, logger hclog.Logger) (*Agent, *s
 	if err != nil || len(unused) > 0 {
 		t.Fatal(unused, err)
 	}
-	a, err := Start(c, logger)
+	a, err := start(c, logger, newServer)
 	if err != nil {
 		t.Fatal(err)
 	}
