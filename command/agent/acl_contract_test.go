@@ -222,6 +222,8 @@ func sdkACLLogins(t *testing.T, client *sdkapi.Client) {
 	if err != nil || m.MaxTokenTTL != time.Hour || m.Config.OIDCClientSecret == "hush" {
 		t.Fatalf("%+v %v", m, err)
 	}
+	_, _, err = methods.Create(m, nil)
+	wantStatus(t, "a method that exists", err, 400, "already exists: update it")
 	m.MaxTokenTTL = 2 * time.Hour
 	if _, _, err := methods.Update(m, nil); err != nil {
 		t.Error(err)
@@ -252,7 +254,15 @@ func sdkACLLogins(t *testing.T, client *sdkapi.Client) {
 	if list, _, err := methods.List(nil); err != nil || len(list) != 1 || !list[0].Default {
 		t.Errorf("%+v %v", list, err)
 	}
+	if _, _, err = rules.Create(&sdkapi.ACLBindingRule{AuthMethod: "sso", BindType: "management"}, nil); err != nil {
+		t.Error(err)
+	}
 	if _, err := methods.Delete("sso", nil); err != nil {
 		t.Error(err)
 	}
+	if list, _, err := rules.List(nil); err != nil || len(list) != 0 {
+		t.Errorf("rules of a method that is gone: %+v %v", list, err)
+	}
+	_, err = methods.Delete("sso", nil)
+	wantStatus(t, "a method that is gone", err, 404, "not found")
 }
