@@ -133,6 +133,9 @@ var ownMethods = map[string]func(id, secret string) any{
 		e := structs.NewNodeEvent(structs.NodeEventSubsystemCluster, "hello", time.Unix(1700000000, 0))
 		return &structs.EmitNodeEventsRequest{NodeEvents: map[string][]*structs.NodeEvent{id: {e}}}
 	},
+	"Identity.Sign": func(id, _ string) any {
+		return &structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: id}}
+	},
 	"Node.GetClientAllocs": func(id, secret string) any { return &structs.NodeSpecificRequest{NodeID: id, SecretID: secret} },
 	"Node.GetNode":         func(id, _ string) any { return &structs.NodeSpecificRequest{NodeID: id} },
 	"Node.UpdateDrain":     func(id, _ string) any { return &structs.NodeUpdateDrainRequest{NodeID: id} },
@@ -143,7 +146,7 @@ var ownMethods = map[string]func(id, secret string) any{
 
 // clientMethods answer every node agent what an empty request asks for: nothing, or
 // that there is no such node.
-var clientMethods = []string{"Alloc.GetAllocs", "Node.EmitEvents", "Node.GetClientAllocs"}
+var clientMethods = []string{"Alloc.GetAllocs", "Identity.Sign", "Node.EmitEvents", "Node.GetClientAllocs"}
 
 // machine is a registered node: its secret, and the identity that it was given.
 type machine struct{ id, secret, identity string }
@@ -264,6 +267,17 @@ func TestNodesSpeakForThemselvesOnly(t *testing.T) {
 	for _, name := range nodeMethods {
 		if ownMethods[name] == nil && name != "Alloc.GetAllocs" {
 			t.Errorf("%s: nothing says how a node calls it", name)
+		}
+	}
+}
+
+// What decides who belongs to the cluster is for operators, also while access control
+// is off: those methods are known by the rights that they need.
+func TestWhatIsForOperatorsOnly(t *testing.T) {
+	for name, m := range methods {
+		rules := guards[name].rules
+		if want := rules == operator("join-token-write").rules || rules == operator("raft-write").rules; m.operatorsOnly != want {
+			t.Errorf("%s: for operators only %v, want %v", name, m.operatorsOnly, want)
 		}
 	}
 }

@@ -35,6 +35,8 @@ type methodInfo struct {
 	tables []string
 	// serversOnly keeps peers out that are not servers of this region.
 	serversOnly bool
+	// operatorsOnly keeps nodes' certificates out while access control is off.
+	operatorsOnly bool
 	// raftType is the request type of a write that is one log entry, 0 otherwise.
 	raftType structs.MessageType
 	// once says that a write may be sent again under its request ID.
