@@ -103,6 +103,9 @@ type ACLConfig struct {
 	// TokenMinTTL and TokenMaxTTL bound the life of tokens that expire.
 	TokenMinTTL time.Duration
 	TokenMaxTTL time.Duration
+	// ProviderTimeout bounds one request of a login to its identity provider, 0 for
+	// half a minute.
+	ProviderTimeout time.Duration
 	// BootstrapSecretFile holds a UUID that becomes the secret of the first
 	// management token, which the leader makes if there is none; where it is set,
 	// nobody else can make that token. "" for none.

@@ -157,7 +157,7 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.state = state.New(logger.Named("state"), s.broker.Publish)
 	s.keyring = keyring.New(logger.Named("keyring"), s.config.KeyProviders...)
 	s.auth = s.newResolver(s.config.ACL.Enabled)
-	s.logins.Sign = s.keyring.Sign
+	s.logins.Sign, s.logins.Timeout = s.keyring.Sign, s.config.ACL.ProviderTimeout
 	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
 	s.fsm.work = &s.watchdog.store
