@@ -73,7 +73,7 @@ func (*aclTokenCreate) about() about {
 		text:     "Makes a token and prints it with its secret: whoever has the secret has its rights. Give it a time to live, unless something must run without people.",
 		examples: [][2]string{
 			{"For a deployment", "cairn acl token create -name ci -policy deploy -ttl 1h"},
-			{"Until the end of a contract", "cairn acl token create -name guest -policy read -expires-at 2027-01-31T18:00:00Z"},
+			{"Until the end of the day", "cairn acl token create -name guest -policy read -expires-at \"$(date -u -d 18:00 +%FT%TZ)\""},
 			{"Into a variable of the shell", "CAIRN_TOKEN=$(cairn acl token create -policy ci -ttl 8h -t '{{.SecretID}}')"},
 			{"For an operator, in all regions", "cairn acl token create -name 'ada' -type management -global"},
 		},
@@ -85,7 +85,7 @@ func (c *aclTokenCreate) flags(f *flags) {
 	c.declare(f)
 	f.boolean(&c.global, "global", "Make the token valid in all regions.")
 	f.duration(&c.ttl, "ttl", "How long the token is valid, such as 8h; for ever if not given.")
-	f.text(&c.expires, "expires-at", "time", "When the token stops to be valid, as in 2027-01-31T18:00:00Z (RFC 3339), instead of -ttl.")
+	f.text(&c.expires, "expires-at", "time", "When the token stops to be valid, as in 2027-01-31T18:00:00Z (RFC 3339), instead of -ttl. The servers' acl.token_max_expiration_ttl bounds both.")
 }
 
 func (c *aclTokenCreate) run(s *session, _ []string) error {
