@@ -81,6 +81,12 @@ func (a *ACL) AllowNamespaceWrite(ns string) bool {
 	return ns != allNamespaces && a.AllowNamespaceOperation(ns, NamespaceManage) || a.AllowOperatorCapability(ManageNamespaces)
 }
 
+// AllowNamespaceRead reports whether the caller may read the namespace itself: with any
+// right in it, or with the one to change all namespaces.
+func (a *ACL) AllowNamespaceRead(ns string) bool {
+	return a.AllowNamespace(ns) || a.AllowOperatorCapability(ManageNamespaces)
+}
+
 // AllowServiceList reports whether the caller may list the services of the
 // namespace: with read-job, or as a workload of it.
 func (a *ACL) AllowServiceList(ns string) bool {

@@ -59,6 +59,9 @@ func (c *aclAuthMethodWrite) run(s *session, args []string) error {
 	m := &api.ACLAuthMethod{Name: c.name}
 	var err error
 	if c.update {
+		if !c.f.givenAny("type", "max-token-ttl", "token-locality", "token-name-format", "default", "config") {
+			return usagef("nothing to change: give -max-token-ttl, -token-locality, -token-name-format, -default or -config")
+		}
 		if m, err = readACL(s, "auth method", args[0], fetchAuthMethod); err != nil {
 			return err
 		}

@@ -111,6 +111,9 @@ func (c *aclBindingRuleWrite) run(s *session, args []string) error {
 	r := &api.ACLBindingRule{AuthMethod: c.method}
 	var err error
 	if c.update {
+		if !c.f.givenAny("bind-type", "bind-name", "selector", "description") {
+			return usagef("nothing to change: give -bind-type, -bind-name, -selector or -description")
+		}
 		if r, err = readACL(s, "binding rule", args[0], fetchBindingRule); err != nil {
 			return err
 		}

@@ -63,15 +63,29 @@ func (c *aclExplain) run(s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	var answer acl.Explanation
+	var answer explainAnswer
 	if _, err := client.Raw().Write("/v1/acl/explain", ask, &answer, s.write()); err != nil {
 		return failed("asking for an explanation", err)
 	}
 	return s.show(answer, func() { s.printExplanation(&answer) })
 }
 
-func (s *session) printExplanation(e *acl.Explanation) {
+// explainAnswer is the body of the answer.
+type explainAnswer struct {
+	acl.Explanation
+	// MissingPolicies and MissingRoles are those of the token that do not exist.
+	MissingPolicies []string `json:",omitempty"`
+	MissingRoles    []string `json:",omitempty"`
+}
+
+func (s *session) printExplanation(e *explainAnswer) {
 	s.say("%s", clean(e.Reason))
+	for _, name := range e.MissingPolicies {
+		s.say("the policy %s of the token does not exist and grants nothing", clean(name))
+	}
+	for _, id := range e.MissingRoles {
+		s.say("the role %s of the token does not exist and grants nothing", clean(id))
+	}
 	s.printRules("Rules that decide", e.Rules)
 	s.printRules("Rules that are overruled, as they match less closely", e.Overruled)
 }

@@ -65,6 +65,10 @@ func newACLPolicyDelete() action {
 			args:     policyNames,
 		},
 		what: "policy",
+		find: func(s *session, name string) (string, error) {
+			_, err := readACL(s, "policy", name, fetchPolicy)
+			return name, err
+		},
 		del: func(c *api.Client, name string, w *api.WriteOptions) error {
 			_, err := c.ACLPolicies().Delete(name, w)
 			return err

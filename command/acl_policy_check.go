@@ -60,9 +60,9 @@ func (c *aclPolicyLint) run(s *session, args []string) error {
 	case err != nil:
 		return err
 	case bad > 0:
-		return fmt.Errorf("%d problems found", bad)
+		return fmt.Errorf("%s found", counted(bad, "problem", "problems"))
 	case !s.json && s.template == "":
-		s.say("%d policies checked, %d warnings", len(args), len(all))
+		s.say("%s checked, %s", counted(len(args), "policy", "policies"), counted(len(all), "warning", "warnings"))
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func (c *aclPolicyTest) run(s *session, args []string) error {
 		}
 	})
 	if err == nil && bad > 0 {
-		err = fmt.Errorf("%d of %d expectations failed", bad, len(all))
+		err = fmt.Errorf("%d of %s failed", bad, counted(len(all), "expectation", "expectations"))
 	}
 	return err
 }

@@ -121,6 +121,13 @@ type aclDelete struct {
 	words about
 	what  string
 	del   func(*api.Client, string, *api.WriteOptions) error
+	// find looks whether there is such an object, and returns its ID; nil leaves that
+	// to the servers. One that the caller may not read is deleted by what it was called.
+	find func(*session, string) (string, error)
+	// last says why an object is kept unless the command is forced, nil for never.
+	last func(*session, string) error
+
+	force bool
 }
 
 func (c *aclDelete) about() about {
@@ -129,14 +136,33 @@ func (c *aclDelete) about() about {
 	return a
 }
 
-func (*aclDelete) flags(*flags) {}
+func (c *aclDelete) flags(f *flags) {
+	if c.last != nil {
+		f.boolean(&c.force, "force", "Delete the last management token too.")
+	}
+}
 
 func (c *aclDelete) run(s *session, args []string) error {
 	client, err := s.client()
 	if err != nil {
 		return err
 	}
-	if err := c.del(client, escape(args[0]), s.write()); err != nil {
+	id := args[0]
+	if c.find != nil {
+		found, err := c.find(s, id)
+		switch {
+		case err == nil:
+			id = found
+		case !isStatus(err, http.StatusForbidden):
+			return err
+		}
+	}
+	if c.last != nil && !c.force {
+		if err := c.last(s, id); err != nil {
+			return err
+		}
+	}
+	if err := c.del(client, escape(id), s.write()); err != nil {
 		return failed("deleting "+c.what+" "+clean(args[0]), err)
 	}
 	s.say("deleted %s %s", c.what, clean(args[0]))

@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
@@ -29,12 +30,19 @@ func newACLRoleList() action {
 func newACLRoleDelete() action {
 	return &aclDelete{
 		words: about{
-			synopsis: "remove a role", usage: "[options] <id>",
+			synopsis: "remove a role", usage: "[options] <id | name>",
 			text:     "Deletes a role. Tokens lose what it granted.",
-			examples: [][2]string{{"Delete one", "cairn acl role delete 2a5d2f3c-9f3e-4b25-8f7d-0b5c7c3a9e11"}},
+			examples: [][2]string{{"Delete one", "cairn acl role delete 2a5d2f3c-9f3e-4b25-8f7d-0b5c7c3a9e11"}, {"By its name", "cairn acl role delete operators"}},
 			args:     roleIDs,
 		},
 		what: "role",
+		find: func(s *session, id string) (string, error) {
+			r, err := s.role(id)
+			if err != nil {
+				return "", err
+			}
+			return r.ID, nil
+		},
 		del: func(c *api.Client, id string, w *api.WriteOptions) error {
 			_, err := c.ACLRoles().Delete(id, w)
 			return err
@@ -47,41 +55,57 @@ type aclRoleInfo struct{ byName bool }
 
 func (*aclRoleInfo) about() about {
 	return about{
-		synopsis: "show one role", usage: "[options] <id>",
+		synopsis: "show one role", usage: "[options] <id | name>",
 		text: "Shows a role.",
 		examples: [][2]string{
 			{"Show one", "cairn acl role info 2a5d2f3c-9f3e-4b25-8f7d-0b5c7c3a9e11"},
-			{"By its name", "cairn acl role info -by-name operators"},
+			{"By its name", "cairn acl role info operators"},
 		},
 		min: 1, max: 1, groups: withAgent | withData, args: roleIDs,
 	}
 }
 
 func (c *aclRoleInfo) flags(f *flags) {
-	f.boolean(&c.byName, "by-name", "The argument is the name of the role.")
+	f.boolean(&c.byName, "by-name", "The argument is a name, though there may be a role with such an ID.")
 }
 
 func (c *aclRoleInfo) run(s *session, args []string) error {
-	fetch := fetchRole
+	find := s.role
 	if c.byName {
-		fetch = func(c *api.Client, name string, q *api.QueryOptions) (*api.ACLRole, error) {
-			r, _, err := c.ACLRoles().GetByName(name, q)
-			return r, err
-		}
+		find = func(name string) (*api.ACLRole, error) { return readACL(s, "role", name, fetchRoleByName) }
 	}
-	r, err := readACL(s, "role", args[0], fetch)
+	r, err := find(args[0])
 	if err != nil {
 		return err
 	}
 	return s.showRole(r)
 }
 
-func fetchRole(c *api.Client, id string, q *api.QueryOptions) (*api.ACLRole, error) {
-	r, _, err := c.ACLRoles().Get(id, q)
+// role reads the role with an ID or, if there is none, of that name.
+func (s *session) role(id string) (*api.ACLRole, error) {
+	return readACL(s, "role", id, func(c *api.Client, id string, q *api.QueryOptions) (*api.ACLRole, error) {
+		r, _, err := c.ACLRoles().Get(id, q)
+		if err == nil || !isStatus(err, http.StatusNotFound) && !isStatus(err, http.StatusForbidden) {
+			return r, err
+		}
+		if named, err := fetchRoleByName(c, id, q); err == nil {
+			return named, nil
+		}
+		return nil, err
+	})
+}
+
+func fetchRoleByName(c *api.Client, name string, q *api.QueryOptions) (*api.ACLRole, error) {
+	r, _, err := c.ACLRoles().GetByName(name, q)
 	return r, err
 }
 
 func (s *session) showRole(r *api.ACLRole) error {
+	for _, l := range r.Policies {
+		if l != nil {
+			s.warnAbsentPolicies(l.Name)
+		}
+	}
 	return s.show(r, func() {
 		s.pairs([2]string{"ID", r.ID}, [2]string{"Name", r.Name}, [2]string{"Description", orNone(r.Description)},
 			[2]string{"Policies", orNone(policyLinks(r.Policies))},
@@ -115,9 +139,9 @@ func (c *aclRoleWrite) about() about {
 		groups:   withAgent | withData,
 	}
 	if c.update {
-		a.synopsis, a.usage, a.min, a.max, a.args = "change a role", "[options] <id>", 1, 1, roleIDs
+		a.synopsis, a.usage, a.min, a.max, a.args = "change a role", "[options] <id | name>", 1, 1, roleIDs
 		a.text = "Changes what the options say of a role and keeps the rest. All -policy options together replace the policies."
-		a.examples = [][2]string{{"Grant other policies", "cairn acl role update -policy cluster 2a5d2f3c-9f3e-4b25-8f7d-0b5c7c3a9e11"}}
+		a.examples = [][2]string{{"Grant other policies", "cairn acl role update -policy cluster operators"}}
 	}
 	return a
 }
@@ -133,7 +157,10 @@ func (c *aclRoleWrite) run(s *session, args []string) error {
 	r := &api.ACLRole{}
 	var err error
 	if c.update {
-		if r, err = readACL(s, "role", args[0], fetchRole); err != nil {
+		if !c.f.givenAny("name", "description", "policy") {
+			return usagef("nothing to change: give -name, -description or -policy")
+		}
+		if r, err = s.role(args[0]); err != nil {
 			return err
 		}
 		if r.ID == "" {

@@ -3,6 +3,8 @@ package command
 import (
 	"encoding/json"
 	"io"
+	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +75,7 @@ func TestACLReads(t *testing.T) {
 		{"acl role list", []string{"r1  ops   d            web"}},
 		{"acl role info r1", []string{"Name         = ops"}},
 		{"acl role info -by-name ops", []string{"ID           = r1"}},
+		{"acl role info ops", []string{"ID           = r1"}},
 		{"acl auth-method list", []string{"gh    JWT   yes", "sso   OIDC  no"}},
 		{"acl auth-method info gh", []string{"Max Token TTL     = 1h0m0s", "OIDC Client Secret = redacted", "Claim Mappings\nsub = who"}},
 		{"acl binding-rule list", []string{"b1  gh           -"}},
@@ -139,7 +142,11 @@ func TestACLWrites(t *testing.T) {
 		{[]string{"acl", "role", "create", "-name", "ops", "-policy", "web"}, "PUT /v1/acl/role", object{"Name": "ops", "Policies": []any{object{"Name": "web"}}}},
 		{[]string{"acl", "role", "update", "-description", "new", "r1"}, "PUT /v1/acl/role/r1",
 			object{"ID": "r1", "Name": "ops", "Description": "new", "Policies": []any{object{"Name": "web"}}}},
+		{[]string{"acl", "role", "update", "-description", "new", "ops"}, "PUT /v1/acl/role/r1", object{"ID": "r1", "Description": "new"}},
 		{[]string{"acl", "role", "delete", "r1"}, "DELETE /v1/acl/role/r1", nil},
+		{[]string{"acl", "role", "delete", "ops"}, "DELETE /v1/acl/role/r1", nil},
+		{[]string{"acl", "token", "create", "-policy", "web", "-expires-at", "2999-01-31T18:00:00+01:00"}, "PUT /v1/acl/token",
+			object{"ExpirationTime": "2999-01-31T18:00:00+01:00"}},
 		{[]string{"acl", "auth-method", "create", "-name", "gh", "-type", "jwt", "-max-token-ttl", "1h", "-token-locality", "local", "-default", "-config", conf}, "PUT /v1/acl/auth-method",
 			object{"Name": "gh", "Type": "JWT", "MaxTokenTTL": "1h0m0s", "TokenLocality": "local", "Default": true}},
 		{[]string{"acl", "auth-method", "update", "-default=false", "-max-token-ttl", "2h", "gh"}, "PUT /v1/acl/auth-method/gh",
@@ -154,7 +161,7 @@ func TestACLWrites(t *testing.T) {
 	} {
 		f := newFakeAgent(t, aclReplies())
 		f.run(tc.args...).expect(t, 0, nil, nil)
-		last := f.last()
+		last := f.lastWrite()
 		if last.line != tc.line {
 			t.Errorf("%q asked %s", tc.args, last.line)
 		}
@@ -168,6 +175,71 @@ func TestACLWrites(t *testing.T) {
 			if diff := cmp.Diff(want, sent[key]); diff != "" {
 				t.Errorf("%q: %s (-want +sent):\n%s", tc.args, key, diff)
 			}
+		}
+	}
+}
+
+// What is not there is not said to be deleted; who may not look asks to delete anyway.
+func TestACLDeleteOfAnAbsentObject(t *testing.T) {
+	f := newFakeAgent(t, aclReplies())
+	for args, want := range map[string]string{
+		"acl policy delete nope": "policy nope: ACL policy not found (HTTP 404)",
+		"acl role delete nope":   "role nope: ",
+	} {
+		f.run(strings.Fields(args)...).expect(t, 1, nil, []string{want, " list` shows what there is"})
+	}
+	if last := f.lastWrite(); last.line != "" {
+		t.Errorf("asked %s", last.line)
+	}
+	f.replies["GET /v1/acl/policy/web"] = reply{status: 403, body: "Permission denied"}
+	f.replies["GET /v1/acl/role/r1"] = reply{status: 403, body: "Permission denied"}
+	f.replies["GET /v1/acl/role/name/r1"] = reply{status: 403, body: "Permission denied"}
+	for args, line := range map[string]string{"acl policy delete web": "DELETE /v1/acl/policy/web", "acl role delete r1": "DELETE /v1/acl/role/r1"} {
+		f.run(strings.Fields(args)...).expect(t, 0, []string{"deleted "}, nil)
+		if last := f.lastWrite(); last.line != line {
+			t.Errorf("%s asked %s", args, last.line)
+		}
+	}
+}
+
+func TestACLLastManagementToken(t *testing.T) {
+	f := newFakeAgent(t, aclReplies())
+	at := func(s string) map[string]any {
+		return map[string]any{"AccessorID": s, "Type": "management"}
+	}
+	gone := at("b")
+	gone["ExpirationTime"] = "2020-01-01T00:00:00Z"
+	list := "GET /v1/acl/tokens?filter=" + url.QueryEscape(`Type == "management"`)
+	f.replies[list] = reply{body: []any{at(testAccessor), gone}}
+	f.run("acl", "token", "delete", testAccessor).expect(t, 1, nil, []string{"is the last management token", "give -force"})
+	if last := f.lastWrite(); last.line != "" {
+		t.Errorf("asked %s", last.line)
+	}
+	f.run("acl", "token", "delete", "-force", testAccessor).expect(t, 0, []string{"deleted token"}, nil)
+	for _, answer := range []reply{{body: []any{at(testAccessor), at("b")}}, {body: []any{at("b")}}, {status: 403, body: "Permission denied"}} {
+		f.replies[list] = answer
+		f.run("acl", "token", "delete", testAccessor).expect(t, 0, []string{"deleted token"}, nil)
+	}
+}
+
+// Policies that are not there are told of, on standard error; those that the caller
+// may not see are not.
+func TestACLWarnsOfAbsentPolicies(t *testing.T) {
+	f := newFakeAgent(t, aclReplies())
+	token := maps.Clone(cannedToken)
+	token["Policies"] = []string{"web", "nope", "hidden"}
+	role := maps.Clone(cannedRole)
+	role["Policies"] = []map[string]any{{"Name": "nope"}}
+	f.replies["GET /v1/acl/policy/hidden"] = reply{status: 403, body: "Permission denied"}
+	f.replies["PUT /v1/acl/token"], f.replies["PUT /v1/acl/token/"+testAccessor], f.replies["GET /v1/acl/token/self"] = reply{body: token}, reply{body: token}, reply{body: token}
+	f.replies["GET /v1/acl/role/r1"] = reply{body: role}
+	for _, args := range []string{
+		"acl token create -json -policy web -policy nope -policy hidden", "acl token update -policy nope " + testAccessor, "acl token self", "acl role info r1",
+	} {
+		r := f.run(strings.Fields(args)...)
+		r.expect(t, 0, nil, []string{"warning: there is no policy nope"})
+		if strings.Count(r.stderr, "warning") != 1 || strings.Contains(r.stdout, "warning") {
+			t.Errorf("%s: %s%s", args, r.stdout, r.stderr)
 		}
 	}
 }
@@ -187,30 +259,38 @@ func TestACLBootstrapTakesASecret(t *testing.T) {
 func TestACLUsageErrors(t *testing.T) {
 	f := newFakeAgent(t, aclReplies())
 	for args, want := range map[string]string{
-		"acl policy apply -group g web x":                                "-group needs -job",
-		"acl policy apply -job j -task t web x":                          "-task needs -group",
-		"acl token create":                                               "at least one -policy",
-		"acl token create -type root":                                    `"root" is not one of client, management`,
-		"acl token create -type management -policy a":                    "takes no policies",
-		"acl token create -policy a -ttl -1s":                            "-ttl must be positive",
-		"acl token info":                                                 "too few arguments",
-		"acl role create -policy a":                                      "-name is missing",
-		"acl role create -name a":                                        "at least one -policy",
-		"acl auth-method create -type JWT":                               "-name is missing",
-		"acl auth-method create -name a -type x":                         "-type",
-		"acl auth-method create -name a -type JWT":                       "-token-locality",
-		"acl auth-method create -name a -type JWT -token-locality local": "-max-token-ttl",
+		"acl policy apply -group g web x":                                                  "-group needs -job",
+		"acl policy apply -job j -task t web x":                                            "-task needs -group",
+		"acl token create":                                                                 "at least one -policy",
+		"acl token create -type root":                                                      `"root" is not one of client, management`,
+		"acl token create -type management -policy a":                                      "takes no policies",
+		"acl token create -policy a -ttl -1s":                                              "-ttl must be positive",
+		"acl token create -policy a -ttl 0s":                                               "-ttl must be positive",
+		"acl token create -policy a -ttl 1h -expires-at 2999-01-01":                        "exclude each other",
+		"acl token create -policy a -expires-at tomorrow":                                  "is not a time such as",
+		"acl token create -policy a -expires-at 2020-01-01T00:00:00Z":                      "2020-01-01T00:00:00Z is over",
+		"acl token update " + testAccessor:                                                 "nothing to change: give -name",
+		"acl role update r1":                                                               "nothing to change: give -name",
+		"acl auth-method update gh":                                                        "nothing to change: give -max-token-ttl",
+		"acl binding-rule update b1":                                                       "nothing to change: give -bind-type",
+		"acl token info":                                                                   "too few arguments",
+		"acl role create -policy a":                                                        "-name is missing",
+		"acl role create -name a":                                                          "at least one -policy",
+		"acl auth-method create -type JWT":                                                 "-name is missing",
+		"acl auth-method create -name a -type x":                                           "-type",
+		"acl auth-method create -name a -type JWT":                                         "-token-locality",
+		"acl auth-method create -name a -type JWT -token-locality local":                   "-max-token-ttl",
 		"acl auth-method create -name a -type JWT -token-locality local -max-token-ttl 1h": "-config is missing",
 		"acl binding-rule create -bind-type role":                                          "-auth-method is missing",
 		"acl binding-rule create -auth-method a -bind-type x":                              "-bind-type",
 		"acl binding-rule create -auth-method a -bind-type role":                           "-bind-name is missing",
 		"acl binding-rule create -auth-method a -bind-type management -bind-name x":        "does not go with management",
-		"acl explain read": "too few arguments",
-		"acl explain -accessor a -policy b read agent": "-accessor excludes",
-		"acl explain read agent x y":                   `"y" was not expected`,
-		"acl policy test x.hcl":                        "nothing is expected",
-		"login -type saml":                             "is not one of OIDC, JWT",
-		"login -export -json":                          "cannot be combined",
+		"acl explain read":                                                                 "too few arguments",
+		"acl explain -accessor a -policy b read agent":                                     "-accessor excludes",
+		"acl explain read agent x y":                                                       `"y" was not expected`,
+		"acl policy test x.hcl":                                                            "nothing is expected",
+		"login -type saml":                                                                 "is not one of OIDC, JWT",
+		"login -export -json":                                                              "cannot be combined",
 	} {
 		r := f.run(strings.Fields(args)...)
 		r.expect(t, 1, nil, []string{"error: ", want, " -h` for help"})
@@ -237,6 +317,9 @@ func TestACLExplain(t *testing.T) {
 			t.Errorf("%s sent %s", tc.args, got)
 		}
 	}
+	f.replies["PUT /v1/acl/explain"] = reply{body: map[string]any{"Reason": "denied: no rule", "MissingPolicies": []string{"gone"}, "MissingRoles": []string{"r9"}}}
+	f.run("acl", "explain", "read", "agent").expect(t, 0, []string{"the policy gone of the token does not exist", "the role r9 of the token does not exist"}, nil)
+	f.run("acl", "explain", "-t", "{{.MissingPolicies}}", "read", "agent").expect(t, 0, []string{"[gone]"}, nil)
 	f.run("acl", "explain", "-t", "{{.Allowed}}", "read", "agent").expect(t, 0, []string{"false\n"}, nil)
 }
 
@@ -247,12 +330,12 @@ func TestACLPolicyLint(t *testing.T) {
 	lint := func(args ...string) result {
 		return invocation{}.run(append([]string{"acl", "policy", "lint"}, args...)...)
 	}
-	lint(good).expect(t, 0, []string{"1 policies checked, 0 warnings"}, nil)
-	lint(good, odd).expect(t, 0, []string{"odd.hcl:1:11: warning: ", "2 policies checked, 1 warnings"}, nil)
-	lint("-strict", odd).expect(t, 1, []string{"warning"}, []string{"1 problems found"})
+	lint(good).expect(t, 0, []string{"1 policy checked, 0 warnings"}, nil)
+	lint(good, odd).expect(t, 0, []string{"odd.hcl:1:11: warning: ", "2 policies checked, 1 warning\n"}, nil)
+	lint("-strict", odd).expect(t, 1, []string{"warning"}, []string{"1 problem found"})
 	lint(bad).expect(t, 1, []string{"bad.hcl:2:3: error: unknown key \"polcy\"", "nope"}, []string{" problems found"})
 	lint("-json", odd).expect(t, 0, []string{`"Level": "warning"`, `"Line": 1`}, nil)
-	lint(write(t, "utf.hcl", "\xff")).expect(t, 1, []string{"utf.hcl: error: the policy is not valid UTF-8"}, []string{"1 problems"})
+	lint(write(t, "utf.hcl", "\xff")).expect(t, 1, []string{"utf.hcl: error: the policy is not valid UTF-8"}, []string{"1 problem found"})
 	lint("missing.hcl").expect(t, 1, nil, []string{"no such file"})
 }
 

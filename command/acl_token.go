@@ -1,6 +1,8 @@
 package command
 
 import (
+	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -38,15 +40,60 @@ func newACLTokenDelete() action {
 	return &aclDelete{
 		words: about{
 			synopsis: "revoke a token", usage: "[options] <accessor>",
-			text:     "Deletes a token, which stops to be valid at once.",
+			text: "Deletes a token, which stops to be valid at once. The last management token is kept unless -force is given:" +
+				" without one only a reset on a server brings access control back.",
 			examples: [][2]string{{"Revoke one", "cairn acl token delete 59c219c2-47e4-43f3-bb45-258fd13f59d5"}},
 			args:     tokenAccessors,
 		},
-		what: "token",
+		what: "token", last: lastManagementToken,
 		del: func(c *api.Client, id string, w *api.WriteOptions) error {
 			_, err := c.ACLTokens().Delete(id, w)
 			return err
 		},
+	}
+}
+
+// lastManagementToken refuses an accessor if no other management token is valid. A
+// caller that cannot find out is not held up.
+func lastManagementToken(s *session, accessor string) error {
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	q := s.query()
+	q.Filter = `Type == "management"`
+	list, err := fetchTokens(client, q)
+	if err != nil {
+		return nil
+	}
+	own, others := false, 0
+	for _, t := range list {
+		switch {
+		case t.Type != "management":
+		case t.AccessorID == accessor:
+			own = true
+		case t.ExpirationTime == nil || t.ExpirationTime.After(time.Now()):
+			others++
+		}
+	}
+	if !own || others > 0 {
+		return nil
+	}
+	return hinted(fmt.Errorf("token %s is the last management token", clean(accessor)),
+		"make another one with `cairn acl token create -type management`, or give -force")
+}
+
+// warnAbsentPolicies says which of the policies are not there. Those that the caller
+// may not see are passed over.
+func (s *session) warnAbsentPolicies(names ...string) {
+	client, err := s.client()
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if _, err := fetchPolicy(client, escape(name), s.query()); isStatus(err, http.StatusNotFound) {
+			s.warn("there is no policy %s: it grants nothing until it is made", clean(name))
+		}
 	}
 }
 
@@ -89,6 +136,7 @@ func (c *aclTokenInfo) run(s *session, args []string) error {
 	if !c.secret && t.SecretID != "" {
 		t.SecretID = masked
 	}
+	s.warnAbsentPolicies(t.Policies...)
 	var used [][2]string
 	if !c.self {
 		used = append(used, [2]string{"Last Used", lastUse(t.LastUsedTime)})

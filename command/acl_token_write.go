@@ -61,8 +61,9 @@ func (o *tokenOptions) apply(t *api.ACLToken) error {
 // aclTokenCreate makes a token.
 type aclTokenCreate struct {
 	tokenOptions
-	global bool
-	ttl    time.Duration
+	global  bool
+	ttl     time.Duration
+	expires string // RFC 3339
 }
 
 func (*aclTokenCreate) about() about {
@@ -72,6 +73,7 @@ func (*aclTokenCreate) about() about {
 		text:     "Makes a token and prints it with its secret: whoever has the secret has its rights. Give it a time to live, unless something must run without people.",
 		examples: [][2]string{
 			{"For a deployment", "cairn acl token create -name ci -policy deploy -ttl 1h"},
+			{"Until the end of the day", "cairn acl token create -name guest -policy read -expires-at \"$(date -u -d 18:00 +%FT%TZ)\""},
 			{"Into a variable of the shell", "CAIRN_TOKEN=$(cairn acl token create -policy ci -ttl 8h -t '{{.SecretID}}')"},
 			{"For an operator, in all regions", "cairn acl token create -name 'ada' -type management -global"},
 		},
@@ -83,12 +85,13 @@ func (c *aclTokenCreate) flags(f *flags) {
 	c.declare(f)
 	f.boolean(&c.global, "global", "Make the token valid in all regions.")
 	f.duration(&c.ttl, "ttl", "How long the token is valid, such as 8h; for ever if not given.")
+	f.text(&c.expires, "expires-at", "time", "When the token stops to be valid, as in 2027-01-31T18:00:00Z (RFC 3339), instead of -ttl. The servers' acl.token_max_expiration_ttl bounds both.")
 }
 
 func (c *aclTokenCreate) run(s *session, _ []string) error {
 	t := &api.ACLToken{Type: "client", Global: c.global, ExpirationTTL: c.ttl}
-	if c.ttl < 0 {
-		return usagef("-ttl must be positive")
+	if err := c.expiration(t); err != nil {
+		return err
 	}
 	if err := c.apply(t); err != nil {
 		return err
@@ -101,7 +104,29 @@ func (c *aclTokenCreate) run(s *session, _ []string) error {
 	if err != nil {
 		return failed("creating a token", err)
 	}
+	s.warnAbsentPolicies(made.Policies...)
 	return s.showToken(made, true)
+}
+
+// expiration writes into t when it expires.
+func (c *aclTokenCreate) expiration(t *api.ACLToken) error {
+	switch {
+	case c.f.given("ttl") && c.ttl <= 0:
+		return usagef("-ttl must be positive")
+	case c.expires == "":
+		return nil
+	case c.ttl != 0:
+		return usagef("-ttl and -expires-at exclude each other")
+	}
+	at, err := time.Parse(time.RFC3339, c.expires)
+	switch {
+	case err != nil:
+		return usagef("-expires-at: %q is not a time such as 2027-01-31T18:00:00Z", c.expires)
+	case !at.After(time.Now()):
+		return usagef("-expires-at: %s is over", c.expires)
+	}
+	t.ExpirationTime = &at
+	return nil
 }
 
 // aclTokenUpdate changes a token.
@@ -129,6 +154,9 @@ func (c *aclTokenUpdate) flags(f *flags) {
 }
 
 func (c *aclTokenUpdate) run(s *session, args []string) error {
+	if !c.f.givenAny("name", "type", "policy", "role-name", "role-id") {
+		return usagef("nothing to change: give -name, -type, -policy, -role-name or -role-id")
+	}
 	t, err := readACL(s, "token", args[0], fetchToken)
 	if err != nil {
 		return err
@@ -148,5 +176,6 @@ func (c *aclTokenUpdate) run(s *session, args []string) error {
 	if err != nil {
 		return failed("updating token "+clean(args[0]), err)
 	}
+	s.warnAbsentPolicies(changed.Policies...)
 	return s.showToken(changed, c.secret)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -87,6 +88,18 @@ func (f *fakeAgent) last() request {
 		return request{}
 	}
 	return f.requests[len(f.requests)-1]
+}
+
+// lastWrite returns the last request that was no read.
+func (f *fakeAgent) lastWrite() request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range slices.Backward(f.requests) {
+		if !strings.HasPrefix(r.line, "GET ") {
+			return r
+		}
+	}
+	return request{}
 }
 
 // lockedBuffer collects what several writers print.

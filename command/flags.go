@@ -91,6 +91,9 @@ func (f *flags) given(name string) bool {
 	return found
 }
 
+// givenAny reports whether one of the options was on the command line.
+func (f *flags) givenAny(names ...string) bool { return slices.ContainsFunc(names, f.given) }
+
 // parse sets the options and returns the arguments. Options may stand before,
 // between and after arguments; everything behind "--" is an argument. With
 // child, and without a "--", options end at the first argument.

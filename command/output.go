@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -104,6 +105,14 @@ func (s *session) pairs(kv ...[2]string) {
 }
 
 // title prints the heading of a section.
+// counted says how many there are of something.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
 func (s *session) title(text string) { s.say("%s", s.bold(text)) }
 
 func (s *session) bold(text string) string {

@@ -48,7 +48,7 @@ var aclUpsertAuthMethods = newLeader("ACL.UpsertAuthMethods",
 	delegated[structs.ACLAuthMethodUpsertRequest](acl.ACLAuthMethodWrite),
 	func(ctx context.Context, c *leaderCall, r *structs.ACLAuthMethodUpsertRequest, reply *structs.ACLAuthMethodUpsertResponse) (err error) {
 		sn, now := c.srv.state.Snapshot(), time.Now()
-		entry := &structs.ACLAuthMethodUpsertRequest{}
+		entry := &structs.ACLAuthMethodUpsertRequest{Create: r.Create}
 		for _, m := range r.AuthMethods {
 			row := m.Copy()
 			if row != nil {
@@ -65,6 +65,9 @@ var aclUpsertAuthMethods = newLeader("ACL.UpsertAuthMethods",
 			return err
 		}
 		for _, row := range entry.AuthMethods {
+			if r.Create && sn.ACLAuthMethod(nil, row.Name) != nil {
+				return state.AuthMethodExists(row.Name)
+			}
 			if err := c.mayWriteMethod(sn, row); err != nil {
 				return err
 			}
@@ -133,7 +136,7 @@ func (a *ACL) UpsertAuthMethods(ctx context.Context, args *structs.ACLAuthMethod
 	return aclUpsertAuthMethods.serve(ctx, a.srv, args, reply)
 }
 
-// DeleteAuthMethods deletes auth methods, all or none.
+// DeleteAuthMethods deletes auth methods with their binding rules, all or none.
 func (a *ACL) DeleteAuthMethods(ctx context.Context, args *structs.ACLAuthMethodDeleteRequest, reply *structs.ACLAuthMethodDeleteResponse) error {
 	return aclDeleteAuthMethods.serve(ctx, a.srv, args, reply)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -21,7 +22,7 @@ var aclExplain = newRead("ACL.Explain", aclExplainTables,
 		if err := r.Validate(); err != nil {
 			return err
 		}
-		rights, err := v.subject(r)
+		rights, holder, err := v.subject(r)
 		if err != nil {
 			return err
 		}
@@ -35,8 +36,31 @@ var aclExplain = newRead("ACL.Explain", aclExplainTables,
 		}
 		reply.Allowed, reply.Reason = why.Allowed, why.Reason
 		reply.Rules, reply.Overruled = explainRules(why.Rules), explainRules(why.Overruled)
+		reply.MissingPolicies, reply.MissingRoles = v.missing(holder)
 		return nil
 	})
+
+// missing returns the policies and the roles of a caller that do not exist, none for
+// nobody.
+func (v *view) missing(id *auth.Identity) (policies, roles []string) {
+	if id == nil {
+		return nil, nil
+	}
+	for _, name := range id.Policies {
+		if v.ACLPolicy(v.ws, name) == nil {
+			policies = append(policies, name)
+		}
+	}
+	if id.Token == nil {
+		return policies, nil
+	}
+	for _, link := range id.Token.Roles {
+		if v.ACLRole(v.ws, link.ID) == nil {
+			roles = append(roles, link.ID)
+		}
+	}
+	return policies, roles
+}
 
 // mayAsk reports whether the caller may ask about the subject. About oneself
 // everybody may; policies tell what they hold, so that one must be allowed to read them.
@@ -48,22 +72,29 @@ func (v *view) mayAsk(r *structs.ACLExplainRequest) bool {
 	return own && (len(r.Policies) == 0 || every(r.Policies, v.seesPolicy))
 }
 
-// subject returns the rights that the question is about.
-func (v *view) subject(r *structs.ACLExplainRequest) (*acl.ACL, error) {
+// subject returns the rights that the question is about, and whose they are, nil
+// for those of policies.
+func (v *view) subject(r *structs.ACLExplainRequest) (*acl.ACL, *auth.Identity, error) {
 	switch {
 	case r.AccessorID != "":
 		token := v.ACLToken(v.ws, r.AccessorID)
 		if token == nil {
-			return nil, errTokenNotFound
+			return nil, nil, errTokenNotFound
 		}
 		id, err := v.srv.auth.Holder(v.Snapshot, token)
 		if err != nil {
-			return nil, errs.New(errs.Invalid, err.Error())
+			return nil, nil, errs.New(errs.Invalid, err.Error())
 		}
-		return id.ACL, nil
+		return id.ACL, id, nil
 	case len(r.Policies)+len(r.Rules) == 0:
-		return v.acl, nil
+		return v.acl, v.id, nil
 	}
+	rights, err := v.sum(r)
+	return rights, nil, err
+}
+
+// sum returns the rights of the policies and the sources of a question.
+func (v *view) sum(r *structs.ACLExplainRequest) (*acl.ACL, error) {
 	var policies []*acl.Policy
 	for _, name := range r.Policies {
 		stored := v.ACLPolicy(v.ws, name)

@@ -17,7 +17,8 @@ const loginTimeout = 60 * time.Second
 
 var aclLogin = newLeader("ACL.Login",
 	anyone[structs.ACLLoginRequest],
-	func(ctx context.Context, c *leaderCall, r *structs.ACLLoginRequest, reply *structs.ACLLoginResponse) error {
+	func(ctx context.Context, c *leaderCall, r *structs.ACLLoginRequest, reply *structs.ACLLoginResponse) (err error) {
+		defer func() { c.tellRefused(r.AuthMethodName, err) }()
 		if err := r.Validate(); err != nil {
 			return err
 		}
@@ -38,7 +39,8 @@ var aclLogin = newLeader("ACL.Login",
 
 var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
 	anyone[structs.ACLOIDCAuthURLRequest],
-	func(ctx context.Context, c *leaderCall, r *structs.ACLOIDCAuthURLRequest, reply *structs.ACLOIDCAuthURLResponse) error {
+	func(ctx context.Context, c *leaderCall, r *structs.ACLOIDCAuthURLRequest, reply *structs.ACLOIDCAuthURLResponse) (err error) {
+		defer func() { c.tellRefused(r.AuthMethodName, err) }()
 		if err := r.Validate(); err != nil {
 			return err
 		}
@@ -56,7 +58,8 @@ var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
 
 var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 	anyone[structs.ACLOIDCCompleteAuthRequest],
-	func(ctx context.Context, c *leaderCall, r *structs.ACLOIDCCompleteAuthRequest, reply *structs.ACLLoginResponse) error {
+	func(ctx context.Context, c *leaderCall, r *structs.ACLOIDCCompleteAuthRequest, reply *structs.ACLLoginResponse) (err error) {
+		defer func() { c.tellRefused(r.AuthMethodName, err) }()
 		if err := r.Validate(); err != nil {
 			return err
 		}
@@ -74,6 +77,18 @@ var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 	}).shared(func(_ context.Context, s *Server, r *structs.ACLOIDCCompleteAuthRequest) (bool, error) {
 	return globalLogin(s, r.AuthMethodName), nil
 })
+
+// maxToldBytes bounds what the log tells of a login, whose words may be anybody's.
+const maxToldBytes = 512
+
+// tellRefused tells the operator why a login came to nothing; nil is for one that did not.
+func (c *leaderCall) tellRefused(method string, err error) {
+	if err == nil {
+		return
+	}
+	text := err.Error()
+	c.srv.logger.Debug("login refused", "auth_method", method[:min(len(method), maxToldBytes)], "error", text[:min(len(text), maxToldBytes)])
+}
 
 // loginMethod returns the auth method of a login.
 func loginMethod(sn *state.Snapshot, name, kind string) (*structs.ACLAuthMethod, error) {

@@ -467,6 +467,69 @@ func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 	}, withACL)
 }
 
+// A delegate whose token expires leaves nothing behind that is valid longer, and reads
+// no other token's secret by changing it.
+func TestDelegatesThatExpire(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		root := admin(t, c.Nodes[0])
+		root.policy("delegate", `operator { capabilities = ["acl-token-write", "acl-token-read"] }`)
+		short := client("delegate")
+		short.ExpirationTTL = time.Hour
+		d := root.as(root.token(short).SecretID)
+		until := func(at time.Time) structs.ACLToken {
+			c := client("delegate")
+			c.ExpirationTime = &at
+			return c
+		}
+		later := client("delegate")
+		later.ExpirationTTL = time.Hour + time.Second
+		for _, bad := range []structs.ACLToken{client("delegate"), later, until(time.Now().Add(2 * time.Hour))} {
+			err := d.call("ACL.UpsertTokens", tokenRequest(bad), &structs.ACLTokenUpsertResponse{})
+			if !errors.Is(err, errs.PermissionDenied) || !strings.Contains(err.Error(), time.Now().Add(time.Hour).UTC().Format(time.RFC3339)) {
+				t.Errorf("%v: %v", bad.ExpirationTime, err)
+			}
+		}
+		d.token(until(time.Now().Add(time.Hour)))
+		d.token(until(time.Now().Add(time.Minute)))
+		root.token(client("delegate"))
+
+		old := root.token(client("delegate"))
+		change := client("delegate")
+		change.AccessorID, change.Name = old.AccessorID, "changed"
+		if got := d.token(change); got.SecretID != "" || got.Name != "changed" {
+			t.Errorf("the delegate was told %+v, secret %q", *got, got.SecretID)
+		}
+		if got := root.as(old.SecretID).token(change); got.SecretID != old.SecretID {
+			t.Error("a token that changes itself is not told its secret")
+		}
+	}, withACL)
+}
+
+func TestExplainSaysWhatATokenHasInVain(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		root := admin(t, c.Nodes[0])
+		root.policy("there", `node { policy = "read" }`)
+		role := root.role("gone", "there")
+		token := client("there", "later")
+		token.Roles = []*structs.ACLTokenRoleLink{{ID: role.ID}}
+		made := root.token(token)
+		root.must("ACL.DeleteRolesByID", &structs.ACLRolesDeleteByIDRequest{ACLRoleIDs: []string{role.ID}}, &structs.ACLRolesDeleteByIDResponse{})
+		for who, ask := range map[string]structs.ACLExplainRequest{made.SecretID: {}, root.secret: {AccessorID: made.AccessorID}} {
+			ask.Kind, ask.Capability = "node", "read"
+			var why structs.ACLExplainResponse
+			root.as(who).must("ACL.Explain", &ask, &why)
+			if !why.Allowed || cmp.Diff([]string{"later"}, why.MissingPolicies) != "" || cmp.Diff([]string{role.ID}, why.MissingRoles) != "" {
+				t.Errorf("explained %+v", why)
+			}
+		}
+		var why structs.ACLExplainResponse
+		root.must("ACL.Explain", &structs.ACLExplainRequest{Kind: "node", Capability: "read", Policies: []string{"there"}}, &why)
+		if !why.Allowed || why.MissingPolicies != nil || why.MissingRoles != nil {
+			t.Errorf("explained %+v", why)
+		}
+	}, withACL)
+}
+
 func TestLoginWithJWT(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -34,8 +34,27 @@ var aclUpsertTokens = newLeader("ACL.UpsertTokens",
 			return err
 		}
 		reply.Tokens = c.storedTokens(entry.Tokens)
+		for i, t := range r.Tokens {
+			if changed := sn.ACLToken(nil, t.AccessorID); changed != nil && !c.acl.IsManagement() && !c.isOwn(t.AccessorID) {
+				reply.Tokens[i] = reply.Tokens[i].Redacted()
+			}
+		}
 		return nil
 	}).shared(globalTokens)
+
+// isOwn reports whether the caller's token has the accessor.
+func (c *leaderCall) isOwn(accessor string) bool {
+	return c.id.Token != nil && c.id.Token.AccessorID == accessor
+}
+
+// mayOutlive refuses a delegate a new token that is valid when its own is no more: it
+// would keep its rights for ever.
+func (c *leaderCall) mayOutlive(t *structs.ACLToken) error {
+	if c.acl.IsManagement() || c.id.Expires.IsZero() || t.ExpirationTime != nil && !t.ExpirationTime.After(c.id.Expires) {
+		return nil
+	}
+	return refuse("the token must expire when yours does, %s, or sooner: give it an ExpirationTime or ExpirationTTL", c.id.Expires.UTC().Format(time.RFC3339))
+}
 
 // storedTokens returns tokens that were just written, as the store has them. One
 // that is gone again is returned as it was written.
@@ -73,7 +92,7 @@ func (c *leaderCall) prepareToken(sn *state.Snapshot, t *structs.ACLToken, now t
 	}
 	if existing != nil {
 		keepOfToken(t, existing)
-	} else if err := newToken(sn, t, now); err != nil {
+	} else if err := c.newToken(sn, t, now); err != nil {
 		return nil, err
 	}
 	t.SetHash()
@@ -88,7 +107,7 @@ func keepOfToken(t, existing *structs.ACLToken) {
 }
 
 // newToken gives a token its IDs, unless the caller chose them, and its times.
-func newToken(sn *state.Snapshot, t *structs.ACLToken, now time.Time) error {
+func (c *leaderCall) newToken(sn *state.Snapshot, t *structs.ACLToken, now time.Time) error {
 	if t.AccessorID == "" {
 		t.AccessorID, t.SecretID = uuid.NewString(), uuid.NewString()
 	}
@@ -96,7 +115,7 @@ func newToken(sn *state.Snapshot, t *structs.ACLToken, now time.Time) error {
 		return errs.New(errs.Conflict, "the SecretID is already in use: choose another one, or leave it out")
 	}
 	t.SetExpiration(now)
-	return nil
+	return c.mayOutlive(t)
 }
 
 // linkRoles replaces links by name with links by ID, each once.

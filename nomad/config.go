@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/keyring"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -88,6 +89,8 @@ type Config struct {
 	RPCHoldTimeout time.Duration
 	// Limits bounds the requests; SetLimits changes it while the server runs.
 	Limits LimitConfig
+	// KeyProviders wrap root keys, the first of them new ones; nil for the built-in one.
+	KeyProviders []keyring.Provider
 	// RootKeyRotationThreshold is the age at which a root key is replaced.
 	RootKeyRotationThreshold time.Duration
 }
@@ -100,6 +103,9 @@ type ACLConfig struct {
 	// TokenMinTTL and TokenMaxTTL bound the life of tokens that expire.
 	TokenMinTTL time.Duration
 	TokenMaxTTL time.Duration
+	// ProviderTimeout bounds one request of a login to its identity provider, 0 for
+	// half a minute.
+	ProviderTimeout time.Duration
 	// BootstrapSecretFile holds a UUID that becomes the secret of the first
 	// management token, which the leader makes if there is none; where it is set,
 	// nobody else can make that token. "" for none.

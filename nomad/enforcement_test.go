@@ -3,8 +3,11 @@ package nomad
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/auth"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -117,8 +121,57 @@ var (
 // unrelated is a right that no method above needs.
 const unrelated = `namespace "other" { policy = "read" }`
 
-// nodeSecret is that of a node agent, which is no token.
-const nodeSecret = "0d3f7c1e-5a55-4e0c-8f55-5d1f5b3f8f01"
+// ownMethods answer a node about itself, whoever may call them otherwise.
+var ownMethods = map[string]func(id, secret string) any{
+	"Node.Register": func(id, secret string) any {
+		return &structs.NodeRegisterRequest{Node: &structs.Node{ID: id, SecretID: secret, Name: "worker", Datacenter: "dc1", NodePool: "default"}}
+	},
+	"Node.UpdateStatus": func(id, _ string) any {
+		return &structs.NodeUpdateStatusRequest{NodeID: id, Status: structs.NodeStatusReady}
+	},
+	"Node.EmitEvents": func(id, _ string) any {
+		e := structs.NewNodeEvent(structs.NodeEventSubsystemCluster, "hello", time.Unix(1700000000, 0))
+		return &structs.EmitNodeEventsRequest{NodeEvents: map[string][]*structs.NodeEvent{id: {e}}}
+	},
+	"Identity.Sign": func(id, _ string) any {
+		return &structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: id}}
+	},
+	"Node.GetClientAllocs": func(id, secret string) any { return &structs.NodeSpecificRequest{NodeID: id, SecretID: secret} },
+	"Node.GetNode":         func(id, _ string) any { return &structs.NodeSpecificRequest{NodeID: id} },
+	"Node.UpdateDrain":     func(id, _ string) any { return &structs.NodeUpdateDrainRequest{NodeID: id} },
+	"Node.UpdateEligibility": func(id, _ string) any {
+		return &structs.NodeUpdateEligibilityRequest{NodeID: id, Eligibility: structs.NodeSchedulingEligible}
+	},
+}
+
+// clientMethods answer every node agent what an empty request asks for: nothing, or
+// that there is no such node.
+var clientMethods = []string{"Alloc.GetAllocs", "Identity.Sign", "Node.EmitEvents", "Node.GetClientAllocs"}
+
+// machine is a registered node: its secret, and the identity that it was given.
+type machine struct{ id, secret, identity string }
+
+// registerMachine makes the server know a node of the pool.
+func registerMachine(t *testing.T, s *Server, pool string) machine {
+	t.Helper()
+	m := machine{id: uuid.NewString(), secret: uuid.NewString()}
+	n := &structs.Node{ID: m.id, SecretID: m.secret, Name: "worker", Datacenter: "dc1", NodePool: pool, HTTPAddr: "10.1.1.1:4646"}
+	var reply structs.NodeUpdateResponse
+	mustCall(t, s, "Node.Register", &structs.NodeRegisterRequest{Node: n, WriteRequest: structs.WriteRequest{AuthToken: m.secret}}, &reply)
+	if reply.SignedIdentity == nil {
+		t.Fatal("the node was given no identity")
+	}
+	m.identity = *reply.SignedIdentity
+	return m
+}
+
+// introduction returns a token with which a new node may register.
+func introduction(t *testing.T, s *Server, admin string) string {
+	t.Helper()
+	var reply structs.ACLCreateClientIntroductionTokenResponse
+	mustCall(t, s, "ACL.CreateClientIntroductionToken", &structs.ACLCreateClientIntroductionTokenRequest{WriteRequest: structs.WriteRequest{AuthToken: admin}}, &reply)
+	return reply.JWT
+}
 
 // workload returns the identity of a job, as the cluster signs it.
 func workload(t *testing.T, s *Server, job, audience string) string {
@@ -139,6 +192,7 @@ func TestEveryMethodIsEnforced(t *testing.T) {
 	expired := tokenWith(t, s, admin, structs.ACLManagementToken, "")
 	expire(t, s, expired)
 	without := tokenWith(t, s, admin, structs.ACLClientToken, unrelated)
+	node, introduced := registerMachine(t, s, "default"), introduction(t, s, admin)
 	for name := range methods {
 		g, guarded := guards[name]
 		open := slices.Contains(openMethods, name)
@@ -150,30 +204,129 @@ func TestEveryMethodIsEnforced(t *testing.T) {
 			t.Errorf("%s: nothing says who may call it", name)
 			continue
 		}
+		nodes := open || slices.Contains(clientMethods, name)
+		writePolicy(t, s, admin, structs.ACLAnonymousPolicy, unrelated)
 		try := func(who, secret string, want bool) {
 			t.Helper()
 			if got := attempt(t, s, name, g, secret); got != want {
 				t.Errorf("%s by %s: allowed %v, want %v", name, who, got, want)
 			}
 		}
-		try("nobody", "", open)
+		try("anonymous without the right", "", open)
 		try("an unknown token", uuid.NewString(), false)
 		try("an expired token", expired.SecretID, false)
 		try("a token without the right", without.SecretID, open || self)
 		try("a management token", admin, !never)
-		try("a node's secret", nodeSecret, false)
+		try("a node's secret", node.secret, nodes)
+		try("a node's identity", node.identity, nodes)
+		try("an introduction of a node", introduced, open)
 		try("a workload", job, jobs)
 		try("a workload that is meant for another service", other, false)
 		if g.rules != "" {
 			try("a token with the right", tokenWith(t, s, admin, structs.ACLClientToken, g.rules).SecretID, true)
 			writePolicy(t, s, admin, structs.ACLAnonymousPolicy, g.rules)
 			try("anonymous with the right", "", true)
-			writePolicy(t, s, admin, structs.ACLAnonymousPolicy, unrelated)
+			try("a node's secret while anonymous has the right", node.secret, nodes)
+			deletePolicy(t, s, admin, structs.ACLAnonymousPolicy)
+			try("nobody", "", open)
 			writeJobPolicy(t, s, admin, "shop", g.rules)
 			try("a workload with the right", job, true)
 			writeJobPolicy(t, s, admin, "other", g.rules)
 			try("a workload beside one with the right", job, jobs)
+			deletePolicy(t, s, admin, "of-a-job")
 		}
+	}
+}
+
+// What nodes may do about themselves they may not do about others, of another pool
+// at that: not by their secret and not by their identity.
+func TestNodesSpeakForThemselvesOnly(t *testing.T) {
+	s := startLone(t)
+	s.auth = s.newResolver(true)
+	admin := bootstrapped(t, s)
+	waitForKeys(t, s)
+	without := tokenWith(t, s, admin, structs.ACLClientToken, unrelated).SecretID
+	us, them := registerMachine(t, s, "default"), registerMachine(t, s, "gpu")
+	for name, args := range ownMethods {
+		about := func(m machine) guard { return guard{args: func() any { return args(m.id, us.secret) }} }
+		for who, secret := range map[string]string{"secret": us.secret, "identity": us.identity} {
+			if !attempt(t, s, name, about(us), secret) {
+				t.Errorf("%s: a node is refused by its %s", name, who)
+			}
+			if attempt(t, s, name, about(them), secret) {
+				t.Errorf("%s: a node may do it to others by its %s", name, who)
+			}
+		}
+		shown := name == "Node.Register" || name == "Node.GetClientAllocs" // they carry the node's secret
+		for who, secret := range map[string]string{"nobody": "", "a token without the right": without} {
+			if attempt(t, s, name, about(us), secret) != shown {
+				t.Errorf("%s by %s: allowed %v", name, who, !shown)
+			}
+		}
+	}
+	for _, name := range nodeMethods {
+		if ownMethods[name] == nil && name != "Alloc.GetAllocs" {
+			t.Errorf("%s: nothing says how a node calls it", name)
+		}
+	}
+}
+
+// What decides who belongs to the cluster is for operators, also while access control
+// is off: those methods are known by the rights that they need.
+func TestWhatIsForOperatorsOnly(t *testing.T) {
+	for name, m := range methods {
+		rules := guards[name].rules
+		if want := rules == operator("join-token-write").rules || rules == operator("raft-write").rules; m.operatorsOnly != want {
+			t.Errorf("%s: for operators only %v, want %v", name, m.operatorsOnly, want)
+		}
+	}
+}
+
+// TestEveryMethodOfAgentsIsEnforced has a row for each method that is called over the
+// link of a node, streams included, with the callers of TestEveryMethodIsEnforced.
+func TestEveryMethodOfAgentsIsEnforced(t *testing.T) {
+	s := startLone(t)
+	s.auth = s.newResolver(true)
+	admin := bootstrapped(t, s)
+	waitForKeys(t, s)
+	expired := tokenWith(t, s, admin, structs.ACLManagementToken, "")
+	expire(t, s, expired)
+	without := tokenWith(t, s, admin, structs.ACLClientToken, unrelated).SecretID
+	us, peer, them := registerMachine(t, s, "default"), registerMachine(t, s, "default"), registerMachine(t, s, "gpu")
+	job := workload(t, s, "shop", auth.DefaultAudience)
+	for _, m := range nodelink.Methods {
+		kind, policy, _ := strings.Cut(m.Rule, ":")
+		rules := fmt.Sprintf("%s { policy = %q }", kind, policy)
+		try := func(who, secret string, want bool) {
+			t.Helper()
+			for _, n := range []machine{us, peer, them} {
+				req := &structs.NodeCallRequest{NodeID: n.id, Method: m.Name, QueryOptions: structs.QueryOptions{AuthToken: secret}}
+				var err error
+				if m.Class == nodelink.Stream {
+					_, err = s.StreamNode(t.Context(), req, io.Discard)
+				} else {
+					err = s.RPC(t.Context(), nodeLinkCallName, req, &structs.NodeCallResponse{})
+				}
+				if got := !errors.Is(err, errs.PermissionDenied); got != want {
+					t.Errorf("%s by %s: allowed %v, want %v", m.Name, who, got, want)
+				}
+			}
+		}
+		try("nobody", "", false)
+		writePolicy(t, s, admin, structs.ACLAnonymousPolicy, unrelated)
+		try("anonymous without the right", "", false)
+		try("an unknown token", uuid.NewString(), false)
+		try("an expired token", expired.SecretID, false)
+		try("a token without the right", without, false)
+		try("a token with the right", tokenWith(t, s, admin, structs.ACLClientToken, rules).SecretID, true)
+		try("a management token", admin, true)
+		try("a node's secret", us.secret, false)
+		try("a node's identity", us.identity, false)
+		try("a workload", job, false)
+		writeJobPolicy(t, s, admin, "shop", rules)
+		try("a workload with the right", job, true)
+		deletePolicy(t, s, admin, "of-a-job")
+		deletePolicy(t, s, admin, structs.ACLAnonymousPolicy)
 	}
 }
 
@@ -247,6 +400,12 @@ func writePolicy(t *testing.T, s *Server, admin, name, rules string) {
 	t.Helper()
 	req := &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{{Name: name, Rules: rules}}, WriteRequest: structs.WriteRequest{AuthToken: admin}}
 	mustCall(t, s, "ACL.UpsertPolicies", req, &structs.GenericResponse{})
+}
+
+func deletePolicy(t *testing.T, s *Server, admin, name string) {
+	t.Helper()
+	req := &structs.ACLPolicyDeleteRequest{Names: []string{name}, WriteRequest: structs.WriteRequest{AuthToken: admin}}
+	mustCall(t, s, "ACL.DeletePolicies", req, &structs.GenericResponse{})
 }
 
 // tokenWith makes a token, of a policy of its own unless it is a management token.

@@ -86,6 +86,8 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).DeleteJoinTokens)
 	case structs.JoinTokenUseRequestType:
 		return apply(body, (*state.StateStore).UseJoinToken)
+	case structs.ACLCheckedRequestType:
+		return decodeCheckedOp(body)
 	}
 	if o, known := decodeNodeOp(t, body); known {
 		return o, known

@@ -2,10 +2,12 @@ package nomad
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"testing"
 	"time"
 
+	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -91,4 +93,45 @@ func TestACLWritesGoThroughTheLog(t *testing.T) {
 		t.Error("a restore lost something")
 	}
 	run(aclRemovals(t), 0)
+}
+
+// A write that depends on what access control was is applied if that has not changed,
+// also by what is before it in the same group; a refusal is not what becomes of its
+// request.
+func TestCheckedEntries(t *testing.T) {
+	n := testFSM(nil)
+	checked := func(since uint64, inner []byte) []byte {
+		return entry(t, structs.ACLCheckedRequestType, &structs.ACLCheckedRequest{Checked: since, Entry: inner})
+	}
+	policy := func(name string) []byte {
+		return entry(t, structs.ACLPolicyUpsertRequestType, &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{{Name: name}}})
+	}
+	run := func(e []byte) []opResult { return n.Apply(command(n.seen.Load()+1, e)).([]opResult) }
+	run(policy("a"))
+	now := n.state.Snapshot().ACLIndex()
+	run(upsertNamespace(t, "elsewhere"))
+	group := run(structs.AppendBatch(nil, [][]byte{tagged(1, 0, checked(now, policy("b"))), tagged(2, 0, checked(now, policy("c"))), upsertNamespace(t, "x")}))
+	if group[0].err != nil || !errors.Is(group[1].err, state.ErrACLChanged) || group[2].err != nil {
+		t.Errorf("in a group: %v, %v, %v", group[0].err, group[1].err, group[2].err)
+	}
+	if n.state.Snapshot().ACLPolicy(nil, "c") != nil {
+		t.Error("a refused write was applied")
+	}
+	later := checked(n.state.Snapshot().ACLIndex(), policy("c"))
+	first, again := run(tagged(2, 0, later)), run(tagged(2, 0, later))
+	if first[0].err != nil || again[0] != first[0] {
+		t.Errorf("checked again: %+v, then %+v", first[0], again[0])
+	}
+	for name, bad := range map[string][]byte{"nothing": nil, "no access control": upsertNamespace(t, "y"), "itself": checked(9, policy("d")), "damaged": {byte(structs.ACLPolicyUpsertRequestType), 0xc1}} {
+		if _, err := n.planOne(checked(99, bad)); err == nil {
+			t.Errorf("an entry with %s is applied", name)
+		}
+	}
+	restored := testFSM(nil)
+	if err := restored.Restore(io.NopCloser(bytes.NewReader(snapshotOf(t, n)))); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := n.state.Snapshot().ACLIndex(), restored.state.Snapshot().ACLIndex(); a != b {
+		t.Errorf("restored, access control changed at %d, not %d: servers would not agree", b, a)
+	}
 }

@@ -231,6 +231,7 @@ func FuzzApplyEntry(f *testing.F) {
 	f.Add(structs.AppendBatch(nil, [][]byte{upsertNamespace(f, "a"), {95}}))
 	f.Add([]byte{96, 1, 0})
 	f.Add(structs.AppendBatch(nil, aclEntries(f)))
+	f.Add(entry(f, structs.ACLCheckedRequestType, &structs.ACLCheckedRequest{Checked: 1, Entry: aclEntries(f)[0]}))
 	f.Add(structs.AppendBatch(nil, append(aclEntries(f), aclRemovals(f)...)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		stopped := make(chan struct{})

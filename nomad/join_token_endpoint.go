@@ -86,6 +86,8 @@ var joinTokenList = newRead("JoinToken.List", []string{state.JoinTokens.Name()},
 		return nil
 	})
 
+var _ = operatorsOnly(joinTokenCreate.methodInfo, joinTokenDelete.methodInfo)
+
 // Create makes a join token.
 func (j *JoinToken) Create(ctx context.Context, args *structs.JoinTokenCreateRequest, reply *structs.JoinTokenCreateResponse) error {
 	return joinTokenCreate.serve(ctx, j.srv, args, reply)

@@ -35,6 +35,8 @@ type methodInfo struct {
 	tables []string
 	// serversOnly keeps peers out that are not servers of this region.
 	serversOnly bool
+	// operatorsOnly keeps nodes' certificates out while access control is off.
+	operatorsOnly bool
 	// raftType is the request type of a write that is one log entry, 0 otherwise.
 	raftType structs.MessageType
 	// once says that a write may be sent again under its request ID.
@@ -46,6 +48,9 @@ type methodInfo struct {
 	// proves marks a method that takes another proof than a token: a caller whose
 	// token is not known comes in as nobody.
 	proves bool
+	// checked writes are refused by the store when access control has changed since
+	// the caller's rights were looked at, see runChecked.
+	checked bool
 	// global writes may belong in the authoritative region, as their body says.
 	global bool
 }
@@ -177,6 +182,9 @@ type leaderCall struct {
 	id  *auth.Identity
 	request
 	began time.Time
+	// checked is the index of access control that the caller's rights were checked
+	// after, 0 for a caller that may do everything.
+	checked uint64
 	// asked says that an entry was proposed: what the store answered holds for
 	// all tries.
 	asked bool
@@ -253,7 +261,7 @@ func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 	}
 	defer s.gate.Leave(m.class)
 	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began}
-	err := s.refusedWrite(m.run(ctx, lc, args, reply))
+	err := s.refusedWrite(m.runChecked(ctx, lc, args, reply))
 	if !lc.asked {
 		err = c.unsure(err)
 	}

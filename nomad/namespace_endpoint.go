@@ -29,7 +29,7 @@ var namespaceList = newRead("Namespace.ListNamespaces", namespaceTables,
 	})
 
 var namespaceGet = newRead("Namespace.GetNamespace", namespaceTables,
-	func(a *acl.ACL, r *structs.NamespaceSpecificRequest) bool { return a.AllowNamespace(r.Name) },
+	func(a *acl.ACL, r *structs.NamespaceSpecificRequest) bool { return a.AllowNamespaceRead(r.Name) },
 	func(v *view, r *structs.NamespaceSpecificRequest, reply *structs.SingleNamespaceResponse) error {
 		if reply.Namespace = v.Namespace(v.ws, r.Name); reply.Namespace != nil {
 			v.index = reply.Namespace.ModifyIndex

@@ -155,9 +155,9 @@ func NewServer(cfg *Config) (*Server, error) {
 func (s *Server) setupStore(logger hclog.Logger) error {
 	s.broker = stream.New(s.config.EventBufferSize)
 	s.state = state.New(logger.Named("state"), s.broker.Publish)
-	s.keyring = keyring.New(logger.Named("keyring"))
+	s.keyring = keyring.New(logger.Named("keyring"), s.config.KeyProviders...)
 	s.auth = s.newResolver(s.config.ACL.Enabled)
-	s.logins.Sign = s.keyring.Sign
+	s.logins.Sign, s.logins.Timeout = s.keyring.Sign, s.config.ACL.ProviderTimeout
 	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
 	s.fsm.work = &s.watchdog.store

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -124,10 +125,32 @@ func serversOnly(methods ...*methodInfo) bool {
 	return true
 }
 
+// operatorsOnly declares that a method decides who belongs to the cluster. While
+// access control is off there is no token that could say that an operator calls: then
+// a node's certificate must not be enough, or every node could make itself a server.
+func operatorsOnly(methods ...*methodInfo) bool {
+	for _, m := range methods {
+		m.operatorsOnly = true
+	}
+	return true
+}
+
+// isNodeAgent reports whether a peer proved to be a node agent and no server of any
+// region.
+func isNodeAgent(id *wire.Identity) bool {
+	return id != nil && id.TLSNames != nil && !slices.ContainsFunc(id.TLSNames, func(name string) bool {
+		m, ok := tlsconf.ParseName(name)
+		return ok && m.Role == tlsconf.RoleServer
+	})
+}
+
 // checkPeer refuses a caller over the wire whose certificate is not enough for
 // the method. A connection in clear proves nothing and is asked for nothing:
 // whether there may be any is up to the port.
 func (s *Server) checkPeer(m *methodInfo, id *wire.Identity) error {
+	if m.operatorsOnly && !s.auth.Enabled() && isNodeAgent(id) {
+		return errs.New(errs.PermissionDenied, errPermissionDenied.Msg+": while access control is off, a node agent may not pass this on: ask the HTTP address of a server, or turn access control on")
+	}
 	if !m.serversOnly || id == nil || id.Server || id.TLSNames == nil {
 		return nil
 	}

@@ -139,6 +139,62 @@ func TestCallsWantTheirRole(t *testing.T) {
 	}, i.secured)
 }
 
+// While access control is off, a node's certificate passes on what users of its agent
+// ask for, but for what decides who belongs to the cluster. With access control on the
+// token decides.
+func TestNodesAreNoOperators(t *testing.T) {
+	const own = "n1"
+	i := newIssuer(t)
+	create := &structs.JoinTokenCreateRequest{Role: structs.JoinRoleServer}
+	calls := map[string]struct{ args, reply any }{
+		"JoinToken.Create":                  {create, &structs.JoinTokenCreateResponse{}},
+		"JoinToken.Delete":                  {&structs.JoinTokenDeleteRequest{}, &structs.GenericResponse{}},
+		"Operator.RaftRemovePeerByID":       {&structs.RaftPeerByIDRequest{ID: "absent"}, &structs.GenericResponse{}},
+		"Operator.TransferLeadershipToPeer": {&structs.RaftPeerRequest{ID: "absent"}, &structs.LeadershipTransferResponse{}},
+		"Identity.Sign":                     {&structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: own}}, &structs.IdentitySignResponse{}},
+	}
+	refused := func(t *testing.T, c *nomadtest.Cluster, role tlsconf.Role, region, token string, want bool) {
+		t.Helper()
+		for method, call := range calls {
+			switch r := call.args.(type) {
+			case structs.Write:
+				r.WriteOpts().AuthToken = token
+			case structs.Query:
+				r.QueryOpts().AuthToken = token
+			}
+			err := callAs(t, c, i.source(role, region), method, call.args, call.reply)
+			if got := errors.Is(err, errs.PermissionDenied); got != want {
+				t.Errorf("%s as %s of %s: %v", method, role, region, err)
+			}
+			if want && method != "Identity.Sign" && !strings.Contains(err.Error(), "ask the HTTP address of a server") {
+				t.Errorf("%s: %v", method, err)
+			}
+		}
+	}
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		refused(t, c, tlsconf.RoleServer, "global", "", false)
+		refused(t, c, tlsconf.RoleServer, "eu", "", false)
+		refused(t, c, tlsconf.RoleClient, "global", "", true)
+		ns := &structs.NamespaceUpsertRequest{Namespaces: []*structs.Namespace{{Name: "n"}}}
+		if err := callAs(t, c, i.source(tlsconf.RoleClient, "global"), "Namespace.UpsertNamespaces", ns, &structs.GenericResponse{}); err != nil {
+			t.Errorf("what a user asked for: %v", err)
+		}
+		n := newNode("")
+		if _, err := register(c.Nodes[0], n, n.SecretID); err != nil {
+			t.Fatal(err)
+		}
+		for node, want := range map[string]errs.Code{n.ID: "", own: errs.PermissionDenied} {
+			sign := &structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: node}, QueryOptions: structs.QueryOptions{AuthToken: n.SecretID}}
+			if err := callAs(t, c, i.source(tlsconf.RoleClient, "global"), "Identity.Sign", sign, &structs.IdentitySignResponse{}); errs.CodeOf(err) != want {
+				t.Errorf("a node signs for %s: %v", node, err)
+			}
+		}
+	}, i.secured)
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		refused(t, c, tlsconf.RoleClient, "global", admin(t, c.Nodes[0]).secret, false)
+	}, i.secured, withACL)
+}
+
 // In clear nobody proves anything, and nothing is asked for.
 func TestCallsInClearNeedNoRole(t *testing.T) {
 	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {

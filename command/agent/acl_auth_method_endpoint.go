@@ -17,7 +17,10 @@ func aclAuthMethodRoutes() []route {
 			}),
 		write(doc{methods: "PUT POST", pattern: "/v1/acl/auth-method", rpc: "ACL.UpsertAuthMethods",
 			summary: "Create an auth method.", body: body},
-			bindAuthMethod, writtenAuthMethod),
+			func(r *request, q *structs.ACLAuthMethodUpsertRequest) error {
+				q.Create = true
+				return bindAuthMethod(r, q)
+			}, writtenAuthMethod),
 		read(doc{methods: "GET", pattern: "/v1/acl/auth-method/{name}", rpc: "ACL.GetAuthMethod",
 			summary: "Read an auth method; its secrets are redacted.", status: []int{404}},
 			func(r *request, q *structs.ACLAuthMethodGetRequest) error {
@@ -28,10 +31,10 @@ func aclAuthMethodRoutes() []route {
 				return found(p.AuthMethod, "ACL auth-method")
 			}),
 		write(doc{methods: "PUT POST", pattern: "/v1/acl/auth-method/{name}", rpc: "ACL.UpsertAuthMethods",
-			summary: "Update an auth method; the body must name the same one.", body: body, status: []int{404}},
+			summary: "Create or update an auth method; the body must name the same one.", body: body, status: []int{404}},
 			bindAuthMethod, writtenAuthMethod),
 		write(doc{methods: "DELETE", pattern: "/v1/acl/auth-method/{name}", rpc: "ACL.DeleteAuthMethods",
-			summary: "Delete an auth method.", status: []int{404}},
+			summary: "Delete an auth method with its binding rules; tokens of its logins stay.", status: []int{404}},
 			func(r *request, q *structs.ACLAuthMethodDeleteRequest) error {
 				q.Names = []string{r.rest}
 				return r.needRest("auth-method name")

@@ -21,6 +21,11 @@ func aclAgent(t *testing.T, more string) (*Agent, *sdkapi.Client) {
 
 func aclAgentLogging(t *testing.T, more string, logger hclog.Logger) (*Agent, *sdkapi.Client) {
 	t.Helper()
+	return aclAgentStarting(t, more, logger, startServer)
+}
+
+func aclAgentStarting(t *testing.T, more string, logger hclog.Logger, newServer startFunc) (*Agent, *sdkapi.Client) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent.hcl")
 	text := "name = \"n1\"\n\nports {\n  http = 0\n  rpc  = 0\n  serf = 0\n}\n\n" + more + "\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -34,7 +39,7 @@ func aclAgentLogging(t *testing.T, more string, logger hclog.Logger) (*Agent, *s
 	if err != nil || len(unused) > 0 {
 		t.Fatal(unused, err)
 	}
-	a, err := Start(c, logger)
+	a, err := start(c, logger, newServer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +222,8 @@ func sdkACLLogins(t *testing.T, client *sdkapi.Client) {
 	if err != nil || m.MaxTokenTTL != time.Hour || m.Config.OIDCClientSecret == "hush" {
 		t.Fatalf("%+v %v", m, err)
 	}
+	_, _, err = methods.Create(m, nil)
+	wantStatus(t, "a method that exists", err, 400, "already exists: update it")
 	m.MaxTokenTTL = 2 * time.Hour
 	if _, _, err := methods.Update(m, nil); err != nil {
 		t.Error(err)
@@ -247,7 +254,15 @@ func sdkACLLogins(t *testing.T, client *sdkapi.Client) {
 	if list, _, err := methods.List(nil); err != nil || len(list) != 1 || !list[0].Default {
 		t.Errorf("%+v %v", list, err)
 	}
+	if _, _, err = rules.Create(&sdkapi.ACLBindingRule{AuthMethod: "sso", BindType: "management"}, nil); err != nil {
+		t.Error(err)
+	}
 	if _, err := methods.Delete("sso", nil); err != nil {
 		t.Error(err)
 	}
+	if list, _, err := rules.List(nil); err != nil || len(list) != 0 {
+		t.Errorf("rules of a method that is gone: %+v %v", list, err)
+	}
+	_, err = methods.Delete("sso", nil)
+	wantStatus(t, "a method that is gone", err, 404, "not found")
 }

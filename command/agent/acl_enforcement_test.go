@@ -1,20 +1,30 @@
 package agent
 
 import (
+	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/google/uuid"
+	"github.com/hashicorp/go-hclog"
 	sdkapi "github.com/hashicorp/nomad/api"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/auth"
+	"github.com/cairn-project/cairn/nomad/keyring"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // who says which callers a route answers.
@@ -34,6 +44,17 @@ const (
 	proven
 )
 
+// byNodes are the routes that answer the secret of a registered node although its
+// holder needs a right for them: nodes read agents, as the public API has it.
+// byWorkloads are those for workloads without a policy: they read what is theirs.
+// notByIdentities are open routes that take a signed identity for that of a workload.
+var (
+	byNodes     = []string{"GET /v1/agent/self", "GET /v1/agent/servers", "GET /v1/agent/host", "GET /v1/agent/monitor"}
+	byWorkloads = []string{"GET /v1/vars"}
+
+	notByIdentities = []string{"GET /v1/acl/policy/self"}
+)
+
 // access says who may use a route, and how to use it so that nothing but the
 // right decides between 403 and any other status.
 type access struct {
@@ -42,6 +63,9 @@ type access struct {
 	rules string
 	// rest follows the fixed part of the pattern: the last segment, or a query.
 	rest, body string
+	// nodes and workloads say that the route answers them too, noIdentity that it
+	// does not answer nodes by their identity.
+	nodes, workloads, noIdentity bool
 }
 
 func capability(name string) string {
@@ -148,6 +172,91 @@ const unrelated = `namespace "other" { policy = "read" }`
 // forged is a JWT that no cluster signed: its signature is that of nobody.
 const forged = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJub21hZHByb2plY3QuaW8iLCJub21hZF9uYW1lc3BhY2UiOiJkZWZhdWx0Iiwibm9tYWRfam9iX2lkIjoiYSJ9.c2lnbmF0dXJl"
 
+// keySpy is a provider of root keys that keeps them in clear, so that a test can sign
+// as the cluster does.
+type keySpy struct {
+	mu   sync.Mutex
+	keys map[string]keyring.Material
+}
+
+func (k *keySpy) Name() string { return "spy" }
+
+func (k *keySpy) Wrap(_ context.Context, m keyring.Material) (*structs.WrappedKey, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.keys[m.KeyID] = m
+	return &structs.WrappedKey{Provider: k.Name()}, nil
+}
+
+func (k *keySpy) Unwrap(_ context.Context, id string, _ *structs.WrappedKey) (keyring.Material, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keys[id], nil
+}
+
+// sign returns claims as the cluster signs them by its root key.
+func (k *keySpy) sign(t *testing.T, claims any) string {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, m := range k.keys {
+		key, err := x509.ParsePKCS8PrivateKey(m.SigningKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, (&jose.SignerOptions{}).WithHeader("kid", id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := jwt.Signed(signer).Claims(claims).Serialize()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	t.Fatal("the cluster has no root key")
+	return ""
+}
+
+// start starts a server that wraps its root keys with k.
+func (k *keySpy) start(c *nomad.Config) (server, error) {
+	c.KeyProviders = []keyring.Provider{k}
+	return nomad.NewServer(c)
+}
+
+// workloadOf returns the identity of a task of the job.
+func (k *keySpy) workloadOf(t *testing.T, job, audience string) string {
+	t.Helper()
+	return k.sign(t, &auth.WorkloadClaims{Namespace: "default", JobID: job, Task: "web",
+		Subject: "global:default:" + job + ":front:web:default", Audience: jwt.Audience{audience}})
+}
+
+// machine is a node agent that the cluster knows.
+type machine struct{ secret, identity string }
+
+// registerNode makes the agent's server know a node, once there is a key that its
+// identity can be signed by.
+func registerNode(t *testing.T, a *Agent) machine {
+	t.Helper()
+	sign := &structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: a.server.NodeID()}, QueryOptions: structs.QueryOptions{AuthToken: a.server.AgentSecret()}}
+	if err := a.server.RPC(t.Context(), "Identity.Sign", sign, &structs.IdentitySignResponse{}); err != nil {
+		t.Fatal(err)
+	}
+	n := &structs.Node{ID: uuid.NewString(), SecretID: uuid.NewString(), Name: "worker", Datacenter: "dc1", NodePool: "default", HTTPAddr: "10.1.1.1:4646"}
+	var reply structs.NodeUpdateResponse
+	req := &structs.NodeRegisterRequest{Node: n, WriteRequest: structs.WriteRequest{AuthToken: n.SecretID}}
+	if err := a.server.RPC(t.Context(), "Node.Register", req, &reply); err != nil || reply.SignedIdentity == nil {
+		t.Fatal(reply.SignedIdentity, err)
+	}
+	return machine{n.SecretID, *reply.SignedIdentity}
+}
+
+// callers are the secrets of callers of every kind.
+type callers struct {
+	root, expired, job, elsewhere string
+	node                          machine
+}
+
 // guarded is an agent that enforces access control, with callers of every kind.
 type guarded struct {
 	t      *testing.T
@@ -158,11 +267,12 @@ type guarded struct {
 }
 
 func TestEveryRouteIsEnforced(t *testing.T) {
-	a, client := aclAgent(t, `acl {
+	keys := &keySpy{keys: map[string]keyring.Material{}}
+	a, client := aclAgentStarting(t, `acl {
   enabled                  = true
   protect_metrics          = true
   token_min_expiration_ttl = "1ms"
-}`)
+}`, hclog.NewNullLogger(), keys.start)
 	g := &guarded{t: t, client: client, url: "http://" + a.HTTPAddr(), secrets: map[string]string{}}
 	root := g.bootstrap()
 	expired, _, err := client.ACLTokens().Create(&sdkapi.ACLToken{Type: "management", ExpirationTTL: time.Millisecond}, nil)
@@ -170,6 +280,8 @@ func TestEveryRouteIsEnforced(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Until(*expired.ExpirationTime))
+	c := callers{root: root.SecretID, expired: expired.SecretID, node: registerNode(t, a),
+		job: keys.workloadOf(t, "shop", auth.DefaultAudience), elsewhere: keys.workloadOf(t, "shop", "vault")}
 	left := maps.Clone(accesses)
 	for _, r := range routes() {
 		for _, method := range strings.Fields(r.methods) {
@@ -184,7 +296,9 @@ func TestEveryRouteIsEnforced(t *testing.T) {
 			}
 			delete(left, key)
 			base, _, _ := strings.Cut(r.pattern, "{")
-			g.tryAll(method, base+rule.rest, rule, map[string]string{"root": root.SecretID, "expired": expired.SecretID})
+			rule.nodes, rule.workloads = slices.Contains(byNodes, key), slices.Contains(byWorkloads, key)
+			rule.noIdentity = slices.Contains(notByIdentities, key)
+			g.tryAll(method, base+rule.rest, rule, c)
 		}
 	}
 	if len(left) > 0 {
@@ -192,7 +306,8 @@ func TestEveryRouteIsEnforced(t *testing.T) {
 	}
 }
 
-func (g *guarded) tryAll(method, target string, a access, secrets map[string]string) {
+// tryAll makes the request as callers of every kind.
+func (g *guarded) tryAll(method, target string, a access, c callers) {
 	try := func(caller, secret string, want bool) {
 		g.t.Helper()
 		status, body := g.request(method, target, a.body, secret)
@@ -204,20 +319,32 @@ func (g *guarded) tryAll(method, target string, a access, secrets map[string]str
 		}
 	}
 	open, ignored := a.who == anyone || a.who == blind, a.who == blind
-	try("nobody", "", open)
+	g.policy("anonymous", unrelated)
+	try("anonymous without the right", "", open)
 	try("an unknown token", uuid.NewString(), ignored)
 	try("no token at all", "nonsense", ignored)
-	try("an expired token", secrets["expired"], ignored)
+	try("an expired token", c.expired, ignored)
 	try("a forged identity", forged, ignored)
 	try("a token without the right", g.token(unrelated), open || a.who == anyToken)
-	try("a management token", secrets["root"], a.who != proven)
-	if a.who == byRight {
-		try("a token with exactly the right", g.token(a.rules), true)
-		g.policy("anonymous", a.rules)
-		try("nobody while anonymous has the right", "", true)
-		g.policy("anonymous", unrelated)
-		try("nobody while anonymous has another right", "", false)
+	try("a management token", c.root, a.who != proven)
+	try("a node's secret", c.node.secret, open || a.nodes)
+	try("a node's identity", c.node.identity, (open || a.nodes) && !a.noIdentity)
+	try("a workload", c.job, open || a.workloads)
+	try("a workload that is meant for another service", c.elsewhere, ignored)
+	if a.who != byRight {
+		return
 	}
+	try("a token with exactly the right", g.token(a.rules), true)
+	g.policy("anonymous", a.rules)
+	try("anonymous with the right", "", true)
+	try("a node's secret while anonymous has the right", c.node.secret, a.nodes)
+	g.delete("anonymous")
+	try("nobody", "", false)
+	g.jobPolicy("shop", a.rules)
+	try("a workload with the right", c.job, true)
+	g.jobPolicy("other", a.rules)
+	try("a workload beside one with the right", c.job, a.workloads)
+	g.delete("of-a-job")
 }
 
 func (g *guarded) bootstrap() *sdkapi.ACLToken {
@@ -234,6 +361,22 @@ func (g *guarded) policy(name, rules string) {
 	g.t.Helper()
 	if _, err := g.client.ACLPolicies().Upsert(&sdkapi.ACLPolicy{Name: name, Rules: rules}, nil); err != nil {
 		g.t.Fatal(rules, err)
+	}
+}
+
+// jobPolicy gives a right to the workloads of a job.
+func (g *guarded) jobPolicy(job, rules string) {
+	g.t.Helper()
+	p := &sdkapi.ACLPolicy{Name: "of-a-job", Rules: rules, JobACL: &sdkapi.JobACL{Namespace: "default", JobID: job}}
+	if _, err := g.client.ACLPolicies().Upsert(p, nil); err != nil {
+		g.t.Fatal(rules, err)
+	}
+}
+
+func (g *guarded) delete(policy string) {
+	g.t.Helper()
+	if _, err := g.client.ACLPolicies().Delete(policy, nil); err != nil {
+		g.t.Fatal(err)
 	}
 }
 

@@ -24,6 +24,9 @@ type explainReply struct {
 	Reason    string
 	Rules     []*structs.ACLExplainRule
 	Overruled []*structs.ACLExplainRule
+	// MissingPolicies and MissingRoles are those of the token that do not exist.
+	MissingPolicies []string `json:",omitempty"`
+	MissingRoles    []string `json:",omitempty"`
 }
 
 func aclExplainRoutes() []route {
@@ -44,7 +47,7 @@ func aclExplainRoutes() []route {
 				return nil
 			},
 			func(_ *request, p *structs.ACLExplainResponse) (explainReply, error) {
-				return explainReply{p.Allowed, p.Reason, list(p.Rules), list(p.Overruled)}, nil
+				return explainReply{p.Allowed, p.Reason, list(p.Rules), list(p.Overruled), p.MissingPolicies, p.MissingRoles}, nil
 			}),
 	}
 }

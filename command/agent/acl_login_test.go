@@ -149,6 +149,13 @@ func TestLoginAllowsForClocksThatDiffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.mustBeReader(token, role)
+	for name, claims := range map[string]map[string]any{
+		"expired longer ago": {"iat": time.Now().Add(-time.Hour).Unix(), "exp": time.Now().Add(-15 * time.Minute).Unix()},
+		"not yet made":       {"iat": time.Now().Add(15 * time.Minute).Unix(), "exp": time.Now().Add(time.Hour).Unix()},
+	} {
+		_, _, err := g.client.ACLAuth().Login(&sdkapi.ACLLoginRequest{AuthMethodName: "ci", LoginToken: idp.token(claims)}, nil)
+		wantStatus(t, name, err, 401, "not valid")
+	}
 }
 
 func TestLoginAtAProviderThatDoesNotAnswer(t *testing.T) {

@@ -73,6 +73,9 @@ type Identity struct {
 	// Policies are the names of the policies that the caller holds, through roles
 	// too and whether they exist or not; nil for management.
 	Policies []string
+	// Expires is when the token or the signed identity of the caller stops to be
+	// valid, zero for never.
+	Expires time.Time
 	// Peer is nil for calls within the process and while access control is off.
 	Peer *Peer
 }
@@ -185,13 +188,17 @@ func (r *Resolver) Holder(store Store, token *structs.ACLToken) (*Identity, erro
 	if token.IsExpired(time.Now()) {
 		return nil, ErrTokenExpired
 	}
-	if token.IsManagement() {
-		return &Identity{ACL: acl.Management, Token: token}, nil
+	id := &Identity{ACL: acl.Management, Token: token}
+	if token.ExpirationTime != nil {
+		id.Expires = *token.ExpirationTime
 	}
-	names := policyNames(store, token)
-	rights, err := r.Compile(named(store, names))
-	if err != nil {
+	if token.IsManagement() {
+		return id, nil
+	}
+	id.Policies = policyNames(store, token)
+	var err error
+	if id.ACL, err = r.Compile(named(store, id.Policies)); err != nil {
 		return nil, err
 	}
-	return &Identity{ACL: rights, Token: token, Policies: names}, nil
+	return id, nil
 }

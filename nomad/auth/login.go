@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/cap/jwt"
 	"golang.org/x/oauth2"
@@ -28,6 +29,9 @@ type Logins struct {
 	// Sign signs claims with a key of the cluster. It must be set before the first
 	// use; nil refuses methods that need it.
 	Sign func(claims any) (token, keyID string, err error)
+	// Timeout bounds one request to a provider, 0 for half a minute. It must be set
+	// before the first use.
+	Timeout time.Duration
 
 	mu      sync.Mutex
 	methods map[string]*knownMethod // by name, under mu
@@ -72,11 +76,18 @@ func (l *Logins) VerifyJWT(ctx context.Context, m *structs.ACLAuthMethod, token 
 	return claims, nil
 }
 
+func (l *Logins) timeout() time.Duration { return cmp.Or(l.Timeout, providerTimeout) }
+
 // noKeys reports whether a token was refused because the keys to check it with
 // could not be had, which says nothing about the token.
 func noKeys(err error) bool {
-	var failed *url.Error // of the request for the keys
-	return err != nil && (errors.As(err, &failed) || strings.Contains(err.Error(), "fetching keys"))
+	return err != nil && (noAnswer(err) || strings.Contains(err.Error(), "fetching keys"))
+}
+
+// noAnswer reports whether a request to a provider came to nothing.
+func noAnswer(err error) bool {
+	var failed *url.Error
+	return errors.As(err, &failed) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 func unreachable(m *structs.ACLAuthMethod, err error) error {
@@ -92,7 +103,7 @@ func (l *Logins) validator(ctx context.Context, m *structs.ACLAuthMethod) (*jwt.
 	if known != nil && known.hash == hash {
 		return known.validator, nil
 	}
-	sets, err := keySets(ctx, m.Config)
+	sets, err := l.keySets(ctx, m.Config)
 	if err != nil {
 		return nil, unreachable(m, err)
 	}
@@ -111,7 +122,7 @@ func (l *Logins) validator(ctx context.Context, m *structs.ACLAuthMethod) (*jwt.
 
 // keySets returns the keys that may sign the tokens of a method. They outlive the
 // login that made them, so that of its context they keep the values only.
-func keySets(ctx context.Context, c *structs.ACLAuthMethodConfig) ([]jwt.KeySet, error) {
+func (l *Logins) keySets(ctx context.Context, c *structs.ACLAuthMethodConfig) ([]jwt.KeySet, error) {
 	if len(c.JWTValidationPubKeys) > 0 {
 		var keys []crypto.PublicKey
 		for _, text := range c.JWTValidationPubKeys {
@@ -128,7 +139,7 @@ func keySets(ctx context.Context, c *structs.ACLAuthMethodConfig) ([]jwt.KeySet,
 	if c.JWKSURL != "" {
 		authorities = []string{c.JWKSCACert}
 	}
-	client, err := providerClient(authorities)
+	client, err := providerClient(authorities, l.timeout())
 	if err != nil {
 		return nil, err
 	}

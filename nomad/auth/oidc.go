@@ -36,7 +36,7 @@ func (l *Logins) AuthURL(ctx context.Context, m *structs.ACLAuthMethod, redirect
 	if err != nil {
 		return "", err
 	}
-	p, err := openProvider(ctx, m)
+	p, err := l.openProvider(ctx, m)
 	if err != nil {
 		return "", err
 	}
@@ -125,31 +125,37 @@ func (l *Logins) CompleteAuth(ctx context.Context, m *structs.ACLAuthMethod, r *
 	if r.Iss != "" && r.Iss != m.Config.OIDCDiscoveryURL {
 		return nil, errs.New(errs.Unauthenticated, "the answer comes from another provider (RFC 9207)")
 	}
-	p, err := openProvider(ctx, m)
+	p, err := l.openProvider(ctx, m)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Done()
 	token, err := p.Exchange(ctx, pending, r.State, r.Code)
-	if err != nil {
+	switch {
+	case noAnswer(err):
+		return nil, unreachable(m, err)
+	case err != nil:
 		return nil, errs.New(errs.Unauthenticated, "the provider's code is not valid: "+oneLine(err))
 	}
 	claims := map[string]any{}
 	if err := token.IDToken().Claims(&claims); err != nil {
 		return nil, errs.New(errs.Unauthenticated, "the ID token has unreadable claims")
 	}
-	return claims, addUserInfo(ctx, p, token, m.Config, claims)
+	return claims, addUserInfo(ctx, p, token, m, claims)
 }
 
 // addUserInfo adds what the provider tells beside the ID token, whose own claims stand.
-func addUserInfo(ctx context.Context, p *oidc.Provider, token *oidc.Tk, c *structs.ACLAuthMethodConfig, claims map[string]any) error {
+func addUserInfo(ctx context.Context, p *oidc.Provider, token *oidc.Tk, m *structs.ACLAuthMethod, claims map[string]any) error {
 	source := token.StaticTokenSource()
-	if c.OIDCDisableUserInfo || source == nil {
+	if m.Config.OIDCDisableUserInfo || source == nil {
 		return nil
 	}
 	subject, _ := claims["sub"].(string)
 	more := map[string]any{}
-	if err := p.UserInfo(ctx, source, subject, &more); err != nil {
+	switch err := p.UserInfo(ctx, source, subject, &more); {
+	case noAnswer(err):
+		return unreachable(m, err)
+	case err != nil:
 		return errs.New(errs.Unauthenticated, "the provider tells nothing about the user, set OIDCDisableUserInfo if it never does: "+oneLine(err))
 	}
 	for name, v := range more {
@@ -161,7 +167,7 @@ func addUserInfo(ctx context.Context, p *oidc.Provider, token *oidc.Tk, c *struc
 }
 
 // openProvider asks the provider of a method about itself. Done must be called.
-func openProvider(ctx context.Context, m *structs.ACLAuthMethod) (*oidc.Provider, error) {
+func (l *Logins) openProvider(ctx context.Context, m *structs.ACLAuthMethod) (*oidc.Provider, error) {
 	c := m.Config
 	secret := c.OIDCClientSecret
 	if c.OIDCClientAssertion != nil {
@@ -174,7 +180,7 @@ func openProvider(ctx context.Context, m *structs.ACLAuthMethod) (*oidc.Provider
 	if len(algs) == 0 {
 		algs = []oidc.Alg{oidc.RS256}
 	}
-	client, err := providerClient(c.DiscoveryCaPem)
+	client, err := providerClient(c.DiscoveryCaPem, l.timeout())
 	if err != nil {
 		return nil, unreachable(m, err)
 	}
@@ -182,7 +188,7 @@ func openProvider(ctx context.Context, m *structs.ACLAuthMethod) (*oidc.Provider
 	if err != nil {
 		return nil, errs.Wrap(errs.Invalid, "the configuration of auth method "+m.Name+" is not usable: "+oneLine(err), err)
 	}
-	conf.RoundTripper = timed{client.Transport, ctx}
+	conf.RoundTripper = timed{client.Transport, ctx, l.timeout()}
 	p, err := oidc.NewProvider(conf)
 	if err != nil {
 		return nil, unreachable(m, cmp.Or(ctx.Err(), err))

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// providerTimeout bounds one request to a provider, its body included.
+	// providerTimeout is how long one request to a provider may take, its body included,
+	// unless Logins says otherwise.
 	providerTimeout = 30 * time.Second
 	// maxProviderReply bounds what a provider answers, in bytes.
 	maxProviderReply = 1 << 20
@@ -19,7 +20,7 @@ const (
 
 // providerClient returns the client that asks a provider whose certificate one of
 // the authorities signed, in PEM; those of the system if there are none.
-func providerClient(authorities []string) (*http.Client, error) {
+func providerClient(authorities []string, timeout time.Duration) (*http.Client, error) {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, TLSHandshakeTimeout: 10 * time.Second}
 	var pool *x509.CertPool
 	for _, ca := range authorities {
@@ -34,7 +35,7 @@ func providerClient(authorities []string) (*http.Client, error) {
 		}
 	}
 	transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return &http.Client{Transport: bounded{transport}, Timeout: providerTimeout}, nil
+	return &http.Client{Transport: bounded{transport}, Timeout: timeout}, nil
 }
 
 // bounded cuts replies that are too long.
@@ -55,13 +56,14 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 // timed ends requests with ctx, for a library that asks without one, and after
 // the time-out of one request.
 type timed struct {
-	next http.RoundTripper
-	ctx  context.Context
+	next    http.RoundTripper
+	ctx     context.Context
+	timeout time.Duration
 }
 
 // RoundTrip answers as next does.
 func (t timed) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), providerTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), t.timeout)
 	stop := context.AfterFunc(t.ctx, cancel)
 	resp, err := t.next.RoundTrip(r.WithContext(ctx))
 	if err != nil {

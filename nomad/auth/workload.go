@@ -72,7 +72,11 @@ func (r *Resolver) workload(store Store, token string) (*Identity, error) {
 	}
 	slices.Sort(names)
 	rights = rights.WithWorkload(acl.Workload{Namespace: claims.Namespace, JobID: claims.JobID, Group: group, Task: claims.Task})
-	return &Identity{ACL: rights, Workload: claims, Policies: names}, nil
+	id := &Identity{ACL: rights, Workload: claims, Policies: names}
+	if all.Expiry != nil {
+		id.Expires = all.Expiry.Time()
+	}
+	return id, nil
 }
 
 // applies reports whether a policy for workloads is for this one.

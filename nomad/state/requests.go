@@ -226,6 +226,9 @@ func (s *StateStore) FirstOutcome(tag *structs.RequestTag, v *structs.VariableEn
 // KeepOutcome remembers what became of a request's first try. It must run in the
 // batch of that try.
 func (s *StateStore) KeepOutcome(tag *structs.RequestTag, o Outcome) {
+	if errors.Is(o.Err, ErrACLChanged) {
+		return
+	}
 	s.core.requests.add(tag, &o)
 }
 

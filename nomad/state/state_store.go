@@ -129,11 +129,16 @@ func (sn *Snapshot) Index() uint64 { return sn.index }
 // TableIndex returns the greatest of the tables' last logical indexes, 0 if none
 // of them was ever written. Unknown names count as never written.
 func (sn *Snapshot) TableIndex(tables ...string) uint64 {
+	return newest(sn.last, tables)
+}
+
+// newest returns the greatest of the last indexes of the tables.
+func newest(last []uint64, tables []string) uint64 {
 	var out uint64
 	for i, t := range registry {
 		for _, name := range tables {
 			if t.describe().Name == name {
-				out = max(out, sn.last[i])
+				out = max(out, last[i])
 			}
 		}
 	}

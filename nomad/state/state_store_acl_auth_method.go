@@ -31,10 +31,18 @@ func (s *StateStore) UpsertACLAuthMethods(index uint64, r *structs.ACLAuthMethod
 			if m == nil || m.Name == "" {
 				return errs.New(errs.Invalid, "an auth method without a name cannot be stored")
 			}
+			if r.Create && ACLAuthMethods.read(tx, ACLAuthMethods.key(m)) != nil {
+				return AuthMethodExists(m.Name)
+			}
 			upsertACLAuthMethod(tx, m.Copy())
 		}
 		return checkDefaultAuthMethods(tx)
 	})
+}
+
+// AuthMethodExists refuses to create an auth method again.
+func AuthMethodExists(name string) error {
+	return errs.Newf(errs.Invalid, "an auth method with the name %s already exists: update it, or choose another name", name)
 }
 
 func upsertACLAuthMethod(tx *Txn, row *structs.ACLAuthMethod) {
@@ -62,7 +70,9 @@ func checkDefaultAuthMethods(tx *Txn) error {
 	return nil
 }
 
-// DeleteACLAuthMethods deletes auth methods, all or none. Their binding rules stay.
+// DeleteACLAuthMethods deletes auth methods with their binding rules, all or none: a
+// method made later under the same name must not inherit what the rules give. Tokens
+// of logins stay until they expire.
 func (s *StateStore) DeleteACLAuthMethods(index uint64, r *structs.ACLAuthMethodDeleteRequest) error {
 	return s.write(index, "ACLAuthMethodDeleted", func(tx *Txn) error {
 		for _, name := range r.Names {
@@ -70,6 +80,11 @@ func (s *StateStore) DeleteACLAuthMethods(index uint64, r *structs.ACLAuthMethod
 				return errs.Newf(errs.NotFound, "auth method %q not found", name)
 			}
 			ACLAuthMethods.drop(tx, Key{ID: name})
+			for _, rule := range ACLBindingRules.all(tx) {
+				if rule.AuthMethod == name {
+					ACLBindingRules.drop(tx, ACLBindingRules.key(rule))
+				}
+			}
 		}
 		return nil
 	})

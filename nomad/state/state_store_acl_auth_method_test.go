@@ -2,6 +2,7 @@ package state
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -59,6 +60,37 @@ func TestACLAuthMethodUpsert(t *testing.T) {
 		}
 	}
 	checkVisible(t, ACLAuthMethods, got, acl.ACLAuthMethodRead)
+}
+
+// A method is created once, and takes its binding rules along when it goes.
+func TestACLAuthMethodCreateAndDelete(t *testing.T) {
+	s := newStore(t)
+	s.methods(method("jwt", "JWT", false), method("sso", "OIDC", false))
+	again := methodsOf(method("new", "JWT", false), method("sso", "OIDC", false))
+	again.Create = true
+	before := s.persist()
+	refused(t, s.UpsertACLAuthMethods(s.LatestIndex(), again), errs.Invalid, "sso already exists")
+	if !slices.Equal(before, s.persist()) {
+		t.Error("half of a refused request was stored")
+	}
+	again.AuthMethods = again.AuthMethods[:1]
+	must(t, s.UpsertACLAuthMethods(s.NextIndex(), again))
+
+	s.rules(rule(1, "jwt", ""), rule(2, "sso", ""), rule(3, "jwt", ""))
+	seen := len(s.events)
+	must(t, s.DeleteACLAuthMethods(s.NextIndex(), &structs.ACLAuthMethodDeleteRequest{Names: []string{"jwt"}}))
+	if got := keysOf(ACLBindingRules, s.Snapshot().ACLBindingRules(nil, "")); !slices.Equal(got, []string{id(2)}) {
+		t.Errorf("rules left: %v", got)
+	}
+	at := strconv.FormatUint(s.LatestIndex(), 10)
+	want := []string{at + " ACLAuthMethod ACLAuthMethodDeleted /jwt", at + " ACLBindingRule ACLAuthMethodDeleted /" + id(1), at + " ACLBindingRule ACLAuthMethodDeleted /" + id(3)}
+	if diff := cmp.Diff(want, describe(s.events[seen:])); diff != "" {
+		t.Error(diff)
+	}
+	s.methods(method("jwt", "JWT", false))
+	if got := keysOf(ACLBindingRules, s.Snapshot().ACLBindingRules(nil, "jwt")); len(got) != 0 {
+		t.Errorf("a new method has the rules %v", got)
+	}
 }
 
 func TestDefaultACLAuthMethods(t *testing.T) {

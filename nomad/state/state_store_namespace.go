@@ -14,7 +14,7 @@ import (
 // Namespaces is the table of namespaces, by name.
 var Namespaces = newTable("namespaces", structs.NamespaceSnapshot,
 	func(n *structs.Namespace) Key { return Key{ID: n.Name} },
-	func(a *acl.ACL, n *structs.Namespace) bool { return a.AllowNamespace(n.Name) },
+	func(a *acl.ACL, n *structs.Namespace) bool { return a.AllowNamespaceRead(n.Name) },
 	events[structs.Namespace]{
 		topic:   structs.TopicNamespace,
 		payload: func(n *structs.Namespace) any { return n },

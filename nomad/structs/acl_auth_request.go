@@ -5,6 +5,8 @@ import "github.com/cairn-project/cairn/internal/errs"
 // ACLAuthMethodUpsertRequest creates or updates auth methods, all or none.
 type ACLAuthMethodUpsertRequest struct {
 	AuthMethods []*ACLAuthMethod
+	// Create refuses methods that exist.
+	Create bool
 	WriteRequest
 }
 

@@ -162,6 +162,10 @@ type ACLExplainResponse struct {
 	// Rules decided; Overruled would have decided otherwise but match less closely.
 	Rules     []*ACLExplainRule
 	Overruled []*ACLExplainRule
+	// MissingPolicies and MissingRoles are those of the token, by name and by ID, that
+	// do not exist and grant nothing.
+	MissingPolicies []string
+	MissingRoles    []string
 	QueryMeta
 }
 

@@ -231,7 +231,7 @@ func (t *ACLToken) createProblems(limits ACLTokenLimits, now time.Time) []errs.E
 		l.add("ExpirationTTL", "the token would expire in %s, sooner than acl.token_min_expiration_ttl of %s", life, limits.MinTTL)
 	}
 	if life > limits.MaxTTL {
-		l.add("ExpirationTTL", "the token would expire in %s, later than acl.token_max_expiration_ttl of %s", life, limits.MaxTTL)
+		l.add("ExpirationTTL", "the token would expire in %s, later than acl.token_max_expiration_ttl of %s", life.Round(time.Second), limits.MaxTTL)
 	}
 	return l
 }

@@ -57,6 +57,8 @@ const (
 	JoinTokenUpsertRequestType MessageType = 105
 	JoinTokenDeleteRequestType MessageType = 106
 	JoinTokenUseRequestType    MessageType = 107
+	// ACLCheckedRequestType holds a write of access control and what it depends on.
+	ACLCheckedRequestType MessageType = 108
 	// TaggedRequestType marks an entry that is applied once, see AppendTag.
 	TaggedRequestType MessageType = 120
 )
@@ -293,6 +295,15 @@ type NamespaceUpsertRequest struct {
 type NamespaceDeleteRequest struct {
 	Namespaces []string
 	WriteRequest
+}
+
+// ACLCheckedRequest is a write of access control whose author may not do everything.
+type ACLCheckedRequest struct {
+	// Checked is the logical index of the last change of access control that the
+	// author's rights were checked after. A newer change refuses the write.
+	Checked uint64
+	// Entry is the entry of the write.
+	Entry []byte
 }
 
 // VarApplyStateRequest is the Raft form of a variable operation: the items are
