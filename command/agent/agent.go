@@ -45,6 +45,8 @@ type Agent struct {
 	sockets *agentSockets
 	// held bounds what requests hold, on all ports together.
 	held *limit.Bytes
+	// drained are the workloads at the sockets, for the node agent.
+	drained drainedWorkloads
 	// port is where http accepts, beneath limits and TLS.
 	port net.Listener
 	// limits are what was applied since the start, nil for nothing.
@@ -172,7 +174,11 @@ func (a *Agent) openSockets() (err error) {
 	if err := a.telemetry.add(a.sockets.metrics); err != nil {
 		a.logger.Warn("metrics of the agent sockets are not shown", "error", err)
 	}
-	return a.sockets.listen()
+	if err := a.sockets.listen(); err != nil {
+		return err
+	}
+	a.drained.sockets.Store(a.sockets)
+	return nil
 }
 
 // serve opens the socket of the operator node and starts the HTTP API on ln.

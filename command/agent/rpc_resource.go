@@ -117,6 +117,8 @@ func (n *rpcNode) asOperation(method *jsonrpc.Method, m nomad.MethodDescription)
 			return nil, err
 		}
 		spec := operationSpec{kind: name, name: m.Name, caller: jsonrpc.CallerOf(ctx).String(), prefix: "op-", steps: []string{"call " + m.Name}}
+		token := jsonrpc.CallerOf(ctx).Token
+		spec.tell = func(ctx context.Context, id string) { n.tellRegion(ctx, token, id) }
 		return n.operations.begin(spec, func(ctx context.Context, run *operationRun) error {
 			ctx, cancel := context.WithTimeout(ctx, n.config.RPC.CallTimeout)
 			defer cancel()
@@ -173,7 +175,7 @@ func (c resourceCall) serve(ctx context.Context, raw json.RawMessage) (any, erro
 		defer cancel()
 	}
 	if err := c.node.server.RPC(ctx, c.method.Name, args, reply); err != nil {
-		return nil, jsonrpc.Denied(err)
+		return nil, err
 	}
 	if !c.method.Writes && isAbsent(reply) {
 		return nil, errs.Newf(errs.NotFound, "%s: not found", rpcName(c.method.Name))

@@ -12,16 +12,7 @@ import (
 	"github.com/cairn-project/cairn/drpc/agentpb"
 	"github.com/cairn-project/cairn/internal/drpc"
 	"github.com/cairn-project/cairn/internal/errs"
-)
-
-// How far a workload is with a shutdown.
-const (
-	workloadWaiting     = "waiting"
-	workloadSilent      = "silent"
-	workloadNeeds       = "needs"
-	workloadUnreachable = "unreachable"
-	workloadReady       = "ready"
-	workloadGone        = "gone"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 )
 
 const (
@@ -38,6 +29,7 @@ const (
 const (
 	workloadModuleID      = 3
 	methodWorkloadPrepare = 311
+	methodWorkloadPing    = 312
 )
 
 // shutdownPlan is one preparation of a shutdown.
@@ -45,6 +37,10 @@ type shutdownPlan struct {
 	reason   string
 	deadline time.Time
 	cancel   context.CancelFunc
+	// drain says that it is because the node drains, until the time that the servers
+	// gave, zero for none.
+	drain bool
+	until time.Time
 	// steps are guarded by the mu of the workloads.
 	steps []*shutdownStep
 }
@@ -87,10 +83,10 @@ func (s *agentSockets) beginShutdownLocked(reason string, wait time.Duration) {
 	plan := &shutdownPlan{reason: reason, deadline: time.Now().Add(wait), cancel: cancel}
 	w.preparing = plan
 	for _, l := range w.bySession {
-		step := &shutdownStep{workload: *l, state: workloadWaiting}
+		step := &shutdownStep{workload: *l, state: nodelink.WorkloadWaiting}
 		plan.steps = append(plan.steps, step)
 		if l.socket == "" {
-			step.state = workloadSilent
+			step.state = nodelink.WorkloadSilent
 			continue
 		}
 		s.wg.Go(func() { w.tell(ctx, plan, step) })
@@ -122,13 +118,13 @@ func (w *workloads) note(step *shutdownStep, reply *agentpb.PrepareReply, err er
 	defer w.mu.Unlock()
 	switch {
 	case err != nil:
-		step.state, step.text = workloadUnreachable, err.Error()
+		step.state, step.text = nodelink.WorkloadUnreachable, err.Error()
 		return tellAgain
 	case reply.Ready:
-		step.state, step.need, step.text = workloadReady, 0, ""
+		step.state, step.need, step.text = nodelink.WorkloadReady, 0, ""
 		return 0
 	}
-	step.state, step.text = workloadNeeds, ""
+	step.state, step.text = nodelink.WorkloadNeeds, ""
 	step.need = time.Duration(min(max(0, reply.NeedMs), maxShutdownDeadline.Milliseconds())) * time.Millisecond
 	return max(step.need, tellAgain)
 }
@@ -141,26 +137,31 @@ func (w *workloads) there(session *drpc.Session) bool {
 
 // askWorkload tells a workload of the shutdown over its own socket.
 func askWorkload(ctx context.Context, l workload, plan *shutdownPlan) (*agentpb.PrepareReply, error) {
+	reply := &agentpb.PrepareReply{}
+	return reply, l.ask(ctx, methodWorkloadPrepare, &agentpb.PrepareRequest{Reason: plan.reason, LeftMs: time.Until(plan.deadline).Milliseconds()}, reply)
+}
+
+// ask calls a method of a workload on its own socket.
+func (l *workload) ask(ctx context.Context, method int32, in, out proto.Message) error {
 	if err := checkWorkloadSocket(l.socket, l.peer); err != nil {
-		return nil, err
+		return errs.Newf(errs.Unavailable, "the workload cannot be reached: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	c := client.NewClient(l.socket, client.Options{MaxMessage: 64 << 10, MaxCalls: 1})
 	if err := c.Connect(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = c.Close() }()
-	body, err := proto.Marshal(&agentpb.PrepareRequest{Reason: plan.reason, LeftMs: time.Until(plan.deadline).Milliseconds()})
+	body, err := proto.Marshal(in)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	answer, err := c.Do(ctx, workloadModuleID, methodWorkloadPrepare, body)
+	answer, err := c.Do(ctx, workloadModuleID, method, body)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	reply := &agentpb.PrepareReply{}
-	return reply, proto.Unmarshal(answer, reply)
+	return proto.Unmarshal(answer, out)
 }
 
 // progressLocked says how far the shutdown is; w.mu is held.
@@ -174,9 +175,9 @@ func (w *workloads) progressLocked() *agentpb.ShutdownProgress {
 		l := step.workload
 		state := step.state
 		if now := w.bySession[l.session]; now == nil || now.exited {
-			state = workloadGone
+			state = nodelink.WorkloadGone
 		}
-		out.Ready = out.Ready && (state == workloadReady || state == workloadGone)
+		out.Ready = out.Ready && (state == nodelink.WorkloadReady || state == nodelink.WorkloadGone)
 		out.Workloads = append(out.Workloads, &agentpb.WorkloadProgress{Name: l.name, Uid: int32(l.peer.UID), Pid: int32(l.peer.PID),
 			Socket: l.socket, State: state, NeedMs: step.need.Milliseconds(), Text: step.text})
 	}

@@ -59,6 +59,8 @@ const (
 	JoinTokenUseRequestType    MessageType = 107
 	// ACLCheckedRequestType holds a write of access control and what it depends on.
 	ACLCheckedRequestType MessageType = 108
+	// OperationUpsertRequestType notes how far long work is; it may be skipped.
+	OperationUpsertRequestType MessageType = 109
 	// TaggedRequestType marks an entry that is applied once, see AppendTag.
 	TaggedRequestType MessageType = 120
 )
@@ -95,6 +97,7 @@ const (
 	ACLBootstrapSnapshot SnapshotType = 97
 	AuthoritySnapshot    SnapshotType = 104
 	JoinTokenSnapshot    SnapshotType = 105
+	OperationSnapshot    SnapshotType = 109
 	RequestSnapshot      SnapshotType = 120
 )
 
@@ -115,6 +118,7 @@ const (
 	TopicACLAuthMethod  Topic = "ACLAuthMethod"
 	TopicACLBindingRule Topic = "ACLBindingRule"
 	TopicWorkloadEvent  Topic = "WorkloadEvent"
+	TopicOperation      Topic = "Operation"
 )
 
 // Event is one change of one object.
@@ -311,6 +315,12 @@ type ACLCheckedRequest struct {
 type VarApplyStateRequest struct {
 	Op  VarOp
 	Var *VariableEncrypted
+	WriteRequest
+}
+
+// OperationUpsertRequest notes how far an operation is.
+type OperationUpsertRequest struct {
+	Operation *Operation
 	WriteRequest
 }
 
