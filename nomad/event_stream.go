@@ -131,23 +131,18 @@ func (f *eventFeed) run(ctx context.Context) error {
 func (f *eventFeed) fill(ctx context.Context) error {
 	quiet, cancel := context.WithTimeout(ctx, f.patience())
 	defer cancel()
-	for more := true; more && len(f.buf) < eventChunk; more = f.sub.Ready() {
-		events, err := f.sub.Next(quiet)
-		switch {
-		case err == nil:
-			if f.buf, err = events.AppendLine(f.buf); err != nil {
-				return err
-			}
-		case ctx.Err() == nil && errors.Is(err, errs.Deadline):
-			if len(f.buf) == 0 {
-				f.buf = append(f.buf, stream.HeartbeatLine...)
-			}
-			return f.check(true)
-		default:
-			return err
-		}
+	events, err := f.sub.Next(quiet)
+	if err != nil && ctx.Err() == nil && errors.Is(err, errs.Deadline) {
+		f.buf = append(f.buf, stream.HeartbeatLine...)
+		return f.check(true)
 	}
-	return nil
+	for err == nil && len(events.Events) > 0 {
+		if f.buf, err = events.AppendLine(f.buf); err != nil || len(f.buf) >= eventChunk {
+			break
+		}
+		events, err = f.sub.Poll(ctx)
+	}
+	return err
 }
 
 // patience is how long to wait for events before the subscriber hears of something

@@ -110,16 +110,15 @@ func (s *Subscription) Close() {
 	})
 }
 
-// Ready reports whether Next would find a batch without waiting.
-func (s *Subscription) Ready() bool {
-	at := s.at.Load()
-	return at != nil && (s.unread || at.next.Load() != nil)
-}
-
 // Next returns the selected events of the next logical index that has any; they
 // are valid until the next call. It waits for them; ctx, Close of either side and a gap
 // end the wait with an error. After a gap the subscription is of no use.
-func (s *Subscription) Next(ctx context.Context) (Events, error) {
+func (s *Subscription) Next(ctx context.Context) (Events, error) { return s.next(ctx, true) }
+
+// Poll is Next without waiting: it returns no events when there are none now.
+func (s *Subscription) Poll(ctx context.Context) (Events, error) { return s.next(ctx, false) }
+
+func (s *Subscription) next(ctx context.Context, wait bool) (Events, error) {
 	for {
 		at := s.at.Load()
 		if err := s.over(ctx, at); err != nil {
@@ -130,6 +129,9 @@ func (s *Subscription) Next(ctx context.Context) (Events, error) {
 				return e, nil
 			}
 			continue
+		}
+		if !wait && at.next.Load() == nil {
+			return Events{}, nil
 		}
 		if err := s.advance(ctx, at); err != nil {
 			return Events{}, err
