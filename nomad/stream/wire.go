@@ -130,8 +130,9 @@ func interrupt(conn net.Conn) {
 
 func within(set func(time.Time) error, d time.Duration) error { return set(time.Now().Add(d)) }
 
-// Serve answers the stream that a peer asks for on conn: answer sends the lines. Its
-// context ends when the peer hangs up. Serve closes conn.
+// Serve answers the stream that a peer asks for on conn: answer sends the lines and
+// returns why there are no more, never nil. Its context ends when the peer hangs up.
+// Serve closes conn.
 func Serve(ctx context.Context, conn net.Conn, answer func(ctx context.Context, r *structs.EventStreamRequest, send func([]byte) error) error) error {
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(ctx)
