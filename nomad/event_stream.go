@@ -59,9 +59,6 @@ func (f *eventFeed) open(ctx context.Context) (err error) {
 	if !f.srv.config.EnableEventBroker {
 		return errs.New(errs.Invalid, "this server keeps no events: enable_event_broker is false in its configuration")
 	}
-	if err := checkTopics(f.req.Topics); err != nil {
-		return err
-	}
 	if err := f.srv.catchUp.wait(ctx, f.srv.config.RPCHoldTimeout); err != nil {
 		return err
 	}
@@ -69,6 +66,9 @@ func (f *eventFeed) open(ctx context.Context) (err error) {
 		return f.srv.countUnknown(err)
 	}
 	if err := f.allowed(); err != nil {
+		return err
+	}
+	if err := checkTopics(f.req.Topics); err != nil {
 		return err
 	}
 	f.checked = time.Now()

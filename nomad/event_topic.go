@@ -32,12 +32,17 @@ func readsJobs(a *acl.ACL, namespace string) bool {
 // checkTopics refuses topics that do not exist.
 func checkTopics(topics map[structs.Topic][]string) error {
 	for topic := range topics {
-		if _, known := state.MayFollow(acl.DenyAll, topic, structs.AllNamespacesSentinel); known || topic == structs.TopicAll || silentTopics[topic] != nil {
+		if knownTopic(topic) {
 			continue
 		}
 		return errs.Newf(errs.Invalid, "unknown topic %q: the topics are %s and * for all", topic, topicNames())
 	}
 	return nil
+}
+
+func knownTopic(topic structs.Topic) bool {
+	_, known := state.MayFollow(acl.DenyAll, topic, structs.AllNamespacesSentinel)
+	return known || topic == structs.TopicAll || silentTopics[topic] != nil
 }
 
 // topicNames returns the topics that have events.
@@ -55,7 +60,7 @@ func topicNames() string {
 // one will do, and all that the caller may see of the others is shown.
 func mayFollow(a *acl.ACL, id *auth.Identity, r *structs.EventStreamRequest) bool {
 	for _, topic := range slices.Sorted(maps.Keys(r.Topics)) {
-		if !mayFollowTopic(a, id, topic, r.RequestNamespace()) {
+		if knownTopic(topic) && !mayFollowTopic(a, id, topic, r.RequestNamespace()) {
 			return false
 		}
 	}
