@@ -74,7 +74,11 @@ func (s *Server) Charge(ctx context.Context, r Charged) error {
 	if !s.limits.On() {
 		return nil
 	}
-	if m := methods[r.Method]; m != nil {
+	m := methods[r.Method]
+	if r.Method == eventStreamInfo.name {
+		m = &eventStreamInfo
+	}
+	if m != nil {
 		r.Name, r.Class = m.name, m.class
 	} else if r.Method != "" {
 		return nil

@@ -70,6 +70,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	describeWork(ch)
 	describeLinks(ch)
 	describePool(ch)
+	describeEvents(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -103,6 +104,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.collectWork(ch)
 	s.links.collect(ch)
 	s.collectPool(ch)
+	s.collectEvents(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.
