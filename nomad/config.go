@@ -76,6 +76,14 @@ type Config struct {
 	Heartbeat    HeartbeatConfig
 	Introduction IntroductionConfig
 
+	// NodeGCThreshold is how long a node must be down before the leader forgets it.
+	NodeGCThreshold time.Duration
+
+	// Debugger looks into the process, nil for nobody; EnableDebug lets it be asked
+	// while access control is off.
+	Debugger    Debugger
+	EnableDebug bool
+
 	// MaxVariableSize bounds keys and values of one variable, in bytes.
 	MaxVariableSize int
 	// EventBufferSize is how many batches of events are kept for subscribers.
@@ -189,6 +197,7 @@ func DefaultConfig() *Config {
 		Heartbeat: HeartbeatConfig{
 			MinTTL: 10 * time.Second, MaxPerSecond: 50, Grace: 10 * time.Second, FailoverTTL: 300 * time.Second,
 		},
+		NodeGCThreshold: 24 * time.Hour,
 		Introduction: IntroductionConfig{
 			Enforcement: IntroductionWarn, DefaultTTL: structs.DefaultACLIntroductionTTL, MaxTTL: structs.MaxACLIntroductionTTL,
 		},
@@ -238,6 +247,7 @@ func (c *Config) Validate() error {
 	bad(c.Heartbeat.MaxPerSecond <= 0, "Heartbeat.MaxPerSecond", "must be positive")
 	bad(c.Heartbeat.Grace < 0, "Heartbeat.Grace", "must not be negative")
 	bad(c.Heartbeat.FailoverTTL <= 0, "Heartbeat.FailoverTTL", "must be positive")
+	bad(c.NodeGCThreshold <= 0, "NodeGCThreshold", "must be positive")
 	bad(c.Introduction.DefaultTTL <= 0, "Introduction.DefaultTTL", "must be positive")
 	bad(c.Introduction.MaxTTL < c.Introduction.DefaultTTL, "Introduction.MaxTTL", "must not be below Introduction.DefaultTTL")
 	switch c.Introduction.Enforcement {

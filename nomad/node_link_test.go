@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/nomadtest"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -318,4 +320,29 @@ func TestClientStatsOverLink(t *testing.T) {
 		}
 		end()
 	})
+}
+
+// With access control on, what a caller may ask of a node goes over the link of
+// another server in the caller's name.
+func TestClientStatsOverAnothersLinkInTheNameOfTheCaller(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		var boot structs.ACLTokenUpsertResponse
+		if err := c.Nodes[0].RPC(t.Context(), "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{}, &boot); err != nil {
+			t.Fatal(err)
+		}
+		n := newLinkNode(t, c.Nodes[0], nomadtest.LinkHandlers())
+		end, _ := n.dial(t, c.Nodes[1])
+		time.Sleep(5 * time.Second) // told to all
+		for _, s := range c.Nodes {
+			q := &structs.NodeSpecificRequest{NodeID: n.ID}
+			if err := s.RPC(t.Context(), "ClientStats.Stats", q, &structs.ClientStatsResponse{}); !errors.Is(err, errs.PermissionDenied) {
+				t.Errorf("%s, nobody: %v", nameOf(s), err)
+			}
+			q.AuthToken = boot.Tokens[0].SecretID
+			if err := s.RPC(t.Context(), "ClientStats.Stats", q, &structs.ClientStatsResponse{}); err != nil {
+				t.Errorf("%s: %v", nameOf(s), err)
+			}
+		}
+		end()
+	}, func(c *nomad.Config) { c.ACL.Enabled = true })
 }

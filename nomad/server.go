@@ -104,7 +104,9 @@ func endpoints(s *Server) map[string]any {
 		"Node":          &Node{s},
 		"NodeLink":      &NodeLink{s},
 		"NodeMeta":      &NodeMeta{s},
+		"NodeIdentity":  &NodeIdentity{s},
 		"NodePool":      &NodePool{s},
+		"Agent":         &Agent{s},
 		"Alloc":         &Alloc{s},
 		"ClientStats":   &ClientStats{s},
 		"Variables":     &Variables{s},
@@ -116,6 +118,7 @@ func endpoints(s *Server) map[string]any {
 		"WorkloadEvent": &WorkloadEvent{s},
 		"Authority":     &Authority{s},
 		"JoinToken":     &JoinToken{s},
+		"System":        &System{s},
 	}
 }
 
@@ -154,7 +157,7 @@ func NewServer(cfg *Config) (*Server, error) {
 
 func (s *Server) setupStore(logger hclog.Logger) error {
 	s.broker = stream.New(s.config.EventBufferSize)
-	s.state = state.New(logger.Named("state"), s.broker.Publish)
+	s.state = state.New(logger.Named("state"), s.publish)
 	s.keyring = keyring.New(logger.Named("keyring"))
 	s.auth = s.newResolver(s.config.ACL.Enabled)
 	s.logins.Sign = s.keyring.Sign

@@ -172,11 +172,13 @@ type ServerConfig struct {
 	MaxVariableSize int `hcl:"max_variable_size"`
 
 	// The times that nodes may be silent, see nomad.HeartbeatConfig; 0 for the default.
-	HeartbeatGrace         time.Duration            `hcl:"heartbeat_grace"`
-	MinHeartbeatTTL        time.Duration            `hcl:"min_heartbeat_ttl"`
-	MaxHeartbeatsPerSecond float64                  `hcl:"max_heartbeats_per_second"`
-	FailoverHeartbeatTTL   time.Duration            `hcl:"failover_heartbeat_ttl"`
-	ClientIntroduction     ClientIntroductionConfig `hcl:"client_introduction"`
+	HeartbeatGrace         time.Duration `hcl:"heartbeat_grace"`
+	MinHeartbeatTTL        time.Duration `hcl:"min_heartbeat_ttl"`
+	MaxHeartbeatsPerSecond float64       `hcl:"max_heartbeats_per_second"`
+	FailoverHeartbeatTTL   time.Duration `hcl:"failover_heartbeat_ttl"`
+	// NodeGCThreshold is how long a node must be down before it is forgotten.
+	NodeGCThreshold    time.Duration            `hcl:"node_gc_threshold"`
+	ClientIntroduction ClientIntroductionConfig `hcl:"client_introduction"`
 }
 
 // ClientIntroductionConfig says how new nodes are introduced.

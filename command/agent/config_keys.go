@@ -12,7 +12,7 @@ var ignored = map[string]string{
 	"": `plugin_dir enable_syslog syslog_facility disable_update_check
 		disable_anonymous_signature ui autopilot keyring consul vault plugin sentinel audit reporting eventlog`,
 	"acl": `token_ttl policy_ttl role_ttl`,
-	"server": `num_schedulers enabled_schedulers node_gc_threshold
+	"server": `num_schedulers enabled_schedulers
 		job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold
 		csi_volume_claim_gc_interval csi_volume_claim_gc_threshold csi_plugin_gc_threshold acl_token_gc_threshold
 		root_key_gc_interval root_key_gc_threshold redundancy_zone upgrade_version default_scheduler_config plan_rejection_tracker

@@ -112,6 +112,7 @@ func (s *ServerConfig) problems() []problem {
 	bad(s.EventBufferSize < 0, "event_buffer_size: must not be negative")
 	bad(s.HeartbeatGrace < 0 || s.MinHeartbeatTTL < 0 || s.MaxHeartbeatsPerSecond < 0 || s.FailoverHeartbeatTTL < 0,
 		"*heartbeat*: must not be negative")
+	bad(s.NodeGCThreshold < 0, "node_gc_threshold: must not be negative")
 	i := &s.ClientIntroduction
 	bad(!slices.Contains([]string{"", string(nomad.IntroductionNone), string(nomad.IntroductionWarn), string(nomad.IntroductionStrict)}, i.Enforcement),
 		"client_introduction.enforcement %q: must be none, warn or strict", i.Enforcement)
