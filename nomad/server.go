@@ -55,6 +55,7 @@ type Server struct {
 	rpc      *wire.Server
 	mux      *mux.Mux
 	grpc     *grpcport.Server
+	nodePort *nodePort
 	pool     *pool.Pool
 	router   *router.Router
 	serf     *serf.Serf

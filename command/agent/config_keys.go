@@ -25,9 +25,8 @@ var ignored = map[string]string{
 	"client": `alloc_dir alloc_mounts_dir host_volumes_dir host_volume_plugin_dir common_plugin_dir
 		options chroot_env preferred_address_family cpu_* memory_* disk_* reservable_cores
 		client_min_port client_max_port *_port gc_* template host_volume host_network cni_*
-		bridge_network_* nomad_service_discovery artifact drain_on_shutdown users disable_remote_exec no_host_uuid
+		bridge_network_* nomad_service_discovery artifact users disable_remote_exec no_host_uuid
 		cgroup_parent fingerprint log_file max_kill_timeout`,
-	"client.drain_on_shutdown": `deadline ignore_system_jobs force`,
 	"client.users":             `dynamic_user_min dynamic_user_max`,
 	"rpc": `accept_backlog keep_alive_interval connection_write_timeout stream_open_timeout stream_close_timeout
 		dial_timeout`,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -102,6 +103,7 @@ func (f *fakeServer) StreamNode(_ context.Context, r *structs.NodeCallRequest, w
 func (f *fakeServer) LinkRefusal(version int) *nodelink.Refusal {
 	return nodelink.CheckVersion(version, version)
 }
+func (f *fakeServer) ServeNodePort(conn net.Conn) { _ = conn.Close() }
 func (f *fakeServer) ServeLink(ctx context.Context, s mux.Session, from nodelink.From) {
 	nodelink.NewHost(nodelink.HostConfig{Region: "global", Links: nodelink.NewLinks()}).Serve(ctx, s, from)
 }

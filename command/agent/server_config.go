@@ -70,6 +70,8 @@ func (s *ServerConfig) nodes(out *nomad.Config) {
 	h.MinTTL = cmp.Or(s.MinHeartbeatTTL, h.MinTTL)
 	h.MaxPerSecond = cmp.Or(s.MaxHeartbeatsPerSecond, h.MaxPerSecond)
 	h.FailoverTTL = cmp.Or(s.FailoverHeartbeatTTL, h.FailoverTTL)
+	out.LinkPingInterval = cmp.Or(s.NodeLink.PingInterval, out.LinkPingInterval)
+	out.LinkMaxAge = cmp.Or(s.NodeLink.MaxAge, out.LinkMaxAge)
 	out.NodeGCThreshold = cmp.Or(s.NodeGCThreshold, out.NodeGCThreshold)
 	i.Enforcement = nomad.Enforcement(cmp.Or(given.Enforcement, string(i.Enforcement)))
 	i.DefaultTTL = cmp.Or(given.DefaultIdentityTTL, i.DefaultTTL)
