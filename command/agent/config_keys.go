@@ -27,7 +27,7 @@ var ignored = map[string]string{
 		client_min_port client_max_port *_port gc_* template host_volume host_network cni_*
 		bridge_network_* nomad_service_discovery artifact users disable_remote_exec no_host_uuid
 		cgroup_parent fingerprint log_file max_kill_timeout`,
-	"client.users":             `dynamic_user_min dynamic_user_max`,
+	"client.users": `dynamic_user_min dynamic_user_max`,
 	"rpc": `accept_backlog keep_alive_interval connection_write_timeout stream_open_timeout stream_close_timeout
 		dial_timeout`,
 	"telemetry": `datadog_address datadog_tags collection_interval publish_allocation_metrics publish_node_metrics
