@@ -56,6 +56,7 @@ func (c *Client) connectAny(ctx context.Context, addrs []string) (*serverConn, e
 	for _, addr := range addrs {
 		s, err := c.connect(ctx, addr)
 		if err == nil {
+			c.servers.answered(addr)
 			c.use(s)
 			return s, nil
 		}

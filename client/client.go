@@ -140,7 +140,7 @@ func (c *Client) load() (err error) {
 		addr, _ = serverAddr(addr) // checked
 		seeds = append(seeds, addr)
 	}
-	c.servers = newServerList(c.config.Preferred, seeds)
+	c.servers = newServerList(c.config, seeds)
 	c.host = newHost(c.config, c.state.path, c.logger)
 	c.registry = wire.NewRegistry()
 	for name, endpoint := range endpoints(c) {
@@ -264,7 +264,8 @@ func (c *Client) describe() *structs.Node {
 	return n
 }
 
-// Leave tells the servers that the node goes away. Shutdown must follow.
+// Leave tells the servers that the node goes away, once work has moved off it where
+// the configuration says so. Shutdown must follow.
 func (c *Client) Leave(ctx context.Context) error {
 	c.mu.Lock()
 	registered := c.life.registered
@@ -273,6 +274,9 @@ func (c *Client) Leave(ctx context.Context) error {
 	<-c.looped
 	if !registered {
 		return nil
+	}
+	if err := c.drainToLeave(ctx); err != nil {
+		c.logger.Warn("leaves without having drained the node", "error", err)
 	}
 	return c.tellStatus(ctx, structs.NodeStatusDown, &structs.NodeUpdateResponse{})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -38,6 +39,12 @@ type Config struct {
 	// of the server in the same process.
 	Preferred string
 
+	// Transport says over what servers are reached: their port, their HTTP API, or the
+	// one where the other cannot be.
+	Transport Transport
+	// HTTPServers are the HTTP APIs of servers, as https://host:port.
+	HTTPServers []string
+
 	// HTTPAddr is where the agent answers HTTP, host:port, with TLS if HTTPTLS.
 	HTTPAddr string
 	HTTPTLS  bool
@@ -47,8 +54,15 @@ type Config struct {
 	Ineligible bool
 	// MaxAllocs bounds the allocations on the node, 0 for no bound.
 	MaxAllocs int
+	// LeaveDrain moves work off the node before Leave says that it goes away, nil to
+	// leave it. The node takes no work afterwards, until an operator says so.
+	LeaveDrain *structs.DrainSpec
 	// IntroductionToken lets a new node in where the servers ask for one.
 	IntroductionToken string
+
+	// LinkLimits bounds the calls of servers that run at once; its zero value means the
+	// defaults.
+	LinkLimits nodelink.Limits
 
 	// EnableDebug lets profiles be taken while access control is off.
 	EnableDebug bool
@@ -59,11 +73,25 @@ type Config struct {
 	// Secure returns the TLS configuration of one connection to a server; it is nil
 	// for connections in clear.
 	Secure func() *tls.Config
+	// SecureHTTP returns the TLS configuration of one connection to an HTTPS server; it
+	// is nil for the authorities of the system.
+	SecureHTTP func() *tls.Config
 	// Dial opens a connection to a server port, nil for TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// Logger may be nil.
 	Logger hclog.Logger
 }
+
+// Transport is over what an agent reaches servers.
+type Transport string
+
+// The transports.
+const (
+	// TransportAuto takes the port, and HTTP while no port can be reached.
+	TransportAuto      Transport = "auto"
+	TransportPort      Transport = "port"
+	TransportWebSocket Transport = "websocket"
+)
 
 // ResourcesConfig overrides what was found out about the machine; zero values
 // do not.
@@ -113,6 +141,17 @@ func (c *Config) Validate() error {
 		_, err := serverAddr(addr)
 		bad(err != nil, "servers: %w", err)
 	}
+	switch c.Transport {
+	case "", TransportAuto, TransportPort:
+	case TransportWebSocket:
+		bad(len(c.HTTPServers) == 0, "node_link.http_servers: must be set, servers are reached over HTTP only")
+	default:
+		bad(true, "node_link.transport %q: must be auto, port or websocket", c.Transport)
+	}
+	for _, base := range c.HTTPServers {
+		_, err := nodelink.WebSocketURL(base)
+		bad(err != nil || !isWeb(base), "node_link.http_servers: %q must be an address such as https://cairn.example.com:4646", base)
+	}
 	r := &c.Resources
 	low, high := r.dynamicPorts()
 	bad(low < 1 || high > 65535 || low > high, "min_dynamic_port and max_dynamic_port: %d to %d is no range of ports", low, high)
@@ -130,6 +169,11 @@ func (r *ResourcesConfig) dynamicPorts() (low, high int) {
 		high = max(DefaultMaxDynamicPort, low)
 	}
 	return low, high
+}
+
+// isWeb reports whether an address is that of an HTTP API and not a server port.
+func isWeb(addr string) bool {
+	return strings.HasPrefix(addr, "http://") || strings.HasPrefix(addr, "https://")
 }
 
 // serverAddr returns an address with a port.

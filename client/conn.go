@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -37,7 +39,7 @@ type serverConn struct {
 func (c *Client) connect(ctx context.Context, addr string) (_ *serverConn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	raw, err := c.config.Dial(ctx, addr)
+	raw, err := c.dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +64,23 @@ func (c *Client) connect(ctx context.Context, addr string) (_ *serverConn, err e
 		return nil, err
 	}
 	return s, nil
+}
+
+// dial opens a connection to a server port, over HTTP if addr says so.
+func (c *Client) dial(ctx context.Context, addr string) (net.Conn, error) {
+	if isWeb(addr) {
+		return nodelink.DialPortOverHTTP(ctx, addr, c.secureHTTP())
+	}
+	return c.config.Dial(ctx, addr)
+}
+
+// secureHTTP returns the TLS configuration of one connection to an HTTPS server, nil
+// for that of the system.
+func (c *Client) secureHTTP() *tls.Config {
+	if c.config.SecureHTTP == nil {
+		return nil
+	}
+	return c.config.SecureHTTP()
 }
 
 // openRPC opens a stream for calls.

@@ -19,27 +19,8 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/nodelink"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
-
-// HostReply answers Agent.Host, by the names of the public API.
-type HostReply struct {
-	AgentID  string
-	HostData HostData
-}
-
-// HostData is what helps to debug a machine.
-type HostData struct {
-	OS      string
-	Network []map[string]string
-	// ResolvConf and Hosts are the files of that name.
-	ResolvConf, Hosts string
-	// Environment is the agent's; values that may be secret are masked.
-	Environment map[string]string
-	Disk        map[string]DiskUsage
-}
-
-// DiskUsage is the use of one file system.
-type DiskUsage struct{ DiskMB, UsedMB int64 }
 
 // maxText bounds a file of HostData, in bytes.
 const maxText = 64 << 10
@@ -52,7 +33,7 @@ func (c *Client) mayDebug(call *nodelink.Call) error {
 	return nil
 }
 
-func (c *Client) hostData(ctx context.Context, call *nodelink.Call, _ *nothing) (*HostReply, error) {
+func (c *Client) hostData(ctx context.Context, call *nodelink.Call, _ *nothing) (*structs.AgentHostResponse, error) {
 	if err := c.mayDebug(call); err != nil {
 		return nil, err
 	}
@@ -61,21 +42,21 @@ func (c *Client) hostData(ctx context.Context, call *nodelink.Call, _ *nothing) 
 
 // DescribeHost returns what helps to debug the machine of the agent with the ID, and
 // the use of the disk of dir, "" for none.
-func DescribeHost(ctx context.Context, id, dir string) (*HostReply, error) {
-	out := &HostReply{AgentID: id}
-	d := &out.HostData
+func DescribeHost(ctx context.Context, id, dir string) (*structs.AgentHostResponse, error) {
+	d := &structs.HostData{}
+	out := &structs.AgentHostResponse{AgentID: id, HostData: d}
 	d.ResolvConf, d.Hosts = textFile("/etc/resolv.conf"), textFile("/etc/hosts")
-	d.Environment, d.Disk, d.Network = environment(os.Environ()), map[string]DiskUsage{}, []map[string]string{}
+	d.Environment, d.Disk, d.Network = environment(os.Environ()), map[string]structs.DiskUsage{}, []map[string]string{}
 	if info, err := hostinfo.InfoWithContext(ctx); err == nil {
 		d.OS = strings.Join([]string{info.OS, info.Platform, info.PlatformVersion, info.KernelVersion, info.KernelArch}, " ")
 	}
 	if parts, err := disks(ctx); err == nil {
 		for _, p := range parts {
-			d.Disk[p.Mountpoint] = DiskUsage{int64(p.Size >> 20), int64(p.Used >> 20)}
+			d.Disk[p.Mountpoint] = structs.DiskUsage{DiskMB: int64(p.Size >> 20), UsedMB: int64(p.Used >> 20)}
 		}
 	}
 	if u, err := disk.UsageWithContext(ctx, dir); err == nil && dir != "" {
-		d.Disk[dir] = DiskUsage{int64(u.Total >> 20), int64(u.Used >> 20)}
+		d.Disk[dir] = structs.DiskUsage{DiskMB: int64(u.Total >> 20), UsedMB: int64(u.Used >> 20)}
 	}
 	all, err := net.Interfaces()
 	if err != nil {

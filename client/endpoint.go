@@ -11,8 +11,9 @@ import (
 // The keys are the part of a method's name before the dot.
 func endpoints(c *Client) map[string]any {
 	return map[string]any{
-		"ClientStats": &ClientStats{c},
-		"NodeMeta":    &NodeMeta{c},
+		"ClientStats":  &ClientStats{c},
+		"NodeIdentity": &NodeIdentity{c},
+		"NodeMeta":     &NodeMeta{c},
 	}
 }
 
@@ -26,6 +27,26 @@ func (s *ClientStats) Stats(ctx context.Context, args *structs.NodeSpecificReque
 	}
 	reply.HostStats, err = s.c.host.stats(ctx)
 	return err
+}
+
+// NodeIdentity answers calls on the node's signed identity.
+type NodeIdentity struct{ c *Client }
+
+// Get returns the claims of the identity; servers let callers with node:read.
+func (i *NodeIdentity) Get(_ context.Context, args *structs.NodeSpecificRequest, reply *structs.NodeIdentityResponse) error {
+	if err := i.c.mine(args.NodeID); err != nil {
+		return err
+	}
+	reply.Claims = claimsOf(i.c.identity.claims())
+	return nil
+}
+
+// Renew asks the servers for a new identity; servers let callers with node:write.
+func (i *NodeIdentity) Renew(ctx context.Context, args *structs.NodeSpecificRequest, _ *structs.NodeIdentityRenewResponse) error {
+	if err := i.c.mine(args.NodeID); err != nil {
+		return err
+	}
+	return i.c.renewIdentity(ctx)
 }
 
 // NodeMeta answers calls on the node's metadata.

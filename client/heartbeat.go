@@ -208,16 +208,16 @@ func (c *Client) keep(signed *string) error {
 	return nil
 }
 
-// rebalance moves to a server chosen at random, if there are several and none is
-// preferred. The old session ends when its calls have.
+// rebalance moves to the port of a server chosen at random, if there are several and
+// none is preferred, or while servers are reached over HTTP. The old session ends when its calls have.
 func (c *Client) rebalance(ctx context.Context) {
 	old := c.current.Load()
 	if c.config.Preferred != "" && old != nil && old.addr == c.config.Preferred {
 		return
 	}
 	c.servers.shuffle()
-	addrs := c.servers.candidates()
-	if len(addrs) < 2 || old != nil && addrs[0] == old.addr {
+	addrs, _, overWeb := c.servers.ways()
+	if len(addrs) == 0 || len(addrs) < 2 && !overWeb || old != nil && addrs[0] == old.addr {
 		return
 	}
 	select {

@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
-	"slices"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/mux"
@@ -13,7 +11,7 @@ import (
 
 // startLink keeps a link to some server up, over which servers call the agent.
 func (c *Client) startLink() error {
-	agent, err := nodelink.NewAgent(nodelink.AgentConfig{Hello: c.hello, Handlers: c.handlers(), Logger: c.logger.Named("link")})
+	agent, err := nodelink.NewAgent(nodelink.AgentConfig{Hello: c.hello, Handlers: c.handlers(), Limits: c.config.LinkLimits, Logger: c.logger.Named("link")})
 	if err != nil {
 		return err
 	}
@@ -39,13 +37,9 @@ func (c *Client) dialLink(ctx context.Context) (mux.Session, error) {
 	if !known {
 		return nil, errors.New("the node is not registered yet")
 	}
-	addrs := c.servers.candidates()
+	addrs := c.servers.mixed()
 	if len(addrs) == 0 {
 		return nil, errs.New(errs.NoPath, "no server is known")
-	}
-	if c.config.Preferred == "" {
-		first := rand.IntN(len(addrs))
-		addrs = slices.Concat(addrs[first:], addrs[:first])
 	}
 	var all []error
 	for _, addr := range addrs {
@@ -61,7 +55,10 @@ func (c *Client) dialLink(ctx context.Context) (mux.Session, error) {
 func (c *Client) dialLinkTo(ctx context.Context, addr string) (mux.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	conn, err := c.config.Dial(ctx, addr)
+	if isWeb(addr) && c.config.Secure == nil {
+		return nodelink.DialWebSocket(ctx, addr, c.secureHTTP(), mux.SessionConfig{Logger: c.logger})
+	}
+	conn, err := c.dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -31,10 +31,11 @@ func metaKeyProblem(key string) string {
 // metadata is what operators say of the node: the configuration, and on top of it
 // what was changed while the agent ran. It is safe for concurrent use.
 type metadata struct {
-	dir    *stateDir
-	static map[string]string
+	dir *stateDir
 
 	mu sync.Mutex
+	// static is the configuration. It is replaced, never changed; guarded by mu.
+	static map[string]string
 	// dynamic overrides static; nil hides a key. It is replaced, never changed;
 	// guarded by mu.
 	dynamic map[string]*string
@@ -89,8 +90,8 @@ func checkMetadata(meta map[string]*string) error {
 
 // merged returns what the servers are told.
 func (m *metadata) merged() map[string]string {
-	_, dynamic := m.parts()
-	out := maps.Clone(m.static)
+	static, dynamic := m.parts()
+	out := maps.Clone(static)
 	if out == nil {
 		out = map[string]string{}
 	}
@@ -109,6 +110,32 @@ func (m *metadata) parts() (static map[string]string, dynamic map[string]*string
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.static, m.dynamic
+}
+
+// configure replaces what the configuration says, and reports whether that is
+// something else.
+func (m *metadata) configure(static map[string]string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	same := maps.Equal(m.static, static)
+	m.static = maps.Clone(static)
+	return !same
+}
+
+// SetMeta replaces the metadata that the configuration gives the node; what was
+// changed while the agent ran stays on top of it. The servers hear of it soon.
+func (c *Client) SetMeta(static map[string]string) error {
+	check := map[string]*string{}
+	for key, value := range static {
+		check[key] = &value
+	}
+	if err := checkMetadata(check); err != nil {
+		return err
+	}
+	if c.meta.configure(static) {
+		c.register()
+	}
+	return nil
 }
 
 // apply changes keys, nil to hide one that the configuration sets and to forget any

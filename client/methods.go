@@ -58,10 +58,19 @@ type VersionReply struct {
 	Version string
 	// Go is the version of the compiler, OS and Arch what the agent was built for.
 	Go, OS, Arch string
+	// Protocol is the version of the link that the agent speaks, Methods what it
+	// serves there, by revision.
+	Protocol int
+	Methods  map[string]int
 }
 
 func (c *Client) version(context.Context, *nodelink.Call, *nothing) (*VersionReply, error) {
-	return &VersionReply{c.config.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH}, nil
+	out := &VersionReply{Version: c.config.Version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Protocol: nodelink.NewestVersion, Methods: map[string]int{}}
+	for name := range c.handlers() {
+		out.Methods[name] = nodelink.Lookup(name).Revision
+	}
+	return out, nil
 }
 
 // ExportReply answers Node.Export: all that the agent keeps or was told, without secrets.

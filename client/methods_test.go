@@ -78,7 +78,7 @@ func TestMethodsOverTheLink(t *testing.T) {
 
 func TestProfilesNeedDebuggingWithoutAccessControl(t *testing.T) {
 	s, c := linked(t, t.TempDir(), func(c *client.Config) { c.EnableDebug = true })
-	var host client.HostReply
+	var host structs.AgentHostResponse
 	if f := call(t, s, c.NodeID(), "Agent.Host", `{}`, &host); f != nil || host.AgentID != c.NodeID() || host.HostData.Environment["PATH"] == "" || len(host.HostData.Network) == 0 {
 		t.Errorf("%+v %+v", f, host)
 	}
@@ -213,4 +213,31 @@ func TestLogIsFollowedAtAnotherLevel(t *testing.T) {
 		return ctx.Err() != nil
 	})
 	<-done
+}
+
+// The servers ask the agent for its identity, and have it get a new one.
+func TestIdentityOfANode(t *testing.T) {
+	s, c := linked(t, t.TempDir())
+	ask := &structs.NodeSpecificRequest{NodeID: c.NodeID()}
+	get := func() map[string]any {
+		t.Helper()
+		var reply structs.NodeIdentityResponse
+		if err := s.RPC(context.Background(), "NodeIdentity.Get", ask, &reply); err != nil {
+			t.Fatal(err)
+		}
+		return reply.Claims
+	}
+	eventually(t, "the servers signed an identity", func() bool { return get()["nomad_node_id"] == c.NodeID() })
+	before := get()["jti"]
+	if err := s.RPC(context.Background(), "NodeIdentity.Renew", ask, &structs.NodeIdentityRenewResponse{}); err != nil {
+		t.Fatal(err)
+	}
+	if after := get(); after["jti"] == before || before == nil || after["nomad_node_id"] != c.NodeID() {
+		t.Errorf("renewed: %v after %v", after, before)
+	}
+	for _, method := range []string{"NodeIdentity.Get", "NodeIdentity.Renew"} {
+		if err := s.RPC(context.Background(), method, &structs.NodeSpecificRequest{NodeID: "other"}, &structs.NodeIdentityRenewResponse{}); err == nil {
+			t.Errorf("%s of a node that is not there: no error", method)
+		}
+	}
 }

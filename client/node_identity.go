@@ -27,21 +27,26 @@ type IdentityReply struct {
 func (c *Client) nodeIdentity(ctx context.Context, _ *nodelink.Call, r *IdentityRequest) (*IdentityReply, error) {
 	out := &IdentityReply{}
 	if r.Rotate {
-		args, reply := &structs.NodeUpdateStatusRequest{NodeID: c.identity.nodeID, Status: structs.NodeStatusReady, ForceIdentityRenewal: true}, &structs.NodeUpdateResponse{}
-		args.Region = c.config.Region
-		if err := c.prove(ctx, &args.WriteRequest, func() error { return c.once(ctx, "Node.UpdateStatus", args, reply) }); err != nil {
-			return nil, err
-		}
-		if reply.SignedIdentity == nil {
-			return nil, errs.New(errs.PreconditionFailed, "the servers signed no identity: they have no key yet")
-		}
-		if err := c.identity.take(*reply.SignedIdentity); err != nil {
+		if err := c.renewIdentity(ctx); err != nil {
 			return nil, err
 		}
 		out.Rotated = true
 	}
 	out.Claims = claimsOf(c.identity.claims())
 	return out, nil
+}
+
+// renewIdentity has the servers sign a new identity of the node.
+func (c *Client) renewIdentity(ctx context.Context) error {
+	args, reply := &structs.NodeUpdateStatusRequest{NodeID: c.identity.nodeID, Status: structs.NodeStatusReady, ForceIdentityRenewal: true}, &structs.NodeUpdateResponse{}
+	args.Region = c.config.Region
+	if err := c.prove(ctx, &args.WriteRequest, func() error { return c.once(ctx, "Node.UpdateStatus", args, reply) }); err != nil {
+		return err
+	}
+	if reply.SignedIdentity == nil {
+		return errs.New(errs.PreconditionFailed, "the servers signed no identity: they have no key yet")
+	}
+	return c.identity.take(*reply.SignedIdentity)
 }
 
 // claimsOf decodes the claims of a JWT, nil for none. The servers sign and check it;

@@ -11,19 +11,24 @@ import (
 // maxServers bounds how many servers are remembered.
 const maxServers = 64
 
-// serverList is the server ports that the agent knows. It is safe for concurrent use.
+// serverList is the servers that the agent knows. It is safe for concurrent use.
 type serverList struct {
 	// preferred comes first, "" for none; seeds are from the configuration.
 	preferred string
+	transport Transport
 	mu        sync.Mutex
 	seeds     []string // guarded by mu
 	// known is what the servers told last, the best first; guarded by mu.
 	known []string
+	// web are HTTP APIs of servers, the best first; guarded by mu.
+	web []string
+	// overWeb says that the last server that answered did so over HTTP; guarded by mu.
+	overWeb bool
 }
 
 // newServerList takes addresses that were checked.
-func newServerList(preferred string, seeds []string) *serverList {
-	l := &serverList{preferred: preferred}
+func newServerList(c *Config, seeds []string) *serverList {
+	l := &serverList{preferred: c.Preferred, transport: c.Transport, web: slices.Clone(c.HTTPServers)}
 	l.set(seeds)
 	return l
 }
@@ -36,17 +41,62 @@ func (l *serverList) set(seeds []string) {
 }
 
 // candidates returns all servers in the order in which to try them: the preferred
-// one, those that the servers told of, the configured ones.
+// one, those that the servers told of, the configured ones, and those that can be
+// reached over HTTP; these come first once only they answered.
 func (l *serverList) candidates() []string {
+	ports, web, overWeb := l.ways()
+	if overWeb {
+		return slices.Concat(web, ports)
+	}
+	return slices.Concat(ports, web)
+}
+
+// ways returns the ports and the HTTP APIs of the servers, each the best first, and
+// whether the last one that answered did so over HTTP.
+func (l *serverList) ways() (ports, web []string, overWeb bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []string
+	if l.transport != TransportPort {
+		web = slices.Clone(l.web)
+	}
+	if l.transport == TransportWebSocket {
+		return nil, web, true
+	}
 	for _, addr := range slices.Concat([]string{l.preferred}, l.known, l.seeds) {
-		if addr != "" && !slices.Contains(out, addr) {
-			out = append(out, addr)
+		if addr != "" && !slices.Contains(ports, addr) {
+			ports = append(ports, addr)
 		}
 	}
-	return out
+	return ports, web, l.overWeb
+}
+
+// mixed returns all servers in another order, unless one is preferred: those of each
+// way begin anywhere.
+func (l *serverList) mixed() []string {
+	ports, web, overWeb := l.ways()
+	if l.preferred == "" {
+		ports = rotated(ports)
+	}
+	web = rotated(web)
+	if overWeb {
+		return slices.Concat(web, ports)
+	}
+	return slices.Concat(ports, web)
+}
+
+func rotated(list []string) []string {
+	if len(list) < 2 {
+		return list
+	}
+	first := rand.IntN(len(list))
+	return slices.Concat(list[first:], list[:first])
+}
+
+// answered notes which server answered.
+func (l *serverList) answered(addr string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.overWeb = isWeb(addr)
 }
 
 // told takes over what a heartbeat told. New servers get a random place, so that
@@ -79,7 +129,7 @@ func (l *serverList) told(servers []*structs.NodeServerInfo) {
 func (l *serverList) failed(addr string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, list := range []*[]string{&l.known, &l.seeds} {
+	for _, list := range []*[]string{&l.known, &l.seeds, &l.web} {
 		if i := slices.Index(*list, addr); i >= 0 {
 			*list = append(slices.Delete(*list, i, i+1), addr)
 		}

@@ -124,7 +124,7 @@ func infos(addrs ...string) []*structs.NodeServerInfo {
 }
 
 func TestServerList(t *testing.T) {
-	l := newServerList("own:1", []string{"seed:1"})
+	l := newServerList(&Config{Preferred: "own:1"}, []string{"seed:1"})
 	l.told(append(infos("a:1", "b:1"), nil))
 	if got := l.candidates(); len(got) != 4 || got[0] != "own:1" || got[3] != "seed:1" {
 		t.Errorf("%v", got)

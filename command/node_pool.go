@@ -101,6 +101,45 @@ func (c *nodePoolNodes) run(s *session, args []string) error {
 	})
 }
 
+// nodePoolJobs lists the jobs of a pool.
+type nodePoolJobs struct{ filter string }
+
+func (*nodePoolJobs) about() about {
+	return about{
+		synopsis: "show jobs of a pool",
+		usage:    "[options] <name>",
+		text:     "Lists the jobs of a node pool. There are none: no work is placed on nodes.",
+		examples: [][2]string{{"Show them", "cairn node pool jobs gpu"}},
+		min:      1, max: 1,
+		groups: withAgent | withNamespace | withData,
+		args:   nodePoolNames,
+	}
+}
+
+func (c *nodePoolJobs) flags(f *flags) {
+	f.text(&c.filter, "filter", "expression", "Print only what the expression holds for.")
+}
+
+func (c *nodePoolJobs) run(s *session, args []string) error {
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	q := s.query()
+	q.Filter = c.filter
+	list, _, err := client.NodePools().ListJobs(args[0], q)
+	if err != nil {
+		return failed("listing the jobs of the node pool "+clean(args[0]), err)
+	}
+	return s.show(list, func() {
+		t := newTable("ID", "Namespace", "Status")
+		for _, j := range list {
+			t.add(j.ID, j.Namespace, j.Status)
+		}
+		s.print(t, "no jobs of the node pool "+clean(args[0])+" found")
+	})
+}
+
 // nodePoolApply creates or changes a node pool.
 type nodePoolApply struct{ json bool }
 

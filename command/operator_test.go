@@ -144,10 +144,14 @@ func TestStatusFinds(t *testing.T) {
 	replies["GET /v1/namespaces?prefix=app"] = reply{body: []map[string]any{{"Name": "app"}, {"Name": "app2"}}}
 	replies["GET /v1/vars?namespace=%2A&prefix=app"] = reply{body: []map[string]any{{"Namespace": "web", "Path": "app/db", "ModifyIndex": 4}}}
 	replies["GET /v1/vars?namespace=%2A&prefix=app%2F"] = replies["GET /v1/vars?namespace=%2A&prefix=app"]
-	for _, line := range []string{"GET /v1/namespaces", "GET /v1/vars"} {
+	for _, line := range []string{"GET /v1/namespaces", "GET /v1/vars", "GET /v1/nodes", "GET /v1/node/pools"} {
 		replies[line] = reply{body: "[]"}
 	}
+	replies["GET /v1/nodes?prefix=1f"] = reply{body: []map[string]any{{"ID": "1f3a", "Name": "worker", "NodePool": "gpu", "Status": "ready"}}}
+	replies["GET /v1/node/pools?prefix=gp"] = reply{body: []map[string]any{{"Name": "gpu", "Description": "with cards"}}}
 	f := newFakeAgent(t, replies)
+	f.run("status", "1F").expect(t, 0, []string{"node 1f3a\n", "Node Pool   = gpu\n", "Status      = ready\n"}, nil)
+	f.run("status", "gp").expect(t, 0, []string{"node pool gpu\n", "with cards"}, nil)
 	f.run("status", "app").expect(t, 0, []string{"namespace app\nName        = app\n"}, nil)
 	f.run("status", "app/").expect(t, 0, []string{"variable app/db\n", "Check Index = 4"}, nil)
 	f.run("status", "s").expect(t, 0, []string{"Kind    Namespace  Name\nserver  -          s1.global\nserver  -          s2.global\n"}, nil)

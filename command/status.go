@@ -17,7 +17,7 @@ func (*status) about() about {
 	return about{
 		synopsis: "look up any object by prefix",
 		usage:    "[options] [prefix]",
-		text:     "Without an argument, shows the leader, the peers, the servers and the regions. With one, finds the namespaces, variables and servers whose name starts with it; a single one is shown in detail, without secrets. Variables are looked for in all namespaces unless one is given.",
+		text:     "Without an argument, shows the leader, the peers, the servers and the regions. With one, finds the namespaces, variables, nodes, node pools and servers whose name or ID starts with it; a single one is shown in detail, without secrets. Variables are looked for in all namespaces unless one is given.",
 		examples: [][2]string{
 			{"See how the cluster is", "cairn status"},
 			{"Find what app/d is", "cairn status app/d"},
@@ -25,7 +25,7 @@ func (*status) about() about {
 		exits:  []exit{{exitFailed, "also when nothing was found"}},
 		max:    1,
 		groups: withAgent | withNamespace | withData,
-		args:   either(namespaceNames, variablePaths, serverNames),
+		args:   either(namespaceNames, variablePaths, nodeIDs, nodePoolNames, serverNames),
 	}
 }
 
@@ -107,7 +107,7 @@ type found struct {
 
 // lookups are the kinds of objects status finds.
 var lookups = []func(s *session, client *api.Client, prefix string) ([]found, error){
-	findNamespaces, findVariables, findServers,
+	findNamespaces, findVariables, findNodes, findNodePools, findServers,
 }
 
 func (c *status) lookup(s *session, client *api.Client, prefix string) error {
@@ -138,7 +138,7 @@ func (c *status) lookup(s *session, client *api.Client, prefix string) error {
 		return errors.New("nothing found that starts with " + strconv.Quote(prefix) + ", but not everything could be searched")
 	}
 	if len(hits) == 0 {
-		return hinted(errors.New("nothing starts with "+strconv.Quote(prefix)), "`cairn namespace list`, `cairn var list` and `cairn server members` show what there is")
+		return hinted(errors.New("nothing starts with "+strconv.Quote(prefix)), "`cairn namespace list`, `cairn var list`, `cairn node status` and `cairn server members` show what there is")
 	}
 	return s.show(hits, func() { printFound(s, hits) })
 }
@@ -186,6 +186,35 @@ func findVariables(s *session, client *api.Client, prefix string) ([]found, erro
 			s.pairs([2]string{"Namespace", v.Namespace}, [2]string{"Create Time", nanoTime(v.CreateTime)},
 				[2]string{"Modify Time", nanoTime(v.ModifyTime)}, [2]string{"Check Index", strconv.FormatUint(v.ModifyIndex, 10)})
 		}})
+	}
+	return out, nil
+}
+
+func findNodes(s *session, client *api.Client, prefix string) ([]found, error) {
+	q := s.query()
+	q.Prefix = strings.ToLower(prefix)
+	list, _, err := client.Nodes().List(q)
+	if err != nil {
+		return nil, failed("listing nodes", err)
+	}
+	var out []found
+	for _, n := range list {
+		out = append(out, found{Kind: "node", Name: n.ID, Object: n, show: func() {
+			s.pairs([2]string{"Name", n.Name}, [2]string{"Node Pool", n.NodePool}, [2]string{"Datacenter", n.Datacenter}, [2]string{"Class", orNone(n.NodeClass)},
+				[2]string{"Drain", strconv.FormatBool(n.Drain)}, [2]string{"Eligibility", n.SchedulingEligibility}, [2]string{"Status", n.Status})
+		}})
+	}
+	return out, nil
+}
+
+func findNodePools(s *session, client *api.Client, prefix string) ([]found, error) {
+	list, _, err := client.NodePools().PrefixList(prefix, s.query())
+	if err != nil {
+		return nil, failed("listing node pools", err)
+	}
+	var out []found
+	for _, p := range list {
+		out = append(out, found{Kind: "node pool", Name: p.Name, Object: p, show: func() { s.printNodePool(p) }})
 	}
 	return out, nil
 }

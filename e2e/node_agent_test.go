@@ -1,10 +1,14 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	sdkapi "github.com/hashicorp/nomad/api"
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // readyNode returns the only node once it is ready, nil until then.
@@ -54,5 +58,40 @@ func TestNodeKeepsItsIDAfterAKill(t *testing.T) {
 	})
 	if n := readyNode(a); n == nil || n.ID != id {
 		t.Errorf("the node %s came back as %+v", id, n)
+	}
+}
+
+// TestNodeStories runs the scripts that need a node, each against a dev agent of its own.
+func TestNodeStories(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.Symlink(binary, filepath.Join(bin, "cairn")); err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob("../command/testdata/script/node/*.txt")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, script := range scripts {
+		t.Run(strings.TrimSuffix(filepath.Base(script), ".txt"), func(t *testing.T) {
+			a := newDev(t)
+			eventually(t, "the node is ready and linked", func() bool { return readyNode(a) != nil && len(a.links()) == 1 })
+			testscript.Run(t, testscript.Params{
+				Files: []string{script},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"stdout-to-env": func(ts *testscript.TestScript, _ bool, args []string) {
+						ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+					},
+					"succeeds-soon": func(ts *testscript.TestScript, _ bool, args []string) {
+						eventually(t, strings.Join(args, " "), func() bool { return ts.Exec(args[0], args[1:]...) == nil })
+					},
+				},
+				Setup: func(env *testscript.Env) error {
+					env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+					env.Setenv("CAIRN_ADDR", a.url(""))
+					env.Setenv("NODE", readyNode(a).ID)
+					return nil
+				},
+			})
+		})
 	}
 }

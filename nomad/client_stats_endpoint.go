@@ -21,6 +21,8 @@ var clientStats = newLocal("ClientStats.Stats", readsNodes[structs.NodeSpecificR
 		return s.onNode(ctx, r.NodeID, "ClientStats.Stats", r, reply, &reply.HostStats)
 	})
 
+func init() { statusHasNodeConn.serversOnly = true }
+
 var statusHasNodeConn = newLocal("Status.HasNodeConn", anyone[structs.NodeSpecificRequest],
 	func(_ context.Context, s *Server, r *structs.NodeSpecificRequest, reply *structs.NodeConnQueryResponse) error {
 		reply.Linked = s.links.held.Get(r.NodeID) != nil

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/nomad/keyring"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -77,6 +78,18 @@ type Config struct {
 	// Heartbeat says how long nodes may be silent, Introduction who may become one.
 	Heartbeat    HeartbeatConfig
 	Introduction IntroductionConfig
+
+	// LinkPingInterval is how often both ends of the link of a node agent show life,
+	// LinkMaxAge after about how long a link is dialled anew.
+	LinkPingInterval time.Duration
+	LinkMaxAge       time.Duration
+	// NodeGCThreshold is how long a node must be down before the leader forgets it.
+	NodeGCThreshold time.Duration
+
+	// Debugger looks into the process, nil for nobody; EnableDebug lets it be asked
+	// while access control is off.
+	Debugger    Debugger
+	EnableDebug bool
 
 	// MaxVariableSize bounds keys and values of one variable, in bytes.
 	MaxVariableSize int
@@ -202,6 +215,8 @@ func DefaultConfig() *Config {
 		Heartbeat: HeartbeatConfig{
 			MinTTL: 10 * time.Second, MaxPerSecond: 50, Grace: 10 * time.Second, FailoverTTL: 300 * time.Second,
 		},
+		LinkPingInterval: nodelink.DefaultPingInterval, LinkMaxAge: nodelink.DefaultMaxAge,
+		NodeGCThreshold: 24 * time.Hour,
 		Introduction: IntroductionConfig{
 			Enforcement: IntroductionWarn, DefaultTTL: structs.DefaultACLIntroductionTTL, MaxTTL: structs.MaxACLIntroductionTTL,
 		},
@@ -251,6 +266,9 @@ func (c *Config) Validate() error {
 	bad(c.Heartbeat.MaxPerSecond <= 0, "Heartbeat.MaxPerSecond", "must be positive")
 	bad(c.Heartbeat.Grace < 0, "Heartbeat.Grace", "must not be negative")
 	bad(c.Heartbeat.FailoverTTL <= 0, "Heartbeat.FailoverTTL", "must be positive")
+	bad(c.LinkPingInterval < time.Second, "LinkPingInterval", "must be at least 1s")
+	bad(c.LinkMaxAge < time.Minute, "LinkMaxAge", "must be at least 1m")
+	bad(c.NodeGCThreshold <= 0, "NodeGCThreshold", "must be positive")
 	bad(c.Introduction.DefaultTTL <= 0, "Introduction.DefaultTTL", "must be positive")
 	bad(c.Introduction.MaxTTL < c.Introduction.DefaultTTL, "Introduction.MaxTTL", "must not be below Introduction.DefaultTTL")
 	switch c.Introduction.Enforcement {

@@ -94,6 +94,12 @@ func init() {
 		"Node.List": {rules: read}, "Node.GetNode": {rules: read}, "Node.GetAllocs": {rules: read},
 		"Node.Deregister": {rules: write}, "Node.BatchDeregister": {rules: write}, "Node.Evaluate": {rules: write},
 		"Node.UpdateDrain": {rules: write}, "Node.UpdateEligibility": {rules: write},
+		"System.GarbageCollect": operator("system-gc"),
+		"NodeIdentity.Get":      {rules: read}, "NodeIdentity.Renew": {rules: write},
+		"Agent.Host": {rules: `agent { policy = "read" }`}, "Agent.Profile": {rules: `agent { policy = "write" }`},
+		"NodePool.ListJobs": {rules: pool("read") + `namespace "default" { capabilities = ["list-jobs"] }`, args: func() any {
+			return &structs.NodePoolJobsRequest{Name: "gpu"}
+		}},
 		"NodePool.GetNodePool": {rules: pool("read"), args: func() any { return &structs.NodePoolSpecificRequest{Name: "gpu"} }},
 		"NodePool.ListNodes":   {rules: pool("read") + read, args: func() any { return &structs.NodePoolNodesRequest{Name: "gpu"} }},
 		"NodePool.UpsertNodePools": {rules: pool("write"), args: func() any {

@@ -8,7 +8,6 @@ import (
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/auth"
-	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/stream"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -163,14 +162,6 @@ func (f *eventFeed) flush() error {
 		f.buf = nil
 	}
 	return err
-}
-
-// eventPublisher returns where the store sends its events, nil for nowhere.
-func (s *Server) eventPublisher() state.Publisher {
-	if !s.config.EnableEventBroker {
-		return nil
-	}
-	return s.broker.Publish
 }
 
 // resetEvents forgets the events from before a restore.

@@ -12,6 +12,7 @@ var regionalWrites = []string{
 	"ACL.CreateClientIntroductionToken",
 	"Node.Register", "Node.UpdateStatus", "Node.UpdateDrain", "Node.UpdateEligibility", "Node.EmitEvents", "Node.Evaluate",
 	"Node.Deregister", "Node.BatchDeregister",
+	"System.GarbageCollect",
 	"Variables.Apply", "Variables.RenewLock", "WorkloadEvent.Raise",
 	"Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
 	"Authority.Join", "JoinToken.Create", "JoinToken.Delete", "Operation.Upsert",

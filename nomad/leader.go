@@ -57,6 +57,7 @@ var duties = []duty{
 	{"raft peers", (*Server).startReconcile},
 	{"acl bootstrap", (*Server).startBootstrap},
 	{"expired tokens", (*Server).startTokenGC},
+	{"forgotten nodes", (*Server).startNodeGC},
 	{"replication", (*Server).startReplication},
 }
 

@@ -18,12 +18,14 @@ const findNodeTimeout = 3 * time.Second
 // that serves none, over its connection to this server,
 // or through the server of the region that has one. A call that was passed on is
 // not passed on again. What comes over a link is decoded into linked, a part of reply.
-func (s *Server) onNode(ctx context.Context, id, method string, args, reply, linked any) error {
+func (s *Server) onNode(ctx context.Context, id, method string, args structs.Query, reply, linked any) error {
 	if s.nodeConns.session(id) != nil && s.links.held.Get(id) == nil {
 		return s.callNode(ctx, id, method, args, reply)
 	}
 	if s.links.held.Get(id) != nil || len(s.links.directory.Owners(id)) > 0 {
-		return s.callLinked(ctx, id, method, linked)
+		q := &structs.NodeCallRequest{NodeID: id, Method: method}
+		q.AuthToken = args.QueryOpts().AuthToken // for the server that has the link
+		return s.callLinked(ctx, q, linked)
 	}
 	hops := 0
 	if c, ok := wire.CallFrom(ctx); ok {

@@ -46,17 +46,21 @@ func (s *Server) setupLinks(logger hclog.Logger) {
 	l.directory.Changed = l.changed.raise
 	l.held.Storm = s.linkStorm
 	l.host = nodelink.NewHost(nodelink.HostConfig{ServerID: s.nodeID, ServerName: s.config.NodeName, Region: s.config.Region,
-		Admit: s.admitLink, Links: l.held, Logger: logger.Named("link")})
+		PingInterval: s.config.LinkPingInterval, MaxAge: s.config.LinkMaxAge, Admit: s.admitLink, Links: l.held, Logger: logger.Named("link")})
 }
 
 // serveLink is the handler of links on the server port.
 func (s *Server) serveLink(ctx context.Context, conn net.Conn, info mux.Info) {
+	s.serveLinkOver(ctx, conn, nodelink.From{Remote: info.Remote.String(), Transport: "port"})
+}
+
+func (s *Server) serveLinkOver(ctx context.Context, conn net.Conn, from nodelink.From) {
 	session, err := mux.Server(conn, mux.SessionConfig{Logger: s.logger})
 	if err != nil {
 		_ = conn.Close()
 		return
 	}
-	s.ServeLink(ctx, session, nodelink.From{Remote: info.Remote.String(), Transport: "port"})
+	s.ServeLink(ctx, session, from)
 }
 
 // ServeLink takes the link of an agent that dialled a session, and serves it until

@@ -270,9 +270,9 @@ func hopFailed(ctx context.Context, err error, reply *structs.NodeCallResponse) 
 
 // callLinked calls a method of a node's agent, and decodes its reply into reply. An
 // error of the agent has its code.
-func (s *Server) callLinked(ctx context.Context, id, method string, reply any) error {
+func (s *Server) callLinked(ctx context.Context, r *structs.NodeCallRequest, reply any) error {
 	var answer structs.NodeCallResponse
-	if err := s.callAgent(ctx, &structs.NodeCallRequest{NodeID: id, Method: method}, &answer); err != nil {
+	if err := s.callAgent(ctx, r, &answer); err != nil {
 		return err
 	}
 	if answer.Failure != nil {

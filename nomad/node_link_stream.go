@@ -38,7 +38,7 @@ func (s *Server) StreamNode(ctx context.Context, r *structs.NodeCallRequest, w i
 	switch {
 	case m == nil || m.Class != nodelink.Stream:
 		return nil, &nodelink.Failure{Outcome: nodelink.Unsupported, Help: "agents have no stream " + r.Method}
-	case r.NodeID == "":
+	case r.NodeID == "" && (r.ServerID == "" || r.Method != agentMonitorName):
 		return nil, errs.New(errs.Invalid, "missing node ID")
 	}
 	q := *r
@@ -57,6 +57,9 @@ func (s *Server) StreamNode(ctx context.Context, r *structs.NodeCallRequest, w i
 		return nil, errPermissionDenied
 	}
 	q.Caller = callerOf(withCaller(ctx, id))
+	if q.NodeID == "" {
+		return s.followLog(ctx, &q, w)
+	}
 	n, err := s.knownNode(ctx, q.NodeID)
 	if err != nil {
 		return nil, err

@@ -40,13 +40,16 @@ func (s *Server) runLinkSync(ctx context.Context) {
 	peers := map[string]*told{}
 	tick := time.NewTicker(linkSyncTick)
 	defer tick.Stop()
-	for {
+	for ticks := 1; ; {
 		ticked := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			ticked = true
+			if ticks++; ticks%linkSyncAgain == 0 {
+				s.checkLinks()
+			}
 		case <-s.links.wake:
 			waitFor(ctx.Done(), linkSyncPause)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,7 +13,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/msgp"
 	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/nomadtest"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -89,12 +94,56 @@ func through(s *nomadtest.Node, node string) nomadtest.LinkCaller {
 		if err := s.RPC(ctx, "NodeLink.Call", q, &reply); err != nil {
 			return nil, err
 		}
-		if f := reply.Failure; f != nil {
-			return nil, &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind), Help: f.Help, Text: f.Text,
-				Errata: f.Errata, RetryAfter: f.RetryAfter, Hint: f.Hint}
-		}
-		return reply.Result, nil
+		return endOf(&reply)
 	}
+}
+
+// fromOutside calls the agent of a node through a server that is called over its port,
+// so that a call to the server that has the link is its second hop.
+func fromOutside(t *testing.T, c *nomadtest.Cluster, s *nomadtest.Node, node string) nomadtest.LinkCaller {
+	t.Helper()
+	dial := func(ctx context.Context, p mux.Protocol) net.Conn {
+		raw, err := c.Fabric.Dial(ctx, "10.9.9.9:1", s.Host+":4647")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := mux.Select(ctx, raw, p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	return func(ctx context.Context, r *nodelink.Request, w io.Writer) (json.RawMessage, error) {
+		q := &structs.NodeCallRequest{NodeID: node, Method: r.Method, Body: r.Body, Trace: r.Trace}
+		if w != nil {
+			conn := dial(ctx, mux.ProtoStreaming)
+			if err := wire.OpenStream(ctx, conn, "NodeLink.Stream", wire.DefaultLimits()); err != nil {
+				return nil, errors.Join(err, conn.Close())
+			}
+			_ = conn.SetDeadline(time.Time{})
+			b, err := msgp.Marshal(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return nodelink.PassStream(ctx, conn, b, w)
+		}
+		client := wire.NewClient(dial(ctx, mux.ProtoRPC), wire.DefaultLimits())
+		defer client.Close()
+		var reply structs.NodeCallResponse
+		if err := client.Call(ctx, "NodeLink.Call", q, &reply, wire.CallOptions{}); err != nil {
+			return nil, err
+		}
+		return endOf(&reply)
+	}
+}
+
+// endOf returns the result or the failure of a call.
+func endOf(reply *structs.NodeCallResponse) (json.RawMessage, error) {
+	if f := reply.Failure; f != nil {
+		return nil, &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind), Help: f.Help, Text: f.Text,
+			Errata: f.Errata, RetryAfter: f.RetryAfter, Hint: f.Hint}
+	}
+	return reply.Result, nil
 }
 
 // nameOf is the name of a server, by the last part of its address.
@@ -134,6 +183,7 @@ func TestLinkBatteryFromAnyServer(t *testing.T) {
 				nomadtest.LinkBattery(t, version, through(f, n.ID))
 				time.Sleep(5 * time.Second)
 				nomadtest.LinkBattery(t, version, through(leader, n.ID))
+				nomadtest.LinkBattery(t, version, fromOutside(t, c, leader, n.ID)) // two hops
 
 				c.Crash(f)
 				end()
@@ -318,4 +368,29 @@ func TestClientStatsOverLink(t *testing.T) {
 		}
 		end()
 	})
+}
+
+// With access control on, what a caller may ask of a node goes over the link of
+// another server in the caller's name.
+func TestClientStatsOverAnothersLinkInTheNameOfTheCaller(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		var boot structs.ACLTokenUpsertResponse
+		if err := c.Nodes[0].RPC(t.Context(), "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{}, &boot); err != nil {
+			t.Fatal(err)
+		}
+		n := newLinkNode(t, c.Nodes[0], nomadtest.LinkHandlers())
+		end, _ := n.dial(t, c.Nodes[1])
+		time.Sleep(5 * time.Second) // told to all
+		for _, s := range c.Nodes {
+			q := &structs.NodeSpecificRequest{NodeID: n.ID}
+			if err := s.RPC(t.Context(), "ClientStats.Stats", q, &structs.ClientStatsResponse{}); !errors.Is(err, errs.PermissionDenied) {
+				t.Errorf("%s, nobody: %v", nameOf(s), err)
+			}
+			q.AuthToken = boot.Tokens[0].SecretID
+			if err := s.RPC(t.Context(), "ClientStats.Stats", q, &structs.ClientStatsResponse{}); err != nil {
+				t.Errorf("%s: %v", nameOf(s), err)
+			}
+		}
+		end()
+	}, func(c *nomad.Config) { c.ACL.Enabled = true })
 }

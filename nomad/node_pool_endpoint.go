@@ -1,6 +1,7 @@
 package nomad
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/cairn-project/cairn/acl"
@@ -59,6 +60,21 @@ var nodePoolNodes = newRead("NodePool.ListNodes", poolNodesTables,
 		return err
 	})
 
+var nodePoolJobs = newRead("NodePool.ListJobs", nodePoolTables,
+	func(a *acl.ACL, r *structs.NodePoolJobsRequest) bool {
+		return a.AllowNodePoolOperation(r.Name, acl.NodePoolRead)
+	},
+	func(v *view, r *structs.NodePoolJobsRequest, reply *structs.NodePoolJobsResponse) error {
+		switch {
+		case r.Namespace != structs.AllNamespacesSentinel && !v.acl.AllowNamespaceOperation(cmp.Or(r.Namespace, structs.DefaultNamespace), acl.ListJobs):
+			return errPermissionDenied
+		case v.NodePool(v.ws, r.Name) == nil:
+			return errs.New(errs.NotFound, "node pool not found")
+		}
+		reply.Jobs = []*structs.JobListStub{} // nothing places work on nodes
+		return nil
+	})
+
 var nodePoolUpsert = newWrite[structs.NodePoolUpsertRequest, structs.GenericResponse]("NodePool.UpsertNodePools", structs.NodePoolUpsertRequestType,
 	func(a *acl.ACL, r *structs.NodePoolUpsertRequest) bool {
 		names := make([]string, 0, len(r.NodePools))
@@ -91,6 +107,11 @@ func (n *NodePool) GetNodePool(ctx context.Context, args *structs.NodePoolSpecif
 // ListNodes lists the nodes of a pool.
 func (n *NodePool) ListNodes(ctx context.Context, args *structs.NodePoolNodesRequest, reply *structs.NodePoolNodesResponse) error {
 	return nodePoolNodes.serve(ctx, n.srv, args, reply)
+}
+
+// ListJobs lists the jobs of a pool, of which there are none.
+func (n *NodePool) ListJobs(ctx context.Context, args *structs.NodePoolJobsRequest, reply *structs.NodePoolJobsResponse) error {
+	return nodePoolJobs.serve(ctx, n.srv, args, reply)
 }
 
 // UpsertNodePools creates or updates node pools, all or none.

@@ -55,6 +55,7 @@ type Server struct {
 	rpc      *wire.Server
 	mux      *mux.Mux
 	grpc     *grpcport.Server
+	nodePort *nodePort
 	pool     *pool.Pool
 	router   *router.Router
 	serf     *serf.Serf
@@ -106,7 +107,9 @@ func endpoints(s *Server) map[string]any {
 		"Node":          &Node{s},
 		"NodeLink":      &NodeLink{s},
 		"NodeMeta":      &NodeMeta{s},
+		"NodeIdentity":  &NodeIdentity{s},
 		"NodePool":      &NodePool{s},
+		"Agent":         &Agent{s},
 		"Alloc":         &Alloc{s},
 		"ClientStats":   &ClientStats{s},
 		"Variables":     &Variables{s},
@@ -119,6 +122,7 @@ func endpoints(s *Server) map[string]any {
 		"Authority":     &Authority{s},
 		"JoinToken":     &JoinToken{s},
 		"Operation":     &Operation{s},
+		"System":        &System{s},
 	}
 }
 
@@ -157,7 +161,7 @@ func NewServer(cfg *Config) (*Server, error) {
 
 func (s *Server) setupStore(logger hclog.Logger) error {
 	s.broker = stream.New(s.config.EventBufferSize)
-	s.state = state.New(logger.Named("state"), s.eventPublisher())
+	s.state = state.New(logger.Named("state"), s.publish)
 	s.keyring = keyring.New(logger.Named("keyring"), s.config.KeyProviders...)
 	s.auth = s.newResolver(s.config.ACL.Enabled)
 	s.logins.Sign, s.logins.Timeout = s.keyring.Sign, s.config.ACL.ProviderTimeout

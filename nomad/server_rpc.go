@@ -70,6 +70,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 		streams.ServeConn(ctx, conn, s.identity(info))
 	})
 	s.mux.Handle(mux.ProtoNodeLink, s.serveLink)
+	s.setupNodePort(port, streams)
 	s.setupJoin(logger)
 	s.setupGRPC()
 	return nil

@@ -47,6 +47,11 @@ func (a *Agent) clientConfig(rpc net.Listener) client.Config {
 		Resources: g.resources(), IntroductionToken: introductionToken(), Version: nomad.Version, Logger: a.logger, EnableDebug: c.EnableDebug,
 		Workloads: &a.drained,
 	}
+	out.Transport, out.HTTPServers, out.LinkLimits = client.Transport(g.NodeLink.Transport), g.NodeLink.HTTPServers, g.NodeLink.limits()
+	out.LeaveDrain = g.DrainOnShutdown.spec()
+	if a.tls != nil {
+		out.SecureHTTP = a.tls.Web
+	}
 	if c.TLSConfig.EnableRPC {
 		out.Secure = func() *tls.Config {
 			if c.TLSConfig.VerifyServerHostname {
@@ -54,6 +59,46 @@ func (a *Agent) clientConfig(rpc net.Listener) client.Config {
 			}
 			return a.tls.Client("")
 		}
+	}
+	return out
+}
+
+// defaultDrainDeadline is how long work may take to move off a node that leaves.
+const defaultDrainDeadline = time.Hour
+
+// spec returns the drain of a node that leaves, nil for none.
+func (d *DrainOnShutdownConfig) spec() *structs.DrainSpec {
+	switch {
+	case !d.Given:
+		return nil
+	case d.Force:
+		return &structs.DrainSpec{Deadline: -1, IgnoreSystemJobs: d.IgnoreSystemJobs}
+	}
+	return &structs.DrainSpec{Deadline: cmp.Or(d.Deadline, defaultDrainDeadline), IgnoreSystemJobs: d.IgnoreSystemJobs}
+}
+
+// reloadMeta takes over the metadata of the node.
+func (a *Agent) reloadMeta(next *Config) error {
+	if a.client == nil {
+		return nil
+	}
+	return a.client.SetMeta(next.Client.Meta)
+}
+
+// waitingPerCall is how many reads or writes wait for each that may run.
+const waitingPerCall = 4
+
+// limits returns the bounds of the calls that the node agent takes.
+func (l *ClientLinkConfig) limits() nodelink.Limits {
+	out := nodelink.DefaultLimits()
+	if l.MaxReads > 0 {
+		out.Read = nodelink.ClassLimit{Running: l.MaxReads, Waiting: waitingPerCall * l.MaxReads}
+	}
+	if l.MaxWrites > 0 {
+		out.Write = nodelink.ClassLimit{Running: l.MaxWrites, Waiting: waitingPerCall * l.MaxWrites}
+	}
+	if l.MaxStreams > 0 {
+		out.Stream = nodelink.ClassLimit{Running: l.MaxStreams}
 	}
 	return out
 }
@@ -197,6 +242,9 @@ func (*remote) LinkRefusal(int) *nodelink.Refusal {
 
 // ServeLink ends a link, see LinkRefusal; part of linker.
 func (*remote) ServeLink(_ context.Context, s mux.Session, _ nodelink.From) { _ = s.Close() }
+
+// ServeNodePort ends a connection, see LinkRefusal; part of linker.
+func (*remote) ServeNodePort(conn net.Conn) { _ = conn.Close() }
 
 // Failed is never closed: a node agent waits for servers as long as it takes; part of ending.
 func (r *remote) Failed() <-chan struct{} { return r.failed }

@@ -28,7 +28,17 @@ func clientRoutes() []route {
 		local[structs.NodeMetaResponse](doc{methods: "POST", pattern: "/v1/client/metadata", rpc: "NodeMeta.Apply", region: true,
 			summary: "Change the metadata of a node while its agent runs.", status: []int{404},
 			body: reflect.TypeFor[metadataBody](), params: nodeIDParam}, changeMetadata),
+		local[structs.NodeIdentityResponse](doc{methods: "GET", pattern: "/v1/client/identity", rpc: "NodeIdentity.Get", region: true,
+			summary: "Show the claims of the signed identity of a node.", status: []int{404}, params: nodeIDParam}, serveIdentity),
+		local[structs.NodeIdentityRenewResponse](doc{methods: "PUT POST", pattern: "/v1/client/identity/renew", rpc: "NodeIdentity.Renew", region: true,
+			summary: "Have a node ask for a new signed identity.", status: []int{404},
+			body: reflect.TypeFor[renewalBody](), optionalBody: true, params: nodeIDParam}, renewIdentity),
 	}
+}
+
+// renewalBody is the body of a request for a new identity. It need not name the node.
+type renewalBody struct {
+	NodeID string `json:",omitempty"`
 }
 
 // nodeAsked returns the node that a route of node agents is about: the one that is
@@ -78,6 +88,36 @@ func changeMetadata(r *request) error {
 		args.NodeID = r.nodeAsked()
 	}
 	if err := r.api.server.RPC(r.Context(), "NodeMeta.Apply", args, reply); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, reply)
+}
+
+func serveIdentity(r *request) error {
+	args, reply := &structs.NodeSpecificRequest{}, &structs.NodeIdentityResponse{}
+	if err := r.readOptions(&args.QueryOptions); err != nil {
+		return err
+	}
+	args.NodeID = r.nodeAsked()
+	if err := r.api.server.RPC(r.Context(), "NodeIdentity.Get", args, reply); err != nil {
+		return err
+	}
+	return r.writeJSON(http.StatusOK, reply)
+}
+
+func renewIdentity(r *request) error {
+	args, reply := &structs.NodeSpecificRequest{}, &structs.NodeIdentityRenewResponse{}
+	if err := r.readOptions(&args.QueryOptions); err != nil {
+		return err
+	}
+	var body renewalBody
+	if err := r.decodeBody(&body); err != nil && err != errEmptyBody {
+		return err
+	}
+	if args.NodeID = body.NodeID; args.NodeID == "" || r.query.Get("node_id") != "" {
+		args.NodeID = r.nodeAsked()
+	}
+	if err := r.api.server.RPC(r.Context(), "NodeIdentity.Renew", args, reply); err != nil {
 		return err
 	}
 	return r.writeJSON(http.StatusOK, reply)

@@ -108,10 +108,12 @@ type ClientConfig struct {
 	ServerJoin ServerJoinConfig `hcl:"server_join"`
 	NodeClass  string           `hcl:"node_class"`
 	// NodePool is default unless it is given.
-	NodePool          string            `hcl:"node_pool"`
-	Meta              map[string]string `hcl:"meta"`
-	NodeMaxAllocs     int               `hcl:"node_max_allocs"`
-	DefaultIneligible bool              `hcl:"default_ineligible"`
+	NodePool          string                `hcl:"node_pool"`
+	Meta              map[string]string     `hcl:"meta"`
+	NodeMaxAllocs     int                   `hcl:"node_max_allocs"`
+	DrainOnShutdown   DrainOnShutdownConfig `hcl:"drain_on_shutdown"`
+	NodeLink          ClientLinkConfig      `hcl:"node_link"`
+	DefaultIneligible bool                  `hcl:"default_ineligible"`
 
 	// What follows overrides what was found out about the machine; 0 does not.
 	NetworkInterface string         `hcl:"network_interface"`
@@ -123,6 +125,38 @@ type ClientConfig struct {
 	MinDynamicPort   int            `hcl:"min_dynamic_port"`
 	MaxDynamicPort   int            `hcl:"max_dynamic_port"`
 	Reserved         ReservedConfig `hcl:"reserved"`
+}
+
+// ClientLinkConfig says how the node agent reaches servers, and how many of their
+// calls it takes at once.
+type ClientLinkConfig struct {
+	// Transport is auto, port or websocket; HTTPServers are where servers answer HTTP.
+	Transport   string   `hcl:"transport"`
+	HTTPServers []string `hcl:"http_servers"`
+	// The calls of each class that run at once, 0 for the default; four times as many
+	// reads and writes may wait.
+	MaxReads   int `hcl:"max_reads"`
+	MaxWrites  int `hcl:"max_writes"`
+	MaxStreams int `hcl:"max_streams"`
+}
+
+// ServerLinkConfig says how the server keeps the links of node agents.
+type ServerLinkConfig struct {
+	// PingInterval is how often both ends show life, MaxAge after how long a link is
+	// dialled anew; 0 for the default.
+	PingInterval time.Duration `hcl:"ping_interval"`
+	MaxAge       time.Duration `hcl:"max_age"`
+}
+
+// DrainOnShutdownConfig moves work off a node whose agent leaves.
+type DrainOnShutdownConfig struct {
+	// Given is true where the block is there, also an empty one.
+	Given bool
+	// Deadline is how long work may take to move, 0 for the default.
+	Deadline         time.Duration `hcl:"deadline"`
+	IgnoreSystemJobs bool          `hcl:"ignore_system_jobs"`
+	// Force leaves work no time at all.
+	Force bool `hcl:"force"`
 }
 
 // ReservedConfig is what work may not use: MHz, MiB, cores and ports as lists of
@@ -176,11 +210,14 @@ type ServerConfig struct {
 	MaxVariableSize int `hcl:"max_variable_size"`
 
 	// The times that nodes may be silent, see nomad.HeartbeatConfig; 0 for the default.
-	HeartbeatGrace         time.Duration            `hcl:"heartbeat_grace"`
-	MinHeartbeatTTL        time.Duration            `hcl:"min_heartbeat_ttl"`
-	MaxHeartbeatsPerSecond float64                  `hcl:"max_heartbeats_per_second"`
-	FailoverHeartbeatTTL   time.Duration            `hcl:"failover_heartbeat_ttl"`
-	ClientIntroduction     ClientIntroductionConfig `hcl:"client_introduction"`
+	HeartbeatGrace         time.Duration `hcl:"heartbeat_grace"`
+	MinHeartbeatTTL        time.Duration `hcl:"min_heartbeat_ttl"`
+	MaxHeartbeatsPerSecond float64       `hcl:"max_heartbeats_per_second"`
+	FailoverHeartbeatTTL   time.Duration `hcl:"failover_heartbeat_ttl"`
+	// NodeGCThreshold is how long a node must be down before it is forgotten.
+	NodeGCThreshold    time.Duration            `hcl:"node_gc_threshold"`
+	ClientIntroduction ClientIntroductionConfig `hcl:"client_introduction"`
+	NodeLink           ServerLinkConfig         `hcl:"node_link"`
 }
 
 // ClientIntroductionConfig says how new nodes are introduced.

@@ -131,6 +131,9 @@ func (d *configDecoder) value(n *node, v reflect.Value, name string) {
 		}
 		for _, b := range blocks {
 			d.block(b, v, name)
+			if given := v.FieldByName("Given"); given.IsValid() {
+				given.SetBool(true)
+			}
 		}
 	case v.Type() == reflect.TypeFor[time.Duration]():
 		d.duration(n, v, name)

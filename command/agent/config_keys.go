@@ -12,7 +12,7 @@ var ignored = map[string]string{
 	"": `plugin_dir enable_syslog syslog_facility disable_update_check
 		disable_anonymous_signature ui autopilot keyring consul vault plugin sentinel audit reporting eventlog`,
 	"acl": `token_ttl policy_ttl role_ttl`,
-	"server": `num_schedulers enabled_schedulers node_gc_threshold
+	"server": `num_schedulers enabled_schedulers
 		job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold
 		csi_volume_claim_gc_interval csi_volume_claim_gc_threshold csi_plugin_gc_threshold acl_token_gc_threshold
 		root_key_gc_interval root_key_gc_threshold redundancy_zone upgrade_version default_scheduler_config plan_rejection_tracker
@@ -25,10 +25,9 @@ var ignored = map[string]string{
 	"client": `alloc_dir alloc_mounts_dir host_volumes_dir host_volume_plugin_dir common_plugin_dir
 		options chroot_env preferred_address_family cpu_* memory_* disk_* reservable_cores
 		client_min_port client_max_port *_port gc_* template host_volume host_network cni_*
-		bridge_network_* nomad_service_discovery artifact drain_on_shutdown users disable_remote_exec no_host_uuid
+		bridge_network_* nomad_service_discovery artifact users disable_remote_exec no_host_uuid
 		cgroup_parent fingerprint log_file max_kill_timeout`,
-	"client.drain_on_shutdown": `deadline ignore_system_jobs force`,
-	"client.users":             `dynamic_user_min dynamic_user_max`,
+	"client.users": `dynamic_user_min dynamic_user_max`,
 	"rpc": `accept_backlog keep_alive_interval connection_write_timeout stream_open_timeout stream_close_timeout
 		dial_timeout`,
 	"telemetry": `datadog_address datadog_tags collection_interval publish_allocation_metrics publish_node_metrics

@@ -132,6 +132,9 @@ func (s *ServerConfig) problems() []problem {
 	bad(s.EventBufferSize < 0, "event_buffer_size: must not be negative")
 	bad(s.HeartbeatGrace < 0 || s.MinHeartbeatTTL < 0 || s.MaxHeartbeatsPerSecond < 0 || s.FailoverHeartbeatTTL < 0,
 		"*heartbeat*: must not be negative")
+	bad(s.NodeLink.PingInterval != 0 && s.NodeLink.PingInterval < time.Second, "node_link.ping_interval: must be at least 1s")
+	bad(s.NodeLink.MaxAge != 0 && s.NodeLink.MaxAge < time.Minute, "node_link.max_age: must be at least 1m")
+	bad(s.NodeGCThreshold < 0, "node_gc_threshold: must not be negative")
 	i := &s.ClientIntroduction
 	bad(!slices.Contains([]string{"", string(nomad.IntroductionNone), string(nomad.IntroductionWarn), string(nomad.IntroductionStrict)}, i.Enforcement),
 		"client_introduction.enforcement %q: must be none, warn or strict", i.Enforcement)
@@ -153,7 +156,7 @@ func (g *ClientConfig) problems() []problem {
 		return nil
 	}
 	check := client.Config{Region: "any", Datacenter: "any", NodeName: "any", NodePool: g.NodePool, Meta: g.Meta, Servers: g.addresses(),
-		Resources: g.resources(), MaxAllocs: g.NodeMaxAllocs}
+		Resources: g.resources(), MaxAllocs: g.NodeMaxAllocs, Transport: client.Transport(g.NodeLink.Transport), HTTPServers: g.NodeLink.HTTPServers}
 	var out []problem
 	if err := check.Validate(); err != nil {
 		for line := range strings.Lines(err.Error()) {
@@ -162,6 +165,12 @@ func (g *ClientConfig) problems() []problem {
 	}
 	if _, err := parseCores(g.Reserved.Cores); err != nil {
 		out = append(out, problem{msg: "client.reserved.cores: " + err.Error()})
+	}
+	if d := &g.DrainOnShutdown; d.Deadline < 0 || d.Force && d.Deadline > 0 {
+		out = append(out, problem{msg: "client.drain_on_shutdown: deadline must not be negative, and force leaves no time for one"})
+	}
+	if l := &g.NodeLink; l.MaxReads < 0 || l.MaxWrites < 0 || l.MaxStreams < 0 {
+		out = append(out, problem{msg: "client.node_link.max_*: must not be negative"})
 	}
 	if r := &g.Reserved; r.CPU < 0 || r.MemoryMB < 0 || r.DiskMB < 0 {
 		out = append(out, problem{msg: "client.reserved: must not be negative"})

@@ -12,14 +12,13 @@ import (
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/internal/errs"
-	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // whoseParams say which agent a route that debugs agents is about.
 var whoseParams = []param{
 	{name: "node_id", kind: "string", summary: "ask the agent of this node over its link"},
-	{name: "server_id", kind: "string", summary: "must name this server, by ID or name; servers are asked at their own HTTP address"},
+	{name: "server_id", kind: "string", summary: "ask this server of the region, by ID or name, or the leader as \"leader\""},
 }
 
 func debugRoutes() []route {
@@ -35,22 +34,25 @@ func debugRoutes() []route {
 		{name: "plain", kind: "boolean", summary: "lines as they are, not in frames"},
 	}, whoseParams...)
 	return []route{
-		local[client.HostReply](doc{methods: "GET", pattern: "/v1/agent/host", rpc: "NodeLink.Call", region: true, params: whoseParams,
+		local[structs.AgentHostResponse](doc{methods: "GET", pattern: "/v1/agent/host", rpc: "Agent.Host", region: true, params: whoseParams,
 			summary: "Show what helps to debug the machine of an agent.", status: []int{404, 501, 503, 504}}, serveHost),
-		local[nothing](doc{methods: "GET", pattern: "/v1/agent/pprof/{name}", rpc: "NodeLink.Call", region: true, params: profile, media: "application/octet-stream",
+		local[nothing](doc{methods: "GET", pattern: "/v1/agent/pprof/{name}", rpc: "Agent.Profile", region: true, params: profile, media: "application/octet-stream",
 			summary: "Take a profile of an agent: profile, trace, cmdline, or one by name such as heap.", status: []int{404, 429, 501, 503, 504}}, serveProfile),
 		local[frame](doc{methods: "GET", pattern: "/v1/agent/monitor", region: true, params: monitor,
 			summary: "Follow the log of an agent.", status: []int{404, 501, 503, 504}}, serveMonitor),
 	}
 }
 
-// here returns an error if the request names another server than this one.
-func (r *request) here() error {
-	id := r.query.Get("server_id")
-	if id == "" || id == r.api.server.NodeID() || id == r.api.config.NodeName || id == r.api.config.NodeName+"."+r.api.config.Region {
-		return nil
+// target returns the agent that a request is about, nil for this one.
+func (r *request) target() (*structs.AgentTarget, error) {
+	t := &structs.AgentTarget{NodeID: r.query.Get("node_id"), ServerID: r.query.Get("server_id")}
+	switch {
+	case t.NodeID != "" && t.ServerID != "":
+		return nil, errs.New(errs.Invalid, "give node_id or server_id, not both")
+	case *t == structs.AgentTarget{}:
+		return nil, nil
 	}
-	return errs.Newf(errs.Invalid, "this agent answers for itself only: ask the HTTP address of the server %q, which `cairn server members` shows", id)
+	return t, nil
 }
 
 // mayDebug reports whether the caller may look into the process.
@@ -59,37 +61,22 @@ func (r *request) mayDebug(a *acl.ACL) bool { return a.AllowAgentDebug(r.api.con
 // mayProfile is mayDebug for what costs the process something.
 func (r *request) mayProfile(a *acl.ACL) bool { return a.AllowAgentWrite() && r.mayDebug(a) }
 
-// callAgent calls a method of the agent of a node.
-func (r *request) callAgent(id, method string, args, reply any) error {
-	body, err := json.Marshal(args)
+func serveHost(r *request) error {
+	t, err := r.target()
 	if err != nil {
 		return err
 	}
-	q, answer := &structs.NodeCallRequest{NodeID: id, Method: method, Body: body}, &structs.NodeCallResponse{}
-	if err := r.readOptions(&q.QueryOptions); err != nil {
-		return err
-	}
-	if err := r.api.server.RPC(r.Context(), "NodeLink.Call", q, answer); err != nil {
-		return err
-	}
-	if f := answer.Failure; f != nil {
-		return (&nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind), Help: f.Help, Errata: f.Errata, RetryAfter: f.RetryAfter}).Unwrap()
-	}
-	return json.Unmarshal(answer.Result, reply)
-}
-
-func serveHost(r *request) error {
-	if id := r.query.Get("node_id"); id != "" {
-		reply := &client.HostReply{}
-		if err := r.callAgent(id, "Agent.Host", struct{}{}, reply); err != nil {
+	if t != nil {
+		args, reply := &structs.AgentHostRequest{AgentTarget: *t}, &structs.AgentHostResponse{}
+		if err := r.readOptions(&args.QueryOptions); err != nil {
+			return err
+		}
+		if err := r.api.server.RPC(r.Context(), "Agent.Host", args, reply); err != nil {
 			return err
 		}
 		return r.writeJSON(http.StatusOK, reply)
 	}
 	if err := r.allow(r.mayDebug); err != nil {
-		return err
-	}
-	if err := r.here(); err != nil {
 		return err
 	}
 	reply, err := client.DescribeHost(r.Context(), r.api.server.NodeID(), r.api.config.DataDir)
@@ -100,15 +87,15 @@ func serveHost(r *request) error {
 }
 
 // profileAsked reads what profile is wanted.
-func (r *request) profileAsked() (*client.ProfileRequest, error) {
-	p := &client.ProfileRequest{Kind: "lookup", Name: r.rest}
+func (r *request) profileAsked() (*structs.AgentProfileRequest, error) {
+	p := &structs.AgentProfileRequest{ReqType: "lookup", Profile: r.rest}
 	switch r.rest {
 	case "profile":
-		p.Kind, p.Name = "cpu", ""
+		p.ReqType, p.Profile = "cpu", ""
 	case "trace", "cmdline":
-		p.Kind, p.Name = r.rest, ""
+		p.ReqType, p.Profile = r.rest, ""
 	}
-	for name, field := range map[string]*int{"seconds": &p.Seconds, "debug": &p.Debug} {
+	for name, field := range map[string]*int{"seconds": &p.Seconds, "debug": &p.Debug, "gc": &p.GC} {
 		text := r.query.Get(name)
 		if text == "" {
 			continue
@@ -119,7 +106,6 @@ func (r *request) profileAsked() (*client.ProfileRequest, error) {
 		}
 		*field = n
 	}
-	p.GC = r.query.Get("gc") == "1"
 	return p, nil
 }
 
@@ -128,18 +114,24 @@ func serveProfile(r *request) error {
 	if err != nil {
 		return err
 	}
-	reply := &client.ProfileReply{}
-	if id := r.query.Get("node_id"); id != "" {
-		err = r.callAgent(id, "Agent.Profile", asked, reply)
-	} else if err = r.allow(r.mayProfile); err == nil {
-		if err = r.here(); err == nil {
-			reply, err = client.TakeProfile(r.Context(), asked)
+	t, err := r.target()
+	if err != nil {
+		return err
+	}
+	reply := &structs.AgentProfileResponse{}
+	if t != nil {
+		asked.AgentTarget = *t
+		if err := r.readOptions(&asked.QueryOptions); err != nil {
+			return err
 		}
+		err = r.api.server.RPC(r.Context(), "Agent.Profile", asked, reply)
+	} else if err = r.allow(r.mayProfile); err == nil {
+		reply, err = takeProfile(r.Context(), asked)
 	}
 	if err != nil {
 		return err
 	}
-	r.w.Header().Set("Content-Type", cmp.Or(reply.ContentType, "application/octet-stream"))
+	r.w.Header().Set("Content-Type", cmp.Or(reply.HTTPHeaders["Content-Type"], "application/octet-stream"))
 	r.w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = r.w.Write(reply.Payload) // a client that went away needs no error
 	return nil
@@ -161,16 +153,16 @@ func serveMonitor(r *request) error {
 	if ask.LogLevel != "" && hclog.LevelFromString(ask.LogLevel) == hclog.NoLevel {
 		return errs.Newf(errs.Invalid, "log_level %q: must be trace, debug, info, warn or error", ask.LogLevel)
 	}
+	t, err := r.target()
+	if err != nil {
+		return err
+	}
 	w := &frames{w: r.w, plain: plain}
-	id := r.query.Get("node_id")
-	var err error
-	if id == "" {
-		if err = r.here(); err == nil {
-			w.begin()
-			_, err = client.FollowLog(r.Context(), r.api.root, ask, w)
-		}
+	if t == nil {
+		w.begin()
+		_, err = client.FollowLog(r.Context(), r.api.root, ask, w)
 	} else {
-		q := &structs.NodeCallRequest{NodeID: id, Method: "Agent.Monitor"}
+		q := &structs.NodeCallRequest{NodeID: t.NodeID, ServerID: t.ServerID, Method: "Agent.Monitor"}
 		if err = r.readOptions(&q.QueryOptions); err == nil {
 			if q.Body, err = json.Marshal(ask); err == nil {
 				_, err = r.api.server.StreamNode(r.Context(), q, w)

@@ -80,6 +80,25 @@ func (f *fakeServer) fillNodes() {
 		r.Dynamic = q.Meta
 		return nil
 	})
+	on(f, "NodeIdentity.Get", func(_ *structs.NodeSpecificRequest, r *structs.NodeIdentityResponse) error {
+		r.Claims = map[string]any{"nomad_node_id": "x", "exp": 7}
+		return nil
+	})
+	on(f, "NodeIdentity.Renew", func(*structs.NodeSpecificRequest, *structs.NodeIdentityRenewResponse) error { return nil })
+	on(f, "NodePool.ListJobs", func(_ *structs.NodePoolJobsRequest, r *structs.NodePoolJobsResponse) error {
+		r.QueryMeta = meta
+		return nil
+	})
+	on(f, "System.GarbageCollect", func(*structs.SystemRequest, *structs.GenericResponse) error { return nil })
+	on(f, "Agent.Host", func(q *structs.AgentHostRequest, r *structs.AgentHostResponse) error {
+		*r = structs.AgentHostResponse{AgentID: q.NodeID + q.ServerID, HostData: &structs.HostData{OS: "linux",
+			Network: []map[string]string{{"name": "lo"}}, Disk: map[string]structs.DiskUsage{"/": {DiskMB: 2, UsedMB: 1}}}}
+		return nil
+	})
+	on(f, "Agent.Profile", func(q *structs.AgentProfileRequest, r *structs.AgentProfileResponse) error {
+		*r = structs.AgentProfileResponse{AgentID: q.NodeID + q.ServerID, Payload: []byte(q.ReqType + " " + q.Profile)}
+		return nil
+	})
 	on(f, "Node.UpdateDrain", func(_ *structs.NodeUpdateDrainRequest, r *structs.NodeDrainUpdateResponse) error {
 		r.Index, r.NodeModifyIndex = 44, 44
 		return nil

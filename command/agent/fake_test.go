@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -116,6 +117,7 @@ func (f *fakeServer) StreamEvents(_ context.Context, r *structs.EventStreamReque
 func (f *fakeServer) LinkRefusal(version int) *nodelink.Refusal {
 	return nodelink.CheckVersion(version, version)
 }
+func (f *fakeServer) ServeNodePort(conn net.Conn) { _ = conn.Close() }
 func (f *fakeServer) ServeLink(ctx context.Context, s mux.Session, from nodelink.From) {
 	nodelink.NewHost(nodelink.HostConfig{Region: "global", Links: nodelink.NewLinks()}).Serve(ctx, s, from)
 }

@@ -31,6 +31,8 @@ func nodeLinkRoutes() []route {
 	out := []route{
 		local[nothing](doc{methods: "GET", pattern: nodelink.WebSocketPath + "{version}", status: []int{410, 426, 501, 503},
 			failure: reflect.TypeFor[nodelink.Refusal](), summary: "Dial the link of a node agent as a WebSocket: the servers call the agent over it."}, serveNodeLink),
+		local[nothing](doc{methods: "GET", pattern: nodelink.PortPath, status: []int{426, 501, 503},
+			summary: "Open, as a WebSocket, what the server port has for node agents: for those that only get out over HTTP."}, serveNodePort),
 		local[nodeLinkReply](doc{methods: "GET", pattern: "/v1/node/links", rpc: "NodeLink.List", region: true,
 			summary: "List the links of node agents, with the server that has each."}, serveNodeLinks),
 		local[*structs.NodeLinkInfo](doc{methods: "GET", pattern: "/v1/node/{id}/link", rpc: "NodeLink.List", region: true, status: []int{404},
@@ -72,6 +74,22 @@ func serveNodeLink(r *request) error {
 		return nil // it was answered
 	}
 	r.api.server.ServeLink(context.WithoutCancel(r.Context()), s, nodelink.From{Remote: r.RemoteAddr, Transport: "websocket"})
+	return nil
+}
+
+// serveNodePort takes a node agent that comes over HTTP. It lasts as long as the
+// connection.
+func serveNodePort(r *request) error {
+	if why := r.api.server.LinkRefusal(nodelink.NewestVersion); why != nil {
+		nodelink.RefuseHTTP(r.w, why)
+		return nil
+	}
+	conn, err := nodelink.AcceptPort(r.w, r.Request)
+	if err != nil {
+		r.api.logger.Debug("no node agent", "remote", r.RemoteAddr, "error", err)
+		return nil // it was answered
+	}
+	r.api.server.ServeNodePort(conn)
 	return nil
 }
 

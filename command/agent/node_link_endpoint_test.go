@@ -27,6 +27,7 @@ func init() {
 	read, write := `node { policy = "read" }`, `node { policy = "write" }`
 	maps.Copy(accesses, map[string]access{
 		"GET /v1/node/link/{version}": {who: blind, rest: "2"},
+		"GET /v1/node/port":           {who: blind},
 		"GET /v1/node/links":          {rules: read},
 		"GET /v1/node/{id}/link":      {rules: read, rest: nobodysID + "/link"},
 		"DELETE /v1/node/{id}/link":   {rules: write, rest: nobodysID + "/link"},

@@ -49,6 +49,13 @@ func nodePoolRoutes() []route {
 			func(_ *request, p *structs.NodePoolNodesResponse) ([]*structs.NodeListStub, error) {
 				return list(p.Nodes), nil
 			}),
+		read(doc{methods: "GET", pattern: "/v1/node/pool/{name}/jobs", rpc: "NodePool.ListJobs",
+			summary: "List the jobs of a pool; there are none, as no work is placed on nodes.", lists: "per_page next_token filter reverse",
+			params: []param{{name: "meta", kind: "boolean", summary: "add the metadata of each job"}}, status: []int{404}},
+			bindPoolJobs,
+			func(_ *request, p *structs.NodePoolJobsResponse) ([]*structs.JobListStub, error) {
+				return list(p.Jobs), nil
+			}),
 	}
 }
 
@@ -61,9 +68,21 @@ func bindNodePool(r *request, q *structs.NodePoolUpsertRequest) error {
 	return nil
 }
 
+func bindPoolJobs(r *request, q *structs.NodePoolJobsRequest) error {
+	if r.has("prefix") {
+		return errPoolPrefix
+	}
+	q.Name = r.rest
+	meta, err := r.flag("meta")
+	q.Fields = &structs.JobStubFields{Meta: meta}
+	return err
+}
+
+var errPoolPrefix = errs.New(errs.Invalid, "prefix query parameter not allowed: what a pool has is listed all")
+
 func bindPoolNodes(r *request, q *structs.NodePoolNodesRequest) (err error) {
 	if r.has("prefix") {
-		return errs.New(errs.Invalid, "prefix query parameter not allowed: the nodes of a pool are listed all")
+		return errPoolPrefix
 	}
 	q.Name = r.rest
 	q.Fields, err = r.nodeStubFields()

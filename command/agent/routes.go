@@ -23,6 +23,7 @@ func routes() []route {
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),
+		systemRoutes(),
 		agentRoutes(),
 		keyringRoutes(),
 		gossipKeyringRoutes(),
@@ -65,6 +66,7 @@ func wrongMethod(pattern string) error {
 
 // corsMethods are the methods that browsers may use from other origins.
 var corsMethods = map[string]string{
+	"/v1/client/identity": "GET, HEAD",
 	"/v1/client/metadata": "GET, HEAD",
 	"/v1/client/stats":    "GET, HEAD",
 	"/v1/vars":            "GET, HEAD",

@@ -210,7 +210,8 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 }
 
 // reload reads the configuration again and takes over what can change while
-// the agent runs: the log level, the certificates and the limits of requests.
+// the agent runs: the log level, the certificates, the limits of requests and the
+// metadata of the node.
 func (a *Agent) reload(f *flags) {
 	c, _, err := f.config()
 	if err != nil {
@@ -239,6 +240,7 @@ func (a *Agent) reloadSteps() []reloadStep {
 		}},
 		{"read the certificates", a.reloadTLS},
 		{"apply the limits of requests", a.reloadLimits},
+		{"apply the metadata of the node", a.reloadMeta},
 	}
 }
 

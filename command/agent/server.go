@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/mux"
@@ -80,6 +81,9 @@ type linker interface {
 	LinkRefusal(version int) *nodelink.Refusal
 	// ServeLink takes a link and returns when it has ended. It owns the session.
 	ServeLink(ctx context.Context, s mux.Session, from nodelink.From)
+	// ServeNodePort takes a node agent that comes over HTTP and returns when its
+	// connection has ended. It owns conn.
+	ServeNodePort(conn net.Conn)
 	// StreamNode calls a streaming method of a node's agent; its data goes to w.
 	StreamNode(ctx context.Context, r *structs.NodeCallRequest, w io.Writer) (json.RawMessage, error)
 }

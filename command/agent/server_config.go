@@ -33,6 +33,7 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.RPCMaxConnsPerClient = c.Limits.RPCMaxConnsPerClient
 	out.Limits = c.Limits.RequestLimits.limits()
 	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
+	out.Debugger, out.EnableDebug = &debugger{c.DataDir, logger}, c.EnableDebug
 	c.ACL.fill(&out.ACL)
 	c.Server.nodes(out)
 	c.Server.raft(&out.Raft)
@@ -70,6 +71,9 @@ func (s *ServerConfig) nodes(out *nomad.Config) {
 	h.MinTTL = cmp.Or(s.MinHeartbeatTTL, h.MinTTL)
 	h.MaxPerSecond = cmp.Or(s.MaxHeartbeatsPerSecond, h.MaxPerSecond)
 	h.FailoverTTL = cmp.Or(s.FailoverHeartbeatTTL, h.FailoverTTL)
+	out.LinkPingInterval = cmp.Or(s.NodeLink.PingInterval, out.LinkPingInterval)
+	out.LinkMaxAge = cmp.Or(s.NodeLink.MaxAge, out.LinkMaxAge)
+	out.NodeGCThreshold = cmp.Or(s.NodeGCThreshold, out.NodeGCThreshold)
 	i.Enforcement = nomad.Enforcement(cmp.Or(given.Enforcement, string(i.Enforcement)))
 	i.DefaultTTL = cmp.Or(given.DefaultIdentityTTL, i.DefaultTTL)
 	i.MaxTTL = max(cmp.Or(given.MaxIdentityTTL, i.MaxTTL), i.DefaultTTL)

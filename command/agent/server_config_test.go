@@ -46,6 +46,8 @@ func TestServerConfig(t *testing.T) {
 			max_heartbeats_per_second = 0.5
 			failover_heartbeat_ttl = "13m"
 			client_introduction { enforcement = "strict", default_identity_ttl = "1m", max_identity_ttl = "2m" }
+			node_link { ping_interval = "3s", max_age = "1h" }
+			node_gc_threshold = "12h"
 			raft_logstore { backend = "boltdb" }
 			raft_boltdb { no_freelist_sync = true }
 			server_join { retry_join = ["new"], retry_max = 3 }
@@ -81,6 +83,8 @@ func TestServerConfig(t *testing.T) {
 		{"rotation", got.RootKeyRotationThreshold, 24 * time.Hour},
 		{"heartbeats", got.Heartbeat, nomad.HeartbeatConfig{MinTTL: 12 * time.Second, MaxPerSecond: 0.5, Grace: 11 * time.Second, FailoverTTL: 13 * time.Minute}},
 		{"introduction", got.Introduction, nomad.IntroductionConfig{Enforcement: nomad.IntroductionStrict, DefaultTTL: time.Minute, MaxTTL: 2 * time.Minute}},
+		{"links", [2]time.Duration{got.LinkPingInterval, got.LinkMaxAge}, [2]time.Duration{3 * time.Second, time.Hour}},
+		{"nodes that are down", got.NodeGCThreshold, 12 * time.Hour},
 		{"connections", got.RPCMaxConnsPerClient, 0},
 		{"rpc", got.RPCAdvertise, "localhost:4647"},
 		{"acl", got.ACL, nomad.ACLConfig{Enabled: true, TokenMinTTL: 5 * time.Second, TokenMaxTTL: 48 * time.Hour, BootstrapSecretFile: "/f"}},

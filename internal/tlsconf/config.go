@@ -64,6 +64,21 @@ func (s *Source) Client(region string, protocols ...string) *tls.Config {
 	return c
 }
 
+// Web returns the configuration of a side that dials HTTPS servers by their host
+// names, whose authorities are the system's or ours. It is for one handshake that
+// begins now.
+func (s *Source) Web() *tls.Config {
+	m := s.now.Load()
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	for _, ca := range m.authorities {
+		roots.AddCert(ca)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{m.cert}, MinVersion: m.MinVersion, CipherSuites: m.CipherSuites, RootCAs: roots}
+}
+
 // verifyServer refuses a peer that is no server of the region.
 func (m *material) verifyServer(state tls.ConnectionState, region string) error {
 	if len(state.PeerCertificates) == 0 {

@@ -128,6 +128,7 @@ func over(l *nodelink.Link) nomadtest.LinkCaller {
 }
 
 func TestBattery(t *testing.T) {
+	t.Run("direct", func(t *testing.T) { nomadtest.LinkBattery(t, 2, newAgent(t, nomadtest.LinkHandlers()).Direct) })
 	for name, open := range transports {
 		t.Run(name, func(t *testing.T) {
 			h, links := newHost(t, nil)

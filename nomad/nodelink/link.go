@@ -79,6 +79,9 @@ func (l *Link) Info() Info {
 		Running: l.active, Methods: l.hello.Methods, Kinds: l.hello.Kinds}
 }
 
+// NodeID is the node at the other end.
+func (l *Link) NodeID() string { return l.hello.NodeID }
+
 // Epoch is the fencing epoch that the agent said.
 func (l *Link) Epoch() uint64 { return l.hello.Epoch }
 

@@ -214,11 +214,21 @@ func (ls *Links) Fence(node string, epoch uint64) bool {
 // Kick lets the link of a node go; its agent will dial again. It reports whether
 // there was one.
 func (ls *Links) Kick(node string) bool {
+	return ls.end(node, &Refusal{Reason: Kicked, RetryAfter: leaveTimeout, Help: "an operator ended the link"})
+}
+
+// Purged lets the link of a node go that is not known any more; an agent that runs
+// registers again. It reports whether there was one.
+func (ls *Links) Purged(node string) bool {
+	return ls.end(node, &Refusal{Reason: BadIdentity, Help: "the node was purged: register again"})
+}
+
+func (ls *Links) end(node string, why *Refusal) bool {
 	l := ls.Get(node)
 	if l == nil {
 		return false
 	}
 	ls.remove(l)
-	go l.Close(&Refusal{Reason: Kicked, RetryAfter: leaveTimeout, Help: "an operator ended the link"})
+	go l.Close(why) // it may wait for an agent that is gone
 	return true
 }

@@ -20,8 +20,14 @@ import (
 // WebSocketPath is where links are dialled over HTTP, the version follows.
 const WebSocketPath = "/v1/node/link/"
 
-// subprotocol is the name of the link in the handshake of the WebSocket.
-const subprotocol = "cairn-node-link"
+// PortPath is where agents reach over HTTP what the server port has for them.
+const PortPath = "/v1/node/port"
+
+// The names of the link and of the port in the handshake of the WebSocket.
+const (
+	linkProtocol = "cairn-node-link"
+	portProtocol = "cairn-node-port"
+)
 
 // maxWebSocketMessage bounds one message, which is one write of the session.
 const maxWebSocketMessage = 1 << 20
@@ -29,6 +35,10 @@ const maxWebSocketMessage = 1 << 20
 // WebSocketURL returns where to dial on a server whose HTTP API is at base. The
 // schemes http, https, ws and wss will do.
 func WebSocketURL(base string) (string, error) {
+	return webSocketURL(base, WebSocketPath+strconv.Itoa(NewestVersion))
+}
+
+func webSocketURL(base, path string) (string, error) {
 	u, err := url.Parse(base)
 	if err != nil {
 		return "", fmt.Errorf("address of the HTTP API: %w", err)
@@ -44,7 +54,7 @@ func WebSocketURL(base string) (string, error) {
 	if u.Host == "" {
 		return "", fmt.Errorf("address of the HTTP API %q has no host", base)
 	}
-	u.Path = strings.TrimSuffix(u.Path, "/") + WebSocketPath + strconv.Itoa(NewestVersion)
+	u.Path = strings.TrimSuffix(u.Path, "/") + path
 	u.RawQuery, u.Fragment = "", ""
 	return u.String(), nil
 }
@@ -57,14 +67,50 @@ func DialWebSocket(ctx context.Context, base string, secure *tls.Config, cfg mux
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, TLSHandshakeTimeout: handshakeTimeout}}
+	ws, err := dialWebSocket(ctx, target, linkProtocol, secure)
+	if err != nil {
+		return nil, err
+	}
+	return overWebSocket(ws, func(conn net.Conn) (mux.Session, error) { return mux.Client(conn, cfg) })
+}
+
+// dialWebSocket opens a WebSocket through the proxy of the environment, if there is one.
+func dialWebSocket(ctx context.Context, target, protocol string, secure *tls.Config) (*websocket.Conn, error) {
+	way := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, TLSHandshakeTimeout: handshakeTimeout}
+	defer way.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{subprotocol}})
+	ws, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{HTTPClient: &http.Client{Transport: way}, Subprotocols: []string{protocol}})
 	if err != nil {
 		return nil, dialRefusal(resp, err)
 	}
-	return overWebSocket(ws, func(conn net.Conn) (mux.Session, error) { return mux.Client(conn, cfg) })
+	return ws, nil
+}
+
+// DialPortOverHTTP reaches what the server port has for agents over the HTTP API at
+// base, in the way of DialWebSocket. What is spoken there is what would be on the port.
+func DialPortOverHTTP(ctx context.Context, base string, secure *tls.Config) (net.Conn, error) {
+	target, err := webSocketURL(base, PortPath)
+	if err != nil {
+		return nil, err
+	}
+	ws, err := dialWebSocket(ctx, target, portProtocol, secure)
+	if err != nil {
+		return nil, err
+	}
+	ws.SetReadLimit(maxWebSocketMessage)
+	return websocket.NetConn(context.Background(), ws, websocket.MessageBinary), nil
+}
+
+// AcceptPort takes what an agent opened with DialPortOverHTTP. It has answered the
+// request when it fails.
+func AcceptPort(w http.ResponseWriter, r *http.Request) (net.Conn, error) {
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{portProtocol}, CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		return nil, fmt.Errorf("accept a node agent: %w", err)
+	}
+	ws.SetReadLimit(maxWebSocketMessage)
+	return websocket.NetConn(context.Background(), ws, websocket.MessageBinary), nil
 }
 
 // dialRefusal returns what the server said instead of taking the WebSocket. There
@@ -88,7 +134,7 @@ func dialRefusal(resp *http.Response, err error) error {
 // AcceptWebSocket takes the session of a link that is dialled with an HTTP request.
 // It has answered the request when it fails.
 func AcceptWebSocket(w http.ResponseWriter, r *http.Request, cfg mux.SessionConfig) (mux.Session, error) {
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}, CompressionMode: websocket.CompressionDisabled})
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{linkProtocol}, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return nil, fmt.Errorf("accept the link: %w", err)
 	}

@@ -189,21 +189,24 @@ func (s *StateStore) UpsertNodeEvents(index uint64, r *structs.EmitNodeEventsReq
 
 // DeleteNode deletes one node.
 func (s *StateStore) DeleteNode(index uint64, r *structs.NodeDeregisterRequest) error {
-	return s.deleteNodes(index, []string{r.NodeID})
+	return s.deleteNodes(index, &structs.NodeBatchDeregisterRequest{NodeIDs: []string{r.NodeID}})
 }
 
-// DeleteNodes deletes nodes, all or none.
+// DeleteNodes deletes nodes, all or none; or those of them that are down for long.
 func (s *StateStore) DeleteNodes(index uint64, r *structs.NodeBatchDeregisterRequest) error {
-	return s.deleteNodes(index, r.NodeIDs)
+	return s.deleteNodes(index, r)
 }
 
-func (s *StateStore) deleteNodes(index uint64, ids []string) error {
-	return s.write(index, "NodeDeregistration", func(tx *Txn) error {
-		for _, id := range ids {
-			if Nodes.read(tx, Key{ID: id}) == nil {
+func (s *StateStore) deleteNodes(index uint64, r *structs.NodeBatchDeregisterRequest) error {
+	return s.write(index, structs.EventNodeDeregistration, func(tx *Txn) error {
+		for _, id := range r.NodeIDs {
+			n := Nodes.read(tx, Key{ID: id})
+			switch {
+			case n != nil && (r.DownBefore <= 0 || n.DownBefore(r.DownBefore)):
+				Nodes.drop(tx, Key{ID: id})
+			case r.DownBefore <= 0:
 				return errNodeNotFound
 			}
-			Nodes.drop(tx, Key{ID: id})
 		}
 		return nil
 	})

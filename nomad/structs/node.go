@@ -201,6 +201,15 @@ func cloneMap[T any](m map[string]T, dup func(T) T) map[string]T {
 // Draining reports whether work is being moved off the node.
 func (n *Node) Draining() bool { return n.DrainStrategy != nil }
 
+// EventNodeDeregistration is the type of the event that a node was deleted.
+const EventNodeDeregistration = "NodeDeregistration"
+
+// DownBefore reports whether the node has been down since a time, in seconds of
+// Unix time, or for longer.
+func (n *Node) DownBefore(at int64) bool {
+	return n.Status == NodeStatusDown && n.StatusUpdatedAt <= at
+}
+
 // InPool reports whether the node is in the pool of the name.
 func (n *Node) InPool(pool string) bool { return pool == NodePoolAll || pool == n.NodePool }
 

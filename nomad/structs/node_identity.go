@@ -15,3 +15,12 @@ func (r *ACLCreateClientIntroductionTokenRequest) UnmarshalJSON(b []byte) error 
 	}
 	return err
 }
+
+// NodeIdentityResponse has the claims of a node's signed identity, not the identity
+// itself; nil before the first one.
+type NodeIdentityResponse struct {
+	Claims map[string]any
+}
+
+// NodeIdentityRenewResponse answers that a node asked for a new identity.
+type NodeIdentityRenewResponse struct{}

@@ -38,7 +38,9 @@ type NodeLinkUpdateResponse struct {
 
 // NodeCallRequest calls a method of a node's agent.
 type NodeCallRequest struct {
-	NodeID string
+	// ServerID names a server instead of a node, for streams that servers have too.
+	ServerID string
+	NodeID   string
 	// Method is "Service.Method" of the agent, Body its argument, JSON.
 	Method string
 	Body   json.RawMessage

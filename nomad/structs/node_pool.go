@@ -210,3 +210,31 @@ type NodePoolNodesResponse struct {
 	Nodes []*NodeListStub
 	QueryMeta
 }
+
+// NodePoolJobsRequest lists the jobs of a pool.
+type NodePoolJobsRequest struct {
+	Name   string
+	Fields *JobStubFields
+	QueryOptions
+}
+
+// JobStubFields says what a list of jobs tells beside the usual.
+type JobStubFields struct{ Meta bool }
+
+// NodePoolJobsResponse answers NodePoolJobsRequest.
+type NodePoolJobsResponse struct {
+	Jobs []*JobListStub
+	QueryMeta
+}
+
+// JobListStub is a job as lists show it.
+type JobListStub struct {
+	ID        string
+	Namespace string
+	Name      string
+	Status    string
+
+	// CreateIndex and ModifyIndex are logical indexes.
+	CreateIndex uint64
+	ModifyIndex uint64
+}

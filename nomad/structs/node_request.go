@@ -60,6 +60,9 @@ type NodeDeregisterRequest struct {
 // NodeBatchDeregisterRequest deletes nodes, all or none.
 type NodeBatchDeregisterRequest struct {
 	NodeIDs []string
+	// DownBefore above 0 leaves alone the nodes that have not been down since that
+	// time or longer, and those that are gone. In seconds of Unix time.
+	DownBefore int64
 	WriteRequest
 }
 

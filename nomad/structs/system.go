@@ -1,0 +1,6 @@
+package structs
+
+// SystemRequest asks for some upkeep of the store.
+type SystemRequest struct {
+	WriteRequest
+}
