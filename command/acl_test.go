@@ -244,6 +244,16 @@ func TestACLWarnsOfAbsentPolicies(t *testing.T) {
 	}
 }
 
+// Where there are no tokens, none is asked for.
+func TestRefusalWithoutAccessControl(t *testing.T) {
+	f := newFakeAgent(t, map[string]reply{"PUT /v1/operator/join-token": {status: 403, body: "Permission denied: while access control is off, ask a server"}})
+	r := f.run("operator", "join-token", "create", "-role", "server")
+	r.expect(t, 1, nil, []string{"permission denied: while access control is off, ask a server (HTTP 403)"})
+	if strings.Contains(r.stderr, "give a token") {
+		t.Error(r.stderr)
+	}
+}
+
 func TestACLBootstrapTakesASecret(t *testing.T) {
 	f := newFakeAgent(t, aclReplies())
 	i := invocation{env: map[string]string{"CAIRN_ADDR": f.URL, "CAIRN_TOKEN": "old"}, stdin: strings.NewReader(testSecret + "\n")}

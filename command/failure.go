@@ -111,6 +111,8 @@ func statusHint(code int, reason string) string {
 	switch {
 	case strings.Contains(reason, "HTTPS server"):
 		return "the agent speaks TLS: use an address that starts with https://"
+	case strings.Contains(reason, "while access control is off"):
+		return "" // there are no tokens, and the reason says whom to ask
 	case code == http.StatusForbidden || code == http.StatusUnauthorized:
 		return "give a token that may do this with -token or CAIRN_TOKEN"
 	case strings.Contains(strings.ToLower(reason), "leader"):

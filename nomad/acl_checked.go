@@ -29,7 +29,7 @@ var _ = checkedAgain(aclUpsertPolicies.methodInfo, aclDeletePolicies.methodInfo,
 	aclUpsertRoles.methodInfo, aclDeleteRolesByID.methodInfo, aclUpsertAuthMethods.methodInfo, aclDeleteAuthMethods.methodInfo,
 	aclUpsertBindingRules.methodInfo, aclDeleteBindingRules.methodInfo)
 
-// runChecked runs a method of checkedAgain. Who the caller is and what it may give
+// runChecked runs a method of checkedAgain (ADR 7). Who the caller is and what it may give
 // away is found out after lc.checked was noted, so that the store can tell whether
 // any of it has changed.
 func (m *writeMethod[Req, Resp]) runChecked(ctx context.Context, lc *leaderCall, args *Req, reply *Resp) (err error) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -240,7 +241,11 @@ type machine struct{ secret, identity string }
 func registerNode(t *testing.T, a *Agent) machine {
 	t.Helper()
 	sign := &structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: a.server.NodeID()}, QueryOptions: structs.QueryOptions{AuthToken: a.server.AgentSecret()}}
-	if err := a.server.RPC(t.Context(), "Identity.Sign", sign, &structs.IdentitySignResponse{}); err != nil {
+	err := a.server.RPC(t.Context(), "Identity.Sign", sign, &structs.IdentitySignResponse{})
+	for errors.Is(err, errs.Busy) { // the key takes its time on a busy machine
+		err = a.server.RPC(t.Context(), "Identity.Sign", sign, &structs.IdentitySignResponse{})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	n := &structs.Node{ID: uuid.NewString(), SecretID: uuid.NewString(), Name: "worker", Datacenter: "dc1", NodePool: "default", HTTPAddr: "10.1.1.1:4646"}
