@@ -2,6 +2,8 @@ package nomad
 
 import (
 	"github.com/hashicorp/raft"
+
+	"github.com/cairn-project/cairn/internal/pool"
 )
 
 // Leadership returns the term in which s leads, nil while it does not.
@@ -20,3 +22,6 @@ func (s *Server) PretendStoreHangs() (end func()) {
 	began := s.watchdog.store.begin()
 	return func() { s.watchdog.store.end(began) }
 }
+
+// Pool returns what the connections to other servers are and were.
+func (s *Server) Pool() pool.Stats { return s.pool.Stats() }

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/serf/serf"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -207,10 +208,16 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 			break
 		}
 		err = s.askWhileAlive(ctx, c, server.Addr)
-		if gone := c.kind != writeKind && errors.Is(err, errServerGone); !gone && !unreachable(err) {
+		if !pool.Lost(err) {
+			if ctx.Err() == nil { // whatever the answer was
+				s.router.MarkOK(server.Addr)
+			}
 			return err
 		}
 		s.router.MarkFailed(server.Addr)
+		if gone := c.kind != writeKind && errors.Is(err, errServerGone); !gone && c.kind != readKind && !errs.NotSent(err) {
+			return err
+		}
 	}
 	return err
 }
@@ -240,13 +247,6 @@ func (s *Server) askWhileAlive(ctx context.Context, c *call, addr string) error 
 	}
 	s.pool.Drop(addr)
 	return errs.Lost(errs.ExecutedUnknown, "the server of the other region has failed before it answered; the call may have been applied, read before trying again", errServerGone)
-}
-
-// unreachable reports whether err says that a server could not be asked at all: an
-// answer of the server, such as that its region has no leader, has no local cause.
-func unreachable(err error) bool {
-	var e *errs.Error
-	return errs.NotSent(err) && errors.As(err, &e) && e.Code == errs.Unavailable && e.Unwrap() != nil
 }
 
 func (c *call) forwardOptions(ctx context.Context) wire.CallOptions {

@@ -215,9 +215,11 @@ func (s *Server) memberEvent(e serf.MemberEvent) {
 			s.router.Update(srv)
 		}
 	}
-	select {
-	case s.reconcile <- struct{}{}:
-	default:
+	for _, ch := range []chan struct{}{s.reconcile, s.gossiped} {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -70,8 +70,9 @@ type Server struct {
 	replication atomic.Pointer[puller]
 	catchUp     *catchUp
 	reconcile   chan struct{}
-	forgotten   sync.Map  // IDs of servers that gossip has forgotten, until the leader removed them
-	notify      chan bool // raft says here whether this server leads
+	gossiped    chan struct{} // the router knows something new; capacity 1
+	forgotten   sync.Map      // IDs of servers that gossip has forgotten, until the leader removed them
+	notify      chan bool     // raft says here whether this server leads
 	metrics     *serverMetrics
 	limits      *limits
 	gate        *limit.Gate
@@ -132,7 +133,7 @@ func NewServer(cfg *Config) (*Server, error) {
 	s := &Server{
 		config: cfg, logger: logger.Named("server"),
 		leaders: newLeaderWatch(), catchUp: newCatchUp(),
-		reconcile: make(chan struct{}, 1), notify: make(chan bool, 8),
+		reconcile: make(chan struct{}, 1), gossiped: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
 		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()),
@@ -177,6 +178,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runCatchUp(s.ctx) })
 	s.wg.Go(func() { s.runGossip(s.ctx) })
 	s.wg.Go(func() { s.runTags(s.ctx) })
+	s.wg.Go(func() { s.runWarm(s.ctx) })
 	s.wg.Go(func() { s.runIdentity(s.ctx) })
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })

@@ -39,7 +39,11 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	limits := wire.DefaultLimits()
 	limits.MaxInFlight = maxInFlight
 	s.rpc = wire.NewServer(s.handleRPC, limits, logger.Named("rpc"))
-	s.pool = pool.New(pool.Config{Dial: s.dial, Secure: s.secureTo, DialTimeout: dialTimeout, Limits: limits, Logger: logger.Named("pool")})
+	s.pool = pool.New(pool.Config{
+		Dial: s.dial, Secure: s.secureTo, DialTimeout: dialTimeout, Ping: statusPing.name, Pinged: s.pinged,
+		Limits: limits, Logger: logger.Named("pool"),
+	})
+	s.router.Balance(s.pool.Outstanding)
 	port := mux.Config{
 		Logger: logger.Named("mux"), HandshakeTimeout: s.config.RPCHandshakeTimeout,
 		MaxConnsPerClient: s.config.RPCMaxConnsPerClient, MaxConns: maxConns, MaxStreamsTotal: maxStreams,

@@ -99,6 +99,7 @@ func (p *Pool) dialLocked(addr string, pe *peer) {
 	}
 	d := &dialing{done: make(chan struct{})}
 	pe.dialing = d
+	p.dials++
 	p.wg.Add(1)
 	go func() {
 		defer p.wg.Done()
@@ -118,6 +119,7 @@ func (p *Pool) dialed(addr string, d *dialing, nc net.Conn, err error) {
 	pe.dialing = nil
 	switch {
 	case err != nil:
+		p.dialsFailed++
 		p.cfg.Logger.Debug("dial failed", "addr", addr, "error", errors.Unwrap(err))
 		d.err = err
 	case p.closed:
@@ -247,10 +249,18 @@ func (p *Pool) dropUnused(c *conn) {
 	}
 }
 
-// tidyLocked forgets an address without connections.
+// tidyLocked forgets an address without connections, and tells who keeps it warm.
 func (p *Pool) tidyLocked(addr string) {
-	if pe := p.peers[addr]; pe != nil && len(pe.conns) == 0 && pe.dialing == nil {
-		delete(p.peers, addr)
+	pe := p.peers[addr]
+	if pe == nil || len(pe.conns) > 0 || pe.dialing != nil {
+		return
+	}
+	delete(p.peers, addr)
+	if k := p.kept[addr]; k != nil {
+		select {
+		case k.lost <- struct{}{}:
+		default:
+		}
 	}
 }
 

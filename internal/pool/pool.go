@@ -54,6 +54,11 @@ type Config struct {
 	MaxConnsPerAddr int
 	// IdleTimeout is how long a connection without a call is kept, give or take half.
 	IdleTimeout time.Duration
+	// Ping is a method that every server answers at once, for Keep.
+	Ping string
+	// Pinged is told how each ping of Keep went, nil for nobody; its err is nil for
+	// any answer. It must not block.
+	Pinged func(addr string, err error)
 	// Limits bounds each connection; MaxInFlight is taken for the peer's, too.
 	Limits wire.Limits
 	// Logger may be nil.
@@ -98,6 +103,9 @@ type Pool struct {
 	peers  map[string]*peer
 	// retired are connections that end with the calls on them.
 	retired map[*conn]bool
+	kept    map[string]*keeper // by address, see Keep
+	// dials counts all, dialsFailed those in vain.
+	dials, dialsFailed uint64
 }
 
 // peer is what is known of one address; it belongs to the mu of its Pool and
@@ -110,7 +118,8 @@ type peer struct {
 // New returns a Pool without connections. Close ends it.
 func New(cfg Config) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Pool{cfg: cfg.withDefaults(), ctx: ctx, cancel: cancel, peers: make(map[string]*peer), retired: make(map[*conn]bool)}
+	p := &Pool{cfg: cfg.withDefaults(), ctx: ctx, cancel: cancel, peers: make(map[string]*peer),
+		retired: make(map[*conn]bool), kept: make(map[string]*keeper)}
 	p.wg.Add(1)
 	go p.reap()
 	return p
@@ -128,7 +137,7 @@ func (p *Pool) Call(ctx context.Context, addr, method string, args, reply any, o
 		}
 		err = c.client.Call(ctx, method, args, reply, opts)
 		p.release(c)
-		if !lost(err) {
+		if !Lost(err) {
 			return err
 		}
 		p.remove(c)
@@ -138,9 +147,9 @@ func (p *Pool) Call(ctx context.Context, addr, method string, args, reply any, o
 	}
 }
 
-// lost reports whether err came from the connection itself: an error of the
-// peer, which may be about a connection of the peer, has no local cause.
-func lost(err error) bool {
+// Lost reports whether err came from the connection itself, or from there being
+// none: an error of the peer, which may be about a connection of the peer, has no local cause.
+func Lost(err error) bool {
 	var e *errs.Error
 	return errors.As(err, &e) && e.Code == errs.Unavailable && e.Unwrap() != nil
 }

@@ -10,9 +10,21 @@ import (
 	"github.com/hashicorp/serf/serf"
 )
 
-// failedFor is how long a server that could not be reached is passed over
-// while others are there. Gossip usually notices a dead one within that time.
-const failedFor = 10 * time.Second
+// A server that could not be reached is passed over, while others are there, for
+// about firstAvoid, and for twice as long after each further failure, up to about
+// maxAvoid. Gossip usually notices a dead one within that time.
+const (
+	firstAvoid = 4 * time.Second
+	maxAvoid   = time.Minute
+)
+
+// failure is why a server is passed over.
+type failure struct {
+	// until is when it is tried again, next for about how long it is passed over
+	// then if that fails.
+	until time.Time
+	next  time.Duration
+}
 
 // Router holds the servers of all regions. All methods are safe for concurrent use.
 type Router struct {
@@ -20,7 +32,8 @@ type Router struct {
 	regions map[string]map[string]Server // by region, then by name
 	byID    map[string]Server
 	byAddr  map[string]Server
-	failed  map[string]time.Time // by address, until when
+	failed  map[string]failure // by address
+	load    func(addr string) int
 }
 
 // New returns a Router that knows nobody.
@@ -29,16 +42,25 @@ func New() *Router {
 		regions: make(map[string]map[string]Server),
 		byID:    make(map[string]Server),
 		byAddr:  make(map[string]Server),
-		failed:  make(map[string]time.Time),
+		failed:  make(map[string]failure),
+		load:    func(string) int { return 0 },
 	}
 }
+
+// Balance has Pick compare servers by load, of which less is better. It must not use
+// the Router. Call it before others use the Router.
+func (r *Router) Balance(load func(addr string) int) { r.load = load }
 
 // Update adds s or replaces what was known under its name and region.
 func (r *Router) Update(s Server) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if old, ok := r.regions[s.Region][s.Name]; ok {
+		kept, failed := r.failed[old.Addr]
 		r.unindexLocked(old)
+		if failed && old.Addr == s.Addr && (old.Status == serf.StatusAlive || s.Status != serf.StatusAlive) {
+			r.failed[s.Addr] = kept // news about it, but not that it is back
+		}
 	}
 	if r.regions[s.Region] == nil {
 		r.regions[s.Region] = make(map[string]Server)
@@ -132,9 +154,31 @@ func (r *Router) ByAddr(addr string) (Server, bool) {
 	return s, ok
 }
 
-// Pick returns a random live server of region, one marked failed only when
-// there is no other, and false when none is alive.
+// Pick returns a live server of region: of two that chance has chosen the one with
+// less load. One marked failed is returned only when there is no other, and false
+// when none is alive.
 func (r *Router) Pick(region string) (Server, bool) {
+	of := r.choices(region)
+	if len(of) == 0 {
+		return Server{}, false
+	}
+	i := rand.IntN(len(of))
+	if len(of) == 1 {
+		return of[i], true
+	}
+	j := rand.IntN(len(of) - 1)
+	if j >= i {
+		j++
+	}
+	if r.load(of[j].Addr) < r.load(of[i].Addr) {
+		i = j
+	}
+	return of[i], true
+}
+
+// choices returns the live servers of region, without those marked failed if there
+// are others.
+func (r *Router) choices(region string) []Server {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	now := time.Now()
@@ -142,19 +186,16 @@ func (r *Router) Pick(region string) (Server, bool) {
 	for _, s := range r.regions[region] {
 		switch {
 		case s.Status != serf.StatusAlive:
-		case now.Before(r.failed[s.Addr]):
+		case now.Before(r.failed[s.Addr].until):
 			bad = append(bad, s)
 		default:
 			good = append(good, s)
 		}
 	}
 	if len(good) == 0 {
-		good = bad
+		return bad
 	}
-	if len(good) == 0 {
-		return Server{}, false
-	}
-	return good[rand.IntN(len(good))], true
+	return good
 }
 
 // MarkFailed lets Pick pass over the server at addr for a while. Call it for
@@ -162,9 +203,37 @@ func (r *Router) Pick(region string) (Server, bool) {
 func (r *Router) MarkFailed(addr string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, known := r.byAddr[addr]; known {
-		r.failed[addr] = time.Now().Add(failedFor)
+	f, marked := r.failed[addr]
+	now := time.Now()
+	if _, known := r.byAddr[addr]; !known || now.Before(f.until) { // those under way when it failed are one failure
+		return
 	}
+	if !marked {
+		f.next = firstAvoid
+	}
+	f.until = now.Add(f.next/2 + rand.N(f.next))
+	f.next = min(2*f.next, maxAvoid)
+	r.failed[addr] = f
+}
+
+// Good reports whether the server at addr is alive and Pick does not pass over it.
+func (r *Router) Good(addr string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.byAddr[addr].Status == serf.StatusAlive && !time.Now().Before(r.failed[addr].until)
+}
+
+// Avoided returns how many servers Pick passes over now.
+func (r *Router) Avoided() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n, now := 0, time.Now()
+	for _, f := range r.failed {
+		if now.Before(f.until) {
+			n++
+		}
+	}
+	return n
 }
 
 // MarkOK takes MarkFailed back.

@@ -206,16 +206,92 @@ func TestPick(t *testing.T) {
 		expect("all failed", "id0", "id1", "id5")
 		r.MarkOK(srv(1, "", 0).Addr)
 		expect("one is back", "id1")
-		for range 2 { // a mark holds from the last failure on
-			r.MarkFailed("10.0.0.0:4647")
-			time.Sleep(failedFor / 2)
-		}
-		expect("later", "id1", "id5")
+		time.Sleep(2 * firstAvoid)
+		expect("later", "id0", "id1", "id5")
 		r.MarkFailed("unknown:1")
 		if len(r.failed) > 3 {
 			t.Error("addresses that nobody has are kept")
 		}
 	})
+}
+
+// A server that goes on to fail is tried less and less often, and like any other
+// once it has answered or gossip says that it is back.
+func TestFailuresBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New()
+		s := srv(0, "eu", serf.StatusAlive)
+		r.Update(s)
+		r.Update(srv(1, "eu", serf.StatusAlive))
+		avoided := func() time.Duration {
+			r.MarkFailed(s.Addr)
+			start := time.Now()
+			for r.Avoided() > 0 {
+				if time.Sleep(100 * time.Millisecond); time.Since(start) < time.Second {
+					r.MarkFailed(s.Addr) // calls that were under way
+				}
+			}
+			return time.Since(start)
+		}
+		within := func(got, about time.Duration) {
+			t.Helper()
+			if got < about/2 || got > 3*about/2+100*time.Millisecond {
+				t.Errorf("avoided for %v, want about %v", got, about)
+			}
+		}
+		for about := firstAvoid; about < maxAvoid; about *= 2 {
+			within(avoided(), about)
+		}
+		within(avoided(), maxAvoid)
+		within(avoided(), maxAvoid)
+		r.MarkOK(s.Addr)
+		within(avoided(), firstAvoid)
+		r.MarkFailed(s.Addr)
+		gone := s
+		gone.Status = serf.StatusFailed
+		r.Update(gone)
+		r.Update(s)
+		if got := picks(r, "eu"); !got["id0"] || r.Avoided() != 0 {
+			t.Errorf("picked %v after gossip said that it is back", got)
+		}
+		r.MarkFailed(s.Addr)
+		s.Build = "1.2.4"
+		r.Update(s)
+		if got := picks(r, "eu"); got["id0"] {
+			t.Error("other news about a failed server made it good again")
+		}
+	})
+}
+
+func TestPickPrefersLessLoad(t *testing.T) {
+	r := New()
+	load := map[string]int{}
+	r.Balance(func(addr string) int { return load[addr] })
+	for n := range 4 {
+		s := srv(n, "eu", serf.StatusAlive)
+		r.Update(s)
+		load[s.Addr] = n
+	}
+	chosen := map[string]int{}
+	for range 2000 {
+		s, _ := r.Pick("eu")
+		chosen[s.ID]++
+	}
+	// of two that differ the lesser: 1/2, 1/3, 1/6, never
+	if chosen["id3"] != 0 || chosen["id0"] < chosen["id1"] || chosen["id1"] < chosen["id2"] || chosen["id2"] == 0 {
+		t.Errorf("chosen %v", chosen)
+	}
+	// with calls that stay, the load is spread
+	clear(load)
+	for range 4000 {
+		s, _ := r.Pick("eu")
+		load[s.Addr]++
+	}
+	for addr, n := range load {
+		if n < 980 || n > 1020 {
+			t.Errorf("%s has %d of 4000 calls", addr, n)
+		}
+	}
 }
 
 func TestMeetsMinimumVersion(t *testing.T) {
