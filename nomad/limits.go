@@ -1,9 +1,9 @@
 package nomad
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/auth"
@@ -53,20 +52,37 @@ type limits struct {
 
 func newLimits(c LimitConfig) *limits { return &limits{Limiter: limit.New(c.Rates)} }
 
-// Charge counts a request that an agent in this process is about to make for a
-// client at remote, host:port, and refuses it when a rate is used up. RPC itself
-// charges nothing: it is for the agent to ask, once for each request and before it
-// reads the body. While no rate is set it costs one atomic load.
-func (s *Server) Charge(ctx context.Context, method, secret, remote string) error {
+// Charged is a request that a client made of the agent in this process.
+type Charged struct {
+	// Method is the RPC that it makes, "" for none: then Name says what it is for the
+	// log, and Class what it counts as.
+	Method, Name string
+	Class        limit.Class
+	// Secret is the caller's token, "" for none.
+	Secret string
+	// Remote is the client's host:port, "" for a local process.
+	Remote string
+	// User names a local user, "" for others. It is counted like a token where Secret
+	// is none that is known.
+	User string
+}
+
+// Charge counts a request before the agent makes it, and refuses it when a rate is
+// used up. RPC itself charges nothing: it is for the agent to ask, once for each
+// request and before it reads the body. While no rate is set it costs one atomic load.
+func (s *Server) Charge(ctx context.Context, r Charged) error {
 	if !s.limits.On() {
 		return nil
 	}
-	m := methods[method]
-	if m == nil {
+	if m := methods[r.Method]; m != nil {
+		r.Name, r.Class = m.name, m.class
+	} else if r.Method != "" {
 		return nil
 	}
-	addr, _ := netip.ParseAddrPort(remote) // none is counted by token and in all
-	return s.charge(ctx, m, secret, addr.Addr())
+	addr, _ := netip.ParseAddrPort(r.Remote) // none is counted by token and in all
+	return s.charge(r.Name, r.Class, limit.Payer{Address: addr.Addr(), Token: func() string {
+		return cmp.Or(s.payer(ctx, r.Secret), r.User)
+	}})
 }
 
 // chargeCall is Charge for a call over the wire. Who passes a call on has charged
@@ -75,7 +91,7 @@ func (s *Server) chargeCall(ctx context.Context, m *methodInfo, c *wire.Call, se
 	if !s.limits.On() || (c.Hops > 0 || m.serversOnly || m.class == limit.Control) && s.fromServer(c.Identity) {
 		return nil
 	}
-	return s.charge(ctx, m, secret, addrOf(c.Identity.Remote))
+	return s.charge(m.name, m.class, limit.Payer{Address: addrOf(c.Identity.Remote), Token: func() string { return s.payer(ctx, secret) }})
 }
 
 // fromServer reports whether a call came from a server. Connections in clear prove
@@ -107,16 +123,16 @@ func addrOf(a net.Addr) netip.Addr {
 	return p.Addr().Unmap()
 }
 
-func (s *Server) charge(ctx context.Context, m *methodInfo, secret string, from netip.Addr) error {
-	r := s.limits.Take(m.class, limit.Payer{Address: from, Token: func() string { return s.payer(ctx, secret) }})
+func (s *Server) charge(name string, class limit.Class, who limit.Payer) error {
+	r := s.limits.Take(class, who)
 	if r == nil {
 		return nil
 	}
-	s.sayRefused(m, r)
+	s.sayRefused(name, r)
 	if !r.Enforced {
 		return nil
 	}
-	return refusedRate(r)
+	return r.Err()
 }
 
 // payer returns the name under which a caller's requests are counted, "" for one
@@ -139,27 +155,11 @@ func (s *Server) payer(ctx context.Context, secret string) string {
 	return ""
 }
 
-// refusedRate is the error of a request above a rate. One that another server may
-// have room for is told so by its code.
-func refusedRate(r *limit.Refusal) error {
-	wait := r.Wait + rand.N(r.Wait/4+time.Millisecond) // so that not all come back at once
-	var e *errs.Error
-	switch r.Scope {
-	case limit.PerToken:
-		e = errs.Newf(errs.RateLimited, "too many %s requests with this token: slow down, or ask for a higher limit", r.Class)
-	case limit.PerAddress:
-		e = errs.Newf(errs.RateLimited, "too many %s requests from this address: slow down, or ask for a higher limit", r.Class)
-	default:
-		e = errs.Newf(errs.Busy, "this server has too many %s requests: ask another one or try again later", r.Class)
-	}
-	return e.WithRetryAfter(wait)
-}
-
 // sayEvery is how often the log tells of refused requests.
 const sayEvery = time.Second
 
 // sayRefused logs a refusal, and only counts it when another was logged just now.
-func (s *Server) sayRefused(m *methodInfo, r *limit.Refusal) {
+func (s *Server) sayRefused(name string, r *limit.Refusal) {
 	n := s.limits.unsaid.Add(1)
 	now, last := time.Now().UnixNano(), s.limits.said.Load()
 	if last != 0 && now-last < int64(sayEvery) || !s.limits.said.CompareAndSwap(last, now) {
@@ -170,7 +170,7 @@ func (s *Server) sayRefused(m *methodInfo, r *limit.Refusal) {
 	if !r.Enforced {
 		msg = "request above a rate limit goes on, limits are permissive"
 	}
-	s.logger.Warn(msg, "method", m.name, "class", r.Class, "scope", r.Scope, "payer", r.Payer, "requests", n)
+	s.logger.Warn(msg, "method", name, "class", r.Class, "scope", r.Scope, "payer", r.Payer, "requests", n)
 }
 
 var (

@@ -43,3 +43,11 @@ func classOf(m *methodInfo) limit.Class {
 	}
 	return limit.Read
 }
+
+// ClassOf returns what a call of a method counts as, Read for one that there is not.
+func ClassOf(method string) limit.Class {
+	if m := methods[method]; m != nil {
+		return m.class
+	}
+	return limit.Read
+}

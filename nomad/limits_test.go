@@ -62,15 +62,15 @@ func TestRequestsArePaidForOnceAndNotAtEachHop(t *testing.T) {
 			t.Errorf("the leader refused %v writes that a follower passed on", n)
 		}
 		for i := range 5 {
-			err := follower.Charge(t.Context(), "Variables.Apply", "", "192.168.0.7:4000")
+			err := follower.Charge(t.Context(), nomad.Charged{Method: "Variables.Apply", Secret: "", Remote: "192.168.0.7:4000"})
 			if over := i >= 3; errors.Is(err, errs.RateLimited) != over {
 				t.Errorf("write %d: %v", i, err)
 			}
 		}
-		if err := leader.Charge(t.Context(), "Variables.Apply", "", "192.168.0.7:4000"); err != nil {
+		if err := leader.Charge(t.Context(), nomad.Charged{Method: "Variables.Apply", Secret: "", Remote: "192.168.0.7:4000"}); err != nil {
 			t.Errorf("another server has not been asked yet: %v", err)
 		}
-		if err := follower.Charge(t.Context(), "Variables.RenewLock", "", "192.168.0.7:4000"); err != nil {
+		if err := follower.Charge(t.Context(), nomad.Charged{Method: "Variables.RenewLock", Secret: "", Remote: "192.168.0.7:4000"}); err != nil {
 			t.Errorf("the renewal of a lock: %v", err)
 		}
 	}, withRates(func(r *limit.Rates) { r.PerAddress.Write = few }))
@@ -122,7 +122,7 @@ func TestInventedSecretsPayByAddress(t *testing.T) {
 		root.policy("p", `namespace "default" { policy = "read" }`)
 		one, two := root.token(client("p")), root.token(client("p"))
 		charge := func(secret string) error {
-			return n.Charge(t.Context(), "Variables.Read", secret, "192.168.0.7:4000")
+			return n.Charge(t.Context(), nomad.Charged{Method: "Variables.Read", Secret: secret, Remote: "192.168.0.7:4000"})
 		}
 		for i := range 5 {
 			for _, token := range []*structs.ACLToken{one, two} {
@@ -151,7 +151,7 @@ func TestLimitsChangeWhileTheServerRuns(t *testing.T) {
 		n := c.WaitLeader()
 		refused := func() (count int) {
 			for range 10 {
-				if err := n.Charge(t.Context(), "Variables.List", "", "192.168.0.7:4000"); errors.Is(err, errs.Busy) {
+				if err := n.Charge(t.Context(), nomad.Charged{Method: "Variables.List", Secret: "", Remote: "192.168.0.7:4000"}); errors.Is(err, errs.Busy) {
 					count++
 				}
 			}
@@ -173,4 +173,34 @@ func TestLimitsChangeWhileTheServerRuns(t *testing.T) {
 			t.Errorf("%v noticed while permissive, want 7", noticed)
 		}
 	})
+}
+
+// Local users without a token have a share each, and none of it is that of an address.
+func TestLocalUsersPayByTheirName(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		n := c.WaitLeader()
+		root := admin(t, n)
+		root.policy("p", `namespace "default" { policy = "read" }`)
+		token := root.token(client("p"))
+		for i := range 5 {
+			for _, r := range []nomad.Charged{
+				{Method: "Variables.Read", User: "uid 1000"},
+				{Name: "ping", Class: limit.Read, User: "uid 1001", Secret: "an invented one"},
+				{Method: "Variables.Read", User: "uid 1002", Secret: token.SecretID},
+			} {
+				if err := n.Charge(t.Context(), r); errors.Is(err, errs.RateLimited) != (i >= 3) {
+					t.Errorf("read %d by %s: %v", i, r.User, err)
+				}
+			}
+		}
+		if err := n.Charge(t.Context(), nomad.Charged{Method: "Variables.Read", User: "uid 1002"}); err != nil {
+			t.Errorf("who had paid with a token: %v", err)
+		}
+		if err := n.Charge(t.Context(), nomad.Charged{Name: "notify exit", Class: limit.Control, User: "uid 1000"}); err != nil {
+			t.Errorf("what is urgent: %v", err)
+		}
+	}, withACL, withRates(func(r *limit.Rates) {
+		r.PerToken.Read = few
+		r.PerAddress.Read = limit.Rate{PerSecond: 0.001, Burst: 1}
+	}))
 }

@@ -134,17 +134,17 @@ func (a *Agent) startClient(rpc net.Listener) (err error) {
 // remote is the server of an agent that runs none: servers elsewhere answer.
 type remote struct {
 	*client.Client
+	localLimits
 	config *Config
 	failed chan struct{}
 }
 
-func newRemote(c *Config, g *client.Client) *remote { return &remote{g, c, make(chan struct{})} }
+func newRemote(c *Config, g *client.Client) *remote {
+	return &remote{g, newLocalLimits(c), c, make(chan struct{})}
+}
 
 // errNoServer refuses what only a server can do.
 var errNoServer = errs.New(errs.Unsupported, "this agent is a client and runs no server: ask a server")
-
-// Charge counts nothing here: the server that answers does; part of caller.
-func (*remote) Charge(context.Context, string, string, string) error { return nil }
 
 // Refused counts nothing here; part of caller.
 func (*remote) Refused(*acl.ACL, func(*acl.ACL) bool) {}
@@ -182,9 +182,6 @@ func (r *remote) LocalMember() *structs.AgentMember {
 
 // Stats returns no figures of a server; part of runner.
 func (*remote) Stats() map[string]map[string]string { return map[string]map[string]string{} }
-
-// SetLimits changes nothing: servers limit requests; part of runner.
-func (*remote) SetLimits(nomad.LimitConfig) {}
 
 // Leave and Shutdown do nothing: the agent ends its node agent itself; part of runner.
 func (*remote) Leave(context.Context) error { return nil }

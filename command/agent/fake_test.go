@@ -86,8 +86,14 @@ func (f *fakeServer) RPC(ctx context.Context, method string, args, reply any) er
 }
 
 func (f *fakeServer) Authorize(context.Context, string) (*acl.ACL, error) { return f.rights, f.authErr }
-func (f *fakeServer) Charge(_ context.Context, method, secret, remote string) error {
-	f.charged = append(f.charged, method+" "+secret+" "+remote)
+func (f *fakeServer) Charge(_ context.Context, r nomad.Charged) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	what := r.Method
+	if what == "" {
+		what = r.Name + " as " + r.Class.String()
+	}
+	f.charged = append(f.charged, what+" "+r.Secret+" "+r.Remote+r.User)
 	return f.chargeErr
 }
 func (f *fakeServer) SetLimits(c nomad.LimitConfig)         { f.limits = c }

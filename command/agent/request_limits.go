@@ -74,7 +74,7 @@ func (a *api) charge(rt *route, r *request) error {
 	if method == "" {
 		return nil
 	}
-	return a.server.Charge(r.Context(), method, r.secret(), r.RemoteAddr)
+	return a.server.Charge(r.Context(), nomad.Charged{Method: method, Secret: r.secret(), Remote: r.RemoteAddr})
 }
 
 // reloadLimits takes over the limits of requests. What connections are bound by

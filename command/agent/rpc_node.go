@@ -29,7 +29,9 @@ type rpcNode struct {
 	logger, audit hclog.Logger
 	rpc           *jsonrpc.Server
 	// rights are those that methods need, by name. It is filled before the first call.
-	rights     map[string]right
+	rights map[string]right
+	// rpcs are those that methods make, by name; filled with rights.
+	rpcs       map[string]string
 	principals []principal
 	operations *operations
 	// reload reads the configuration again; nil until the agent can.
@@ -48,12 +50,12 @@ type rpcNode struct {
 // newRPCNode returns a node that answers over HTTP. listen adds the socket.
 func newRPCNode(srv server, c *Config, t *telemetry, logger hclog.Logger) (*rpcNode, error) {
 	n := &rpcNode{server: srv, config: c, started: c, telemetry: t, logger: logger.ResetNamed("cairn.rpc"), audit: logger.ResetNamed("cairn.audit"),
-		rights: map[string]right{}, operations: newOperations()}
+		rights: map[string]right{}, rpcs: map[string]string{}, operations: newOperations()}
 	n.principals, _ = c.RPC.Socket.principals() // problems were reported with the configuration
 	conf := jsonrpc.DefaultConfig()
 	conf.MaxMessage, conf.MaxDepth, conf.MaxBatch = c.RPC.MaxMessage, c.RPC.MaxDepth, c.RPC.MaxBatch
 	conf.CallTimeout, conf.StrictIDs = c.RPC.CallTimeout, c.RPC.StrictIDs
-	conf.Authorizer, conf.Auditor, conf.Logger = n, n, n.logger
+	conf.Charge, conf.Authorizer, conf.Auditor, conf.Logger = n.charge, n, n, n.logger
 	var err error
 	if n.rpc, err = jsonrpc.New(conf); err != nil {
 		return nil, err

@@ -20,13 +20,18 @@ import (
 // socketAgent starts an agent over a fake server and returns a client of its socket.
 func socketAgent(t *testing.T, change ...func(*Config)) (*Agent, *jsonrpc.Client) {
 	t.Helper()
+	return socketAgentOver(t, newFake().fill(), change...)
+}
+
+func socketAgentOver(t *testing.T, f *fakeServer, change ...func(*Config)) (*Agent, *jsonrpc.Client) {
+	t.Helper()
 	c := DefaultDevConfig()
 	c.NodeName, c.Ports = "n1", PortsConfig{}
-	for _, f := range change {
-		f(c)
+	for _, ch := range change {
+		ch(c)
 	}
 	logger := hclog.New(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Error})
-	a, err := start(c, logger, func(*nomad.Config) (server, error) { return newFake().fill(), nil })
+	a, err := start(c, logger, func(*nomad.Config) (server, error) { return f, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,8 +63,10 @@ func (n *rpcNode) resourceMethods() []jsonrpc.Method {
 			if o.privileged {
 				n.asOperation(&further, m)
 			}
+			n.rpcs[further.Name] = m.Name
 			out = append(out, further)
 		}
+		n.rpcs[method.Name] = m.Name
 		out = append(out, method)
 	}
 	return out

@@ -19,9 +19,9 @@ type caller interface {
 	RPC(ctx context.Context, method string, args, reply any) error
 	// Authorize returns the rights of a secret, for routes the agent answers itself.
 	Authorize(ctx context.Context, secret string) (*acl.ACL, error)
-	// Charge counts a request of a client at remote, host:port, and refuses it when
-	// a limit of the method is reached. RPC does not.
-	Charge(ctx context.Context, method, secret, remote string) error
+	// Charge counts a request of a client, and refuses it when a rate is used up. RPC
+	// does not.
+	Charge(ctx context.Context, r nomad.Charged) error
 	// Refused counts a call that the agent refused for want of right.
 	Refused(rights *acl.ACL, right func(*acl.ACL) bool)
 	// RightsOf returns the rights of policies and roles by their names.

@@ -123,7 +123,7 @@ func (s *agentSockets) open(path, name string, mode fs.FileMode) (string, error)
 	cfg := drpc.DefaultConfig()
 	cfg.Path, cfg.Mode, cfg.Logger, cfg.Grace = path, mode, s.logger, drainTimeout
 	cfg.MaxSessionsPerUID = s.config.RPC.Agent.MaxSessionsPerUID
-	cfg.Observe, cfg.Privileged = s.metrics.observe, s.privileged
+	cfg.Observe, cfg.Privileged, cfg.Charge = s.metrics.observe, s.privileged, s.charge
 	server, err := drpc.Listen(cfg, s.registry)
 	if err != nil {
 		if asked {

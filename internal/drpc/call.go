@@ -44,6 +44,12 @@ func (c *inFlight) run(closing bool) {
 	}
 	ctx, stop := c.context()
 	defer stop()
+	if charge := c.session.server.cfg.Charge; charge != nil {
+		if err := charge(ctx, c.session.peer, method); err != nil {
+			c.answer(nil, err)
+			return
+		}
+	}
 	body, err := c.handle(ctx, method)
 	c.answer(body, err)
 }

@@ -1,6 +1,7 @@
 package drpc
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -42,6 +43,9 @@ type Config struct {
 
 	// Privileged decides who is privileged on this socket.
 	Privileged func(Peer) bool
+	// Charge, where not nil, is asked about each call that the peer may make, before
+	// its payload is looked at; its error refuses the call.
+	Charge func(ctx context.Context, p Peer, m *Method) error
 	// Opened and Closed, where not nil, are told of each session. Closed runs
 	// once the peer is gone, when handlers may still be on their way out.
 	Opened, Closed func(*Session)

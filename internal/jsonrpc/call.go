@@ -93,6 +93,9 @@ func (t *turn) checked(e *entry, r *request, caller Caller) (result json.RawMess
 	ctx = context.WithValue(ctx, callKey{}, callInfo{caller: caller, method: &e.Method})
 	ctx, cancel := context.WithTimeout(ctx, t.s.timeout(e))
 	defer cancel()
+	if err := t.charge(ctx, e, caller); err != nil {
+		return nil, false, err
+	}
 	if err := t.allowed(ctx, e, caller); err != nil {
 		return nil, false, err
 	}
@@ -112,6 +115,20 @@ func (t *turn) checked(e *entry, r *request, caller Caller) (result json.RawMess
 	}
 	result, err = t.s.run(ctx, e, r.params)
 	return result, true, err
+}
+
+// charge asks whether the caller has calls left.
+func (t *turn) charge(ctx context.Context, e *entry, caller Caller) *Error {
+	if t.s.cfg.Charge == nil {
+		return nil
+	}
+	err := t.s.cfg.Charge(ctx, caller, &e.Method)
+	if err == nil {
+		return nil
+	}
+	t.s.stats.limited.Add(1)
+	out, _ := fromError(err, "")
+	return out
 }
 
 // allowed asks the Authorizer.

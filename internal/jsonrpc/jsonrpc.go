@@ -9,6 +9,7 @@
 package jsonrpc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -39,6 +40,9 @@ type Config struct {
 	StrictIDs bool
 	// Provider is the provider shown for methods that name none.
 	Provider string
+	// Charge counts every call, before anything else is asked about it, and refuses
+	// what is too much; nil for no bound. Its error is answered as it is.
+	Charge func(ctx context.Context, c Caller, m *Method) error
 	// Authorizer decides about every call; nil means LocalOwner.
 	Authorizer Authorizer
 	// Auditor hears about every privileged call; nil means that they are only logged.

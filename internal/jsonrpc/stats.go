@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // counters are what a Server counts.
 type counters struct {
-	calls, notifications, failed, refused, withoutID, denied, busy, panics atomic.Uint64
+	calls, notifications, failed, refused, withoutID, denied, limited, busy, panics atomic.Uint64
 }
 
 // Stats are totals since the server was made.
@@ -17,8 +17,8 @@ type Stats struct {
 	Refused uint64
 	// WithoutID are methods that were called without an id and therefore not run.
 	WithoutID uint64
-	// Denied were refused by the Authorizer, Busy for want of a slot.
-	Denied, Busy uint64
+	// Denied were refused by the Authorizer, Limited by Charge, Busy for want of a slot.
+	Denied, Limited, Busy uint64
 	// Panics of handlers were recovered.
 	Panics uint64
 	// Running is how many handlers run at present, those included whose caller has stopped waiting.
@@ -30,7 +30,7 @@ func (s *Server) Stats() Stats {
 	c := &s.stats
 	return Stats{
 		Calls: c.calls.Load(), Notifications: c.notifications.Load(), Failed: c.failed.Load(),
-		Refused: c.refused.Load(), WithoutID: c.withoutID.Load(), Denied: c.denied.Load(),
+		Refused: c.refused.Load(), WithoutID: c.withoutID.Load(), Denied: c.denied.Load(), Limited: c.limited.Load(),
 		Busy: c.busy.Load(), Panics: c.panics.Load(), Running: len(s.slots),
 	}
 }

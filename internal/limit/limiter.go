@@ -133,18 +133,6 @@ type Payer struct {
 	token string // what Token has returned
 }
 
-// Refusal says which rate a request was above.
-type Refusal struct {
-	Class Class
-	Scope Scope
-	// Payer is the address or the name of the token, "" for Global.
-	Payer string
-	// Wait is how long until the rate lets one more in.
-	Wait time.Duration
-	// Enforced is false where the request goes on.
-	Enforced bool
-}
-
 // Take charges one request to its payer, and returns a refusal when a rate is
 // used up; then it charges nothing.
 func (l *Limiter) Take(c Class, who Payer) *Refusal {
