@@ -198,9 +198,14 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 	e.http, e.advHTTP = withPort(e.http, httpLn), withPort(e.advHTTP, httpLn)
 	httpLn = gentle(httpLn)
 	a.port = httpLn
-	if c.Limits.HTTPMaxConnsPerClient > 0 {
-		httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient)
+	proxies, err := c.HTTPProxies.networks()
+	if err != nil {
+		return nil, nil, errors.Join(err, httpLn.Close())
 	}
+	if c.HTTPProxies.ProxyProtocol {
+		httpLn = throughProxies(httpLn, proxies, a.logger.Named("http"))
+	}
+	httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient, proxies)
 	httpLn = c.TLSConfig.wrapHTTP(httpLn, a.tls)
 	if !c.Server.Enabled {
 		return httpLn, nil, nil

@@ -46,6 +46,7 @@ type Config struct {
 	LeaveOnTerm bool `hcl:"leave_on_terminate"`
 
 	HTTPAPIResponseHeaders map[string]string `hcl:"http_api_response_headers"`
+	HTTPProxies            HTTPProxiesConfig `hcl:"http_proxies"`
 
 	ACL       ACLConfig       `hcl:"acl"`
 	Server    ServerConfig    `hcl:"server"`

@@ -48,6 +48,7 @@ func (c *Config) validate(complete bool) error {
 	problems = append(problems, c.Client.problems()...)
 	problems = append(problems, c.TLSConfig.problems()...)
 	problems = append(problems, c.Limits.RequestLimits.problems()...)
+	problems = append(problems, c.HTTPProxies.problems()...)
 	problems = append(problems, c.RPC.problems()...)
 	problems = append(problems, c.RPC.Agent.problems()...)
 	return problemsError(problems)

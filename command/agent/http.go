@@ -47,6 +47,8 @@ type api struct {
 	document []byte
 	// maxBody bounds a request body, in bytes.
 	maxBody int64
+	// proxies are those that may say for whom they ask.
+	proxies networks
 	// headers are set on every reply, from http_api_response_headers.
 	headers []header
 	// closing makes every answer the last one of its connection.
@@ -70,6 +72,7 @@ func newAPI(srv server, c *Config, t *telemetry, logger hclog.Logger) *api {
 		// in JSON one byte of a value takes at most six
 		maxBody: max(minMaxBody, 6*int64(c.Server.MaxVariableSize)+64<<10),
 	}
+	a.proxies, _ = c.HTTPProxies.networks() // problems were reported with the configuration
 	var err error
 	if a.rpc, err = newRPCNode(srv, c, t, logger); err != nil {
 		panic("operator node: " + err.Error()) // a fault in a method, found by any test
@@ -84,6 +87,9 @@ func newAPI(srv server, c *Config, t *telemetry, logger hclog.Logger) *api {
 func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := request{Request: hr, api: a, w: w}
 	defer r.recover()
+	if len(a.proxies) > 0 {
+		a.fromProxy(hr)
+	}
 	if a.closing.Load() {
 		w.Header()["Connection"] = valueClose
 	}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -10,11 +9,20 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// tooMany is the whole reply to a connection above the limit.
-const tooMany = "HTTP/1.1 429 Too Many Requests\r\n" +
-	"Content-Type: text/plain; charset=utf-8\r\n" +
-	"Connection: close\r\nContent-Length: 86\r\n\r\n" +
-	"too many connections from this address: reuse them or raise http_max_conns_per_client\n"
+// The whole replies to a connection above a limit: of its address, and of all.
+const (
+	tooMany = "HTTP/1.1 429 Too Many Requests\r\n" +
+		"Content-Type: text/plain; charset=utf-8\r\n" +
+		"Retry-After: 1\r\nConnection: close\r\nContent-Length: 86\r\n\r\n" +
+		"too many connections from this address: reuse them or raise http_max_conns_per_client\n"
+	tooManyInAll = "HTTP/1.1 503 Service Unavailable\r\n" +
+		"Content-Type: text/plain; charset=utf-8\r\n" +
+		"Retry-After: 1\r\nConnection: close\r\nContent-Length: 73\r\n\r\n" +
+		"this server has too many connections: ask another one or try again later\n"
+)
+
+// maxHTTPConns bounds the HTTP connections of all clients.
+const maxHTTPConns = 16384
 
 // Bounds of the replies to connections above the limit, as the public API has
 // them; beyond these a connection is closed without a word.
@@ -23,68 +31,92 @@ const (
 	refusalsBurst     = 100
 )
 
-// connLimiter is a listener that bounds the connections of each client address.
+// connLimiter is a listener that bounds the connections of each client address, and
+// of all.
 type connLimiter struct {
 	net.Listener
-	max      int
+	// max is for one address, 0 for no bound.
+	max, total int
+	// proxies are bounded by total only: theirs are those of many clients.
+	proxies  networks
 	refusals *rate.Limiter
 
 	mu sync.Mutex
-	// open counts connections by address.
+	// open counts connections by address, "" for those that max does not bound; all is
+	// their sum. Both are guarded by mu.
 	open map[string]int
+	all  int
 }
 
-func limitConns(ln net.Listener, maxPerClient int) net.Listener {
+func limitConns(ln net.Listener, maxPerClient int, proxies networks) net.Listener {
 	return &connLimiter{
 		Listener: ln,
 		max:      maxPerClient,
+		total:    maxHTTPConns,
+		proxies:  proxies,
 		refusals: rate.NewLimiter(refusalsPerSecond, refusalsBurst),
 		open:     map[string]int{},
 	}
 }
 
-// Accept returns the next connection within the limit.
+// Accept returns the next connection within the limits.
 func (l *connLimiter) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		host, _, err := net.SplitHostPort(c.RemoteAddr().String())
-		if err != nil {
-			host = c.RemoteAddr().String()
-		}
-		if l.acquire(host) {
+		host := l.host(c.RemoteAddr())
+		refusal := l.acquire(host)
+		if refusal == "" {
 			return &limitedConn{Conn: c, release: sync.OnceFunc(func() { l.release(host) })}, nil
 		}
-		l.refuse(c)
+		l.refuse(c, refusal)
 	}
 }
 
-func (l *connLimiter) acquire(host string) bool {
+// host returns under which name connections of an address are counted.
+func (l *connLimiter) host(a net.Addr) string {
+	if l.max <= 0 || l.proxies.hasAddr(a) {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	return host
+}
+
+// acquire counts a connection, or returns the reply that refuses it.
+func (l *connLimiter) acquire(host string) (refusal string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open[host] >= l.max {
-		return false
+	switch {
+	case l.all >= l.total:
+		return tooManyInAll
+	case host != "" && l.open[host] >= l.max:
+		return tooMany
 	}
 	l.open[host]++
-	return true
+	l.all++
+	return ""
 }
 
 func (l *connLimiter) release(host string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.all--
 	if l.open[host]--; l.open[host] <= 0 {
 		delete(l.open, host)
 	}
 }
 
-// refuse answers 429 without reading anything. The reply fits the empty send
-// buffer of a new connection, so it does not block.
-func (l *connLimiter) refuse(c net.Conn) {
+// refuse answers without reading anything. The reply fits the empty send buffer of
+// a new connection, so it does not block.
+func (l *connLimiter) refuse(c net.Conn, reply string) {
 	if l.refusals.Allow() {
 		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		_, _ = c.Write([]byte(tooMany))
+		_, _ = c.Write([]byte(reply))
 	}
 	_ = c.Close()
 }
@@ -96,12 +128,10 @@ type limitedConn struct {
 }
 
 // SyscallConn gives access to the socket, if there is one.
-func (c *limitedConn) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := c.Conn.(syscall.Conn); ok {
-		return sc.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
-}
+func (c *limitedConn) SyscallConn() (syscall.RawConn, error) { return rawConn(c.Conn) }
+
+// CloseWrite ends the sending side where the connection can.
+func (c *limitedConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // Close closes the connection.
 func (c *limitedConn) Close() error {

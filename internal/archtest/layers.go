@@ -20,6 +20,7 @@ const top = 7
 var layers = []row{
 	{0, "internal/errs"},
 	{0, "internal/msgp"},
+	{0, "internal/limit"},
 	{0, "internal/wire"},
 	{0, "internal/tlsconf"},
 	{0, "internal/jointoken"},
@@ -28,7 +29,7 @@ var layers = []row{
 	{0, "internal/raftnet"},
 	{0, "internal/pool"},
 	{0, "internal/h1"},
-	{0, "internal/limit"},
+	{0, "internal/proxyproto"},
 	{0, "internal/drpc"},
 	{0, "drpc"},
 	{0, "drpc/agentpb"},
