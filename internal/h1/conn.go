@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,6 +55,8 @@ type conn struct {
 	// begun says that the next request has: on a new connection, or when a few
 	// bytes have arrived.
 	begun bool
+	// sending is when the write under way began, as the server's clock and one, 0 for none.
+	sending atomic.Int64
 	// readDeadline and writeDeadline say that a deadline is set.
 	readDeadline, writeDeadline bool
 	// gone says that the connection belongs to somebody else now.
@@ -140,7 +143,11 @@ func (c *conn) moveOn() {
 	if c.state.swap(left, 0) == left {
 		return
 	}
-	c.gone = c.srv.odd.give(&replayed{c.nc, bytes.Clone(c.buf[c.r:c.w])})
+	nc := c.nc
+	if limit := c.srv.StallTimeout; limit > 0 {
+		nc = &steady{nc, limit}
+	}
+	c.gone = c.srv.odd.give(&replayed{nc, bytes.Clone(c.buf[c.r:c.w])})
 }
 
 // handle serves the request and reports whether there may be another.

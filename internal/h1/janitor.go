@@ -27,7 +27,10 @@ func (s *Server) janitor() {
 
 // inspect looks at all connections once and reports whether there are any.
 func (s *Server) inspect() bool {
-	header, rest := s.http.ReadHeaderTimeout.Milliseconds(), s.http.IdleTimeout.Milliseconds()
+	header, rest, stall := s.http.ReadHeaderTimeout.Milliseconds(), s.http.IdleTimeout.Milliseconds(), s.StallTimeout.Milliseconds()
+	if s.clock.stood() { // nobody could take anything meanwhile
+		stall = 0
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.now.Load()
@@ -35,6 +38,8 @@ func (s *Server) inspect() bool {
 		p, since, v := c.state.load()
 		age := now - since
 		switch {
+		case c.stalled(now, stall):
+			c.abort()
 		case p == fresh && header > 0 && age >= header, p == idle && rest > 0 && age >= rest:
 			c.expire(v)
 		case p == serving && age >= watchAfter:

@@ -17,6 +17,10 @@ type queue struct {
 	ended, broken bool
 	deadline      time.Time
 	timer         *time.Timer
+	// most is how much may wait to be read, 0 for any amount; writeBy is the deadline of
+	// writes that wait for room.
+	most    int
+	writeBy time.Time
 }
 
 func newQueue() *queue {
@@ -37,6 +41,7 @@ func (q *queue) read(p []byte) (int, error) {
 		case len(q.data) > 0:
 			n := copy(p, q.data)
 			q.data = q.data[n:]
+			q.cond.Broadcast()
 			return n, nil
 		case q.ended:
 			return 0, io.EOF
@@ -48,12 +53,26 @@ func (q *queue) read(p []byte) (int, error) {
 func (q *queue) write(p []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.ended || q.broken {
-		return 0, io.ErrClosedPipe
+	sent := 0
+	for {
+		if q.ended || q.broken {
+			return sent, io.ErrClosedPipe
+		}
+		if !q.writeBy.IsZero() && !time.Now().Before(q.writeBy) {
+			return sent, os.ErrDeadlineExceeded
+		}
+		n := len(p)
+		if q.most > 0 {
+			n = min(n, q.most-len(q.data))
+		}
+		q.data = append(q.data, p[:n]...)
+		p, sent = p[n:], sent+n
+		q.cond.Broadcast()
+		if len(p) == 0 {
+			return sent, nil
+		}
+		q.cond.Wait()
 	}
-	q.data = append(q.data, p...)
-	q.cond.Broadcast()
-	return len(p), nil
 }
 
 func (q *queue) set(change func()) {
@@ -102,11 +121,17 @@ func (c *memConn) Close() error {
 	c.in.set(func() { c.in.broken = true })
 	return nil
 }
-func (c *memConn) LocalAddr() net.Addr                { return handoverAddr{} }
-func (c *memConn) RemoteAddr() net.Addr               { return handoverAddr{} }
-func (c *memConn) SetReadDeadline(t time.Time) error  { c.in.setDeadline(t); return nil }
-func (c *memConn) SetWriteDeadline(t time.Time) error { return nil }
-func (c *memConn) SetDeadline(t time.Time) error      { return c.SetReadDeadline(t) }
+func (c *memConn) LocalAddr() net.Addr               { return handoverAddr{} }
+func (c *memConn) RemoteAddr() net.Addr              { return handoverAddr{} }
+func (c *memConn) SetReadDeadline(t time.Time) error { c.in.setDeadline(t); return nil }
+func (c *memConn) SetWriteDeadline(t time.Time) error {
+	c.out.set(func() { c.out.writeBy = t })
+	if !t.IsZero() {
+		time.AfterFunc(time.Until(t), func() { c.out.set(func() {}) })
+	}
+	return nil
+}
+func (c *memConn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 
 // received returns what has arrived and was not read, and whether the other
 // side has closed.

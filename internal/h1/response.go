@@ -205,10 +205,10 @@ func (w *response) push(p []byte) {
 // send writes out and then p. After a failure nothing is written any more.
 func (w *response) send(p []byte) {
 	if len(w.out) > 0 && w.err == nil {
-		_, w.err = w.c.nc.Write(w.out)
+		w.err = w.c.write(w.out)
 	}
 	if len(p) > 0 && w.err == nil {
-		_, w.err = w.c.nc.Write(p)
+		w.err = w.c.write(p)
 	}
 	w.out = w.out[:0]
 	if w.err != nil {

@@ -13,6 +13,10 @@ import (
 // Server serves connections with the handler and the settings of an
 // http.Server, which gets the connections that are not ordinary.
 type Server struct {
+	// StallTimeout is how long a client may take nothing of an answer before its
+	// connection is closed, 0 for ever. It is set before Serve.
+	StallTimeout time.Duration
+
 	http *http.Server
 	// odd is where the http.Server accepts from.
 	odd   *handover

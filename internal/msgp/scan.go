@@ -16,7 +16,10 @@ var (
 	ErrFormat   = errors.New("msgpack: byte 0xc1 starts no value")
 	ErrDepth    = errors.New("msgpack: value is nested too deeply")
 	ErrTooLarge = errors.New("msgpack: value is larger than the limit")
-	ErrHeavy    = errors.New("msgpack: value holds too many empty elements")
+	// ErrNoRoom says that a value was dropped because others fill the memory that it
+	// shares with them.
+	ErrNoRoom = errors.New("msgpack: no room for the value")
+	ErrHeavy  = errors.New("msgpack: value holds too many empty elements")
 )
 
 // Scan returns how many bytes the first value in b occupies. It allocates

@@ -15,23 +15,46 @@ const growStep = 64 << 10
 // its rest was read and dropped, so that the next value can be read. A value of
 // more than twice max is not read to its end. io.EOF means that no byte came.
 func ReadValue(br *bufio.Reader, dst []byte, max int) (out []byte, skipped bool, err error) {
+	return ReadValueWithin(br, dst, max, nil)
+}
+
+// Budget is memory that values share with others.
+type Budget interface {
+	// Grow reserves n bytes more, and reports whether there was room for them.
+	Grow(n int) bool
+}
+
+// ReadValueWithin is ReadValue for values that share their memory with others: room
+// is asked for each part of a value that is not in br yet, before it is allocated, and
+// for what is there when it is known how much. Where it has none the value is treated as
+// one that is too large, and err is ErrNoRoom. A nil room has it always.
+func ReadValueWithin(br *bufio.Reader, dst []byte, max int, room Budget) (out []byte, skipped bool, err error) {
 	if ahead, _ := br.Peek(br.Buffered()); len(ahead) > 0 {
 		n, err := Scan(ahead)
 		if err == nil && n <= max {
-			dst = append(dst, ahead[:n]...)
+			fits := room == nil || room.Grow(n)
+			if fits {
+				dst = append(dst, ahead[:n]...)
+			}
 			_, _ = br.Discard(n) // cannot fail: n bytes are buffered
+			if !fits {
+				return dst, true, ErrNoRoom
+			}
 			return dst, false, nil
 		}
 		if err != nil && err != ErrShort {
 			return dst, false, err
 		}
 	}
-	s := stream{br: br, dst: dst, start: len(dst), max: max}
+	s := stream{br: br, dst: dst, start: len(dst), max: max, room: room}
 	err = s.value()
 	if err != nil {
 		return s.dst, false, err
 	}
-	if s.over {
+	switch {
+	case s.over && s.noRoom:
+		return s.dst[:s.start], true, ErrNoRoom
+	case s.over:
 		return s.dst[:s.start], true, ErrTooLarge
 	}
 	return s.dst, false, nil
@@ -44,7 +67,11 @@ type stream struct {
 	start int
 	max   int
 	size  int  // bytes of the value so far
-	over  bool // the value passed max and is only counted
+	over  bool // the value passed max, or there is no room, and it is only counted
+	// room is asked, nil for always; held of it was granted so far.
+	room   Budget
+	held   int
+	noRoom bool
 }
 
 // value reads tokens until the value is complete.
@@ -113,6 +140,11 @@ func (s *stream) take(n int) error {
 	for n > 0 {
 		step := min(n, max(growStep, len(s.dst)-s.start))
 		at := len(s.dst)
+		if !s.reserve(at - s.start + step) {
+			s.over, s.noRoom = true, true
+			_, err := s.br.Discard(n)
+			return s.cut(err)
+		}
 		s.dst = slices.Grow(s.dst, step)[:at+step]
 		if _, err := io.ReadFull(s.br, s.dst[at:]); err != nil {
 			s.dst = s.dst[:at]
@@ -121,6 +153,22 @@ func (s *stream) take(n int) error {
 		n -= step
 	}
 	return nil
+}
+
+// roomStep is the least that room is asked for: many small values are one question.
+const roomStep = 4 << 10
+
+// reserve asks for room for the first n bytes of the value.
+func (s *stream) reserve(n int) bool {
+	if s.room == nil || n <= s.held {
+		return true
+	}
+	more := (n - s.held + roomStep - 1) / roomStep * roomStep
+	if !s.room.Grow(more) {
+		return false
+	}
+	s.held += more
+	return true
 }
 
 // cut makes the end of the input inside of a value an error of its own.

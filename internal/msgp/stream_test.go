@@ -37,6 +37,63 @@ func TestReadValueSplitsAnyStream(t *testing.T) {
 	})
 }
 
+type roomFunc func(n int) bool
+
+func (f roomFunc) Grow(n int) bool { return f(n) }
+
+func TestReadValueAsksForRoom(t *testing.T) {
+	text := func(n int) string { return string(AppendString(nil, strings.Repeat("x", n))) }
+	small := "\xdc\x07\xd0" + strings.Repeat("\xa3abc", 2000) // 8003 bytes in 2000 values
+	for _, tc := range []struct {
+		name      string
+		in        string
+		room      int
+		fits      bool
+		questions int
+	}{
+		{"small", text(100), 200, true, 1},
+		{"small, no room", text(100), 50, false, 1},
+		{"many small ones", small, 1 << 20, true, 2},
+		{"many small ones, no room", small, 5000, false, 2},
+		{"large", text(1 << 20), 1<<20 + 2*roomStep, true, 7},
+		{"large, no room", text(1 << 20), 300 << 10, false, 4},
+		{"announced and not sent", text(1 << 20)[:70<<10], 1 << 20, true, 2},
+	} {
+		left, questions := tc.room, 0
+		room := func(n int) bool {
+			questions++
+			if n > left {
+				return false
+			}
+			left -= n
+			return true
+		}
+		br := bufio.NewReaderSize(strings.NewReader(tc.in+"\x05"), 256)
+		_, _ = br.Peek(1) // as whoever waits for a value does
+		got, skipped, err := ReadValueWithin(br, nil, 4<<20, roomFunc(room))
+		if questions > tc.questions {
+			t.Errorf("%s: asked %d times", tc.name, questions)
+		}
+		if len(got) > tc.room-left {
+			t.Errorf("%s: holds %d bytes, was granted %d", tc.name, len(got), tc.room-left)
+		}
+		switch {
+		case strings.Contains(tc.name, "not sent"):
+			if err != io.ErrUnexpectedEOF || tc.room-left > 140<<10 {
+				t.Errorf("%s: %v, %d bytes granted", tc.name, err, tc.room-left)
+			}
+			continue
+		case tc.fits && (err != nil || string(got) != tc.in):
+			t.Errorf("%s: %d bytes, %v", tc.name, len(got), err)
+		case !tc.fits && (err != ErrNoRoom || !skipped || len(got) != 0):
+			t.Errorf("%s: %d bytes, %v, skipped %v", tc.name, len(got), err, skipped)
+		}
+		if next, _, err := ReadValue(br, nil, 100); err != nil || string(next) != "\x05" {
+			t.Errorf("%s: the next value is %q, %v", tc.name, next, err)
+		}
+	}
+}
+
 func TestReadValueCap(t *testing.T) {
 	text := func(n int) string { return string(AppendString(nil, strings.Repeat("x", n))) }
 	for _, tc := range []struct {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+
+	"github.com/cairn-project/cairn/internal/limit"
 )
 
 type pingArgs struct {
@@ -50,22 +52,23 @@ func BenchmarkCall(b *testing.B) {
 	for _, kind := range []struct {
 		name string
 		h    Handler
-	}{{"raw", echo}, {"reflect", decoding}} {
+		held *limit.Bytes
+	}{{"raw", echo, nil}, {"held", echo, limit.NewBytes(256 << 20)}, {"reflect", decoding, nil}} {
 		for _, callers := range []int{1, 8, 64, 256} {
 			b.Run(kind.name+"/callers="+strconv.Itoa(callers), func(b *testing.B) {
-				benchCalls(b, kind.h, callers, kind.name == "raw")
+				benchCalls(b, kind.h, callers, kind.name != "reflect", kind.held)
 			})
 		}
 	}
 }
 
-func benchCalls(b *testing.B, h Handler, callers int, raw bool) {
+func benchCalls(b *testing.B, h Handler, callers int, raw bool, held *limit.Bytes) {
 	near, far := tcpPair(b)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		NewServer(h, Limits{}, nil).ServeConn(ctx, far, nil)
+		NewServer(h, Limits{Held: held}, nil).ServeConn(ctx, far, nil)
 	}()
 	c := NewClient(near, Limits{})
 	defer func() { cancel(); _ = c.Close(); <-served }()

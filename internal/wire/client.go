@@ -292,7 +292,7 @@ func (c *Client) body(r response) error {
 	}
 	var skipped bool
 	var err error
-	body.b, skipped, err = c.in.value(body.b, c.limits.MaxMessage, c.limits.BodyTimeout)
+	body.b, skipped, err = c.in.value(body.b, c.limits.MaxMessage, c.limits.BodyTimeout, nil)
 	switch {
 	case err == msgp.ErrTooLarge:
 		c.deliver(r.seq, nil, errs.Newf(errs.TooLarge, "the answer exceeds %d bytes: ask for less at once", c.limits.MaxMessage))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/msgp"
 )
 
@@ -56,6 +57,7 @@ func FuzzServerConn(f *testing.F) {
 	f.Add(append(plainRequest("A.B", 1, appendText(1500)), plainRequest("A.B", 1, []byte("\xc0"))...))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		held := limit.NewBytes(600)
 		s := NewServer(func(_ context.Context, c *Call) (any, error) {
 			var v Sum
 			if err := c.Decode(&v); err != nil {
@@ -63,11 +65,11 @@ func FuzzServerConn(f *testing.F) {
 			}
 			var any any
 			return any, c.Decode(&any)
-		}, Limits{MaxMessage: 1024, MaxInFlight: 2}, nil)
+		}, Limits{MaxMessage: 1024, MaxInFlight: 2, Held: held}, nil)
 		conn := &replay{in: bytes.NewReader(b)}
 		s.ServeConn(context.Background(), conn, nil)
-		if s.InFlight() != 0 {
-			t.Fatal("calls left")
+		if s.InFlight() != 0 || held.Used() != 0 {
+			t.Fatalf("%d calls and %d bytes left", s.InFlight(), held.Used())
 		}
 		// what was answered is a sequence of whole values
 		for out := conn.out.Bytes(); len(out) > 0; {

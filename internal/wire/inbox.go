@@ -74,10 +74,10 @@ func (in *inbox) first(limit time.Duration) error {
 	return err
 }
 
-// value appends the next value to dst; see msgp.ReadValue.
-func (in *inbox) value(dst []byte, max int, limit time.Duration) ([]byte, bool, error) {
+// value appends the next value to dst; see msgp.ReadValueWithin. room may be nil.
+func (in *inbox) value(dst []byte, max int, limit time.Duration, room msgp.Budget) ([]byte, bool, error) {
 	in.phase(limit)
-	return msgp.ReadValue(in.br, dst, max)
+	return msgp.ReadValueWithin(in.br, dst, max, room)
 }
 
 // header reads a header map into dst in the present phase. Anything else is errGarbage.

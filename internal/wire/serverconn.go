@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/msgp"
 )
 
@@ -46,6 +47,7 @@ type inbound struct {
 	seq       uint64
 	ext       bool
 	body      *buffer
+	held      limit.Hold  // for the body
 	cancelled atomic.Bool // by the peer, which expects no reply
 }
 
@@ -167,10 +169,11 @@ func (c *serverConn) idle() error {
 
 // message reads the body that belongs to q and starts the call.
 func (c *serverConn) message(q request) error {
-	body := newBuffer()
-	var skipped bool
-	var err error
-	body.b, skipped, err = c.in.value(body.b, c.srv.limits.MaxMessage, c.srv.limits.BodyTimeout)
+	i := &inbound{seq: q.seq, ext: q.ext, body: newBuffer(), held: limit.Hold{Of: c.srv.limits.Held}}
+	skipped, err := c.readBody(i)
+	if err != nil {
+		i.held.Release()
+	}
 	if q.ext && !c.ext.Load() {
 		c.ext.Store(true)
 		c.hello()
@@ -180,17 +183,31 @@ func (c *serverConn) message(q request) error {
 	}
 	switch {
 	case err == msgp.ErrTooLarge:
-		return c.refuse(q, skipped)
+		return c.refuse(q, skipped, errs.Newf(errs.TooLarge, "the argument exceeds %d bytes: send less at once", c.srv.limits.MaxMessage))
+	case err == msgp.ErrNoRoom:
+		return c.refuse(q, skipped, errs.From(c.srv.limits.Held.Err(), ""))
 	case err == io.EOF:
 		return io.ErrUnexpectedEOF
 	case err != nil:
 		return err
 	case string(q.method) == methodCancel:
-		body.release()
+		i.held.Release()
+		i.body.release()
 		c.cancelCall(q.seq)
 		return nil
 	}
-	return c.start(q, body)
+	return c.start(q, i)
+}
+
+// readBody reads the argument of a call, as far as there is room for it.
+func (c *serverConn) readBody(i *inbound) (skipped bool, err error) {
+	l := &c.srv.limits
+	var room msgp.Budget
+	if l.Held != nil {
+		room = &i.held
+	}
+	i.body.b, skipped, err = c.in.value(i.body.b, l.MaxMessage, l.BodyTimeout, room)
+	return skipped, err
 }
 
 // hello tells a peer of our kind at once that it may send cancellations: a
@@ -212,10 +229,9 @@ func (c *serverConn) sayDraining() {
 	c.out.tryPut(b)
 }
 
-// refuse answers a call whose argument is too large. Without its end the
-// connection cannot go on.
-func (c *serverConn) refuse(q request, skipped bool) error {
-	e := errs.Newf(errs.TooLarge, "the argument exceeds %d bytes: send less at once", c.srv.limits.MaxMessage)
+// refuse answers a call whose argument was not taken. Without its end the connection
+// cannot go on.
+func (c *serverConn) refuse(q request, skipped bool, e *errs.Error) error {
 	b := newBuffer()
 	b.b = msgp.AppendNil(appendResponse(b.b, string(q.method), q.seq, q.ext, e))
 	if !c.out.put(c.ctx.Done(), b, nil) {
@@ -229,9 +245,8 @@ func (c *serverConn) refuse(q request, skipped bool) error {
 
 // start runs the call, or lets it wait when MaxInFlight run. It blocks while
 // too many wait.
-func (c *serverConn) start(q request, body *buffer) error {
-	i := &inbound{seq: q.seq, ext: q.ext, body: body}
-	i.call = Call{Method: string(q.method), Body: body.b, Hops: q.hops, RequestID: q.id, WriteID: q.write, WriteSince: q.since, Identity: c.id}
+func (c *serverConn) start(q request, i *inbound) error {
+	i.call = Call{Method: string(q.method), Body: i.body.b, Hops: q.hops, RequestID: q.id, WriteID: q.write, WriteSince: q.since, Identity: c.id}
 	if q.timeout > 0 {
 		i.Context, i.cancel = context.WithTimeout(c.ctx, q.timeout)
 	} else {
@@ -240,7 +255,7 @@ func (c *serverConn) start(q request, body *buffer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open[q.seq] = i
-	c.openBytes += len(body.b)
+	c.openBytes += len(i.body.b)
 	if c.running < c.srv.limits.MaxInFlight {
 		c.running++
 		c.calls.Add(1)
@@ -297,6 +312,7 @@ func (c *serverConn) next(done *inbound) *inbound {
 // forgetLocked ends the context of a call; the caller holds mu.
 func (c *serverConn) forgetLocked(i *inbound) {
 	i.cancel()
+	i.held.Release()
 	c.openBytes -= len(i.body.b)
 	if c.open[i.seq] == i {
 		delete(c.open, i.seq)

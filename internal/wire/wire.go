@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/msgp"
 )
 
@@ -115,6 +116,9 @@ type Limits struct {
 	IdleTimeout time.Duration
 	// WriteTimeout is for the peer to take what one write holds, at most 256 KiB.
 	WriteTimeout time.Duration
+	// Held bounds the arguments of all calls on all connections of a server, from their
+	// first byte until they are answered; nil for no bound. Calls above it are refused.
+	Held *limit.Bytes
 }
 
 // DefaultLimits returns the limits that a server uses unless told otherwise.
