@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -84,6 +85,9 @@ type Config struct {
 	RPCHandshakeTimeout time.Duration
 	// RPCMaxConnsPerClient bounds the connections of one address, 0 for no bound.
 	RPCMaxConnsPerClient int
+	// Held bounds what the calls hold that come in over the server port, and whatever
+	// else takes of it; nil for no bound.
+	Held *limit.Bytes
 	// RPCHoldTimeout is how long a call waits for a leader before it fails.
 	RPCHoldTimeout time.Duration
 	// Limits bounds the requests; SetLimits changes it while the server runs.

@@ -37,7 +37,7 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 		}
 	}
 	limits := wire.DefaultLimits()
-	limits.MaxInFlight = maxInFlight
+	limits.MaxInFlight, limits.Held = maxInFlight, s.config.Held
 	s.rpc = wire.NewServer(s.handleRPC, limits, logger.Named("rpc"))
 	s.pool = pool.New(pool.Config{
 		Dial: s.dial, Secure: s.secureTo, DialTimeout: dialTimeout, Ping: statusPing.name, Pinged: s.pinged,

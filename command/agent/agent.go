@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cairn-project/cairn/client"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/tlsconf"
 )
 
@@ -42,6 +43,8 @@ type Agent struct {
 	http    *httpServer
 	rpc     *rpcNode
 	sockets *agentSockets
+	// held bounds what requests hold, on all ports together.
+	held *limit.Bytes
 	// port is where http accepts, beneath limits and TLS.
 	port net.Listener
 	// limits are what was applied since the start, nil for nothing.
@@ -57,7 +60,7 @@ func Start(c *Config, logger hclog.Logger) (*Agent, error) {
 }
 
 func start(c *Config, logger hclog.Logger, newServer startFunc) (_ *Agent, err error) {
-	a := &Agent{config: c, logger: logger}
+	a := &Agent{config: c, logger: logger, held: limit.NewBytes(int64(c.Limits.MaxRequestBytes))}
 	if a.endpoints, err = c.resolve(logger.Named("agent")); err != nil {
 		return nil, err
 	}
@@ -111,7 +114,7 @@ func (a *Agent) startHalves(rpc net.Listener, newServer startFunc) error {
 		if err != nil {
 			return err
 		}
-		sc.TLS = c.TLSConfig.rpc(a.tls)
+		sc.TLS, sc.Held = c.TLSConfig.rpc(a.tls), a.held
 		if err = a.joined(sc); err != nil {
 			return err
 		}
@@ -151,6 +154,9 @@ func (a *Agent) addMetrics() {
 			a.logger.Warn("metrics of the server are not shown", "error", err)
 		}
 	}
+	if err := a.telemetry.add(heldMetrics{a.held}); err != nil {
+		a.logger.Warn("metrics of what requests hold are not shown", "error", err)
+	}
 	if a.tls != nil {
 		if err := a.telemetry.add(expiryMetrics{a.tls}); err != nil {
 			a.logger.Warn("metrics of certificates are not shown", "error", err)
@@ -177,7 +183,7 @@ func (a *Agent) serve(ln net.Listener) error {
 	c.RPC.Agent.Path, c.RPC.Agent.AdminPath = a.sockets.path, a.sockets.admin
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
-	handler.client, handler.root = a.client, a.logger
+	handler.client, handler.root, handler.held = a.client, a.logger, a.held
 	a.rpc, handler.rpc.started = handler.rpc, a.config
 	a.sockets.providers.node.Store(a.rpc.rpc)
 	if err := a.rpc.listen(); err != nil {
@@ -206,7 +212,7 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 		httpLn = throughProxies(httpLn, proxies, a.logger.Named("http"))
 	}
 	httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient, proxies)
-	httpLn = c.TLSConfig.wrapHTTP(httpLn, a.tls)
+	httpLn = c.wrapHTTP(httpLn, a.tls)
 	if !c.Server.Enabled {
 		return httpLn, nil, nil
 	}

@@ -260,6 +260,15 @@ type LimitsConfig struct {
 	HTTPMaxConnsPerClient int           `hcl:"http_max_conns_per_client"`
 	RPCHandshakeTimeout   time.Duration `hcl:"rpc_handshake_timeout"`
 	RPCMaxConnsPerClient  int           `hcl:"rpc_max_conns_per_client"`
+	// HTTPHeaderTimeout is for the head of a request, HTTPBodyTimeout for its body or the
+	// first part of a large one, HTTPIdleTimeout between two requests, HTTPWriteTimeout
+	// for a client to take a part of the answer.
+	HTTPHeaderTimeout time.Duration `hcl:"http_header_timeout"`
+	HTTPBodyTimeout   time.Duration `hcl:"http_body_timeout"`
+	HTTPIdleTimeout   time.Duration `hcl:"http_idle_timeout"`
+	HTTPWriteTimeout  time.Duration `hcl:"http_write_timeout"`
+	// MaxRequestBytes bounds what all requests hold that are in hand, 0 for no bound.
+	MaxRequestBytes int `hcl:"max_request_bytes"`
 	// RequestLimits bounds requests, also those of connections that are open.
 	RequestLimits RequestLimitsConfig `hcl:"request_limits"`
 }
@@ -302,6 +311,11 @@ func DefaultConfig() *Config {
 			HTTPMaxConnsPerClient: 100,
 			RPCHandshakeTimeout:   5 * time.Second,
 			RPCMaxConnsPerClient:  100,
+			HTTPHeaderTimeout:     10 * time.Second,
+			HTTPBodyTimeout:       30 * time.Second,
+			HTTPIdleTimeout:       120 * time.Second,
+			HTTPWriteTimeout:      30 * time.Second,
+			MaxRequestBytes:       256 << 20,
 		},
 		Version: VersionInfo{Version: nomad.Version},
 	}

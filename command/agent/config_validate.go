@@ -37,9 +37,6 @@ func (c *Config) validate(complete bool) error {
 	bad(hclog.LevelFromString(c.LogLevel) == hclog.NoLevel,
 		"log_level %q: must be trace, debug, info, warn, error or off", c.LogLevel)
 	bad(c.LogRotateBytes < 0 || c.LogRotateDuration < 0 || c.LogRotateMaxFiles < 0, "log_rotate_*: must not be negative")
-	bad(c.Limits.HTTPMaxConnsPerClient < 0 || c.Limits.RPCMaxConnsPerClient < 0,
-		"limits: the connections per client must not be negative")
-	bad(c.Limits.HTTPSHandshakeTimeout < 0 || c.Limits.RPCHandshakeTimeout < 0, "limits: time-outs must not be negative")
 	bad(c.Telemetry.InMemoryCollectionInterval < 0 || c.Telemetry.InMemoryRetentionPeriod < 0,
 		"telemetry: intervals must not be negative")
 	problems = append(problems, c.portProblems()...)
@@ -47,7 +44,7 @@ func (c *Config) validate(complete bool) error {
 	problems = append(problems, c.Server.problems()...)
 	problems = append(problems, c.Client.problems()...)
 	problems = append(problems, c.TLSConfig.problems()...)
-	problems = append(problems, c.Limits.RequestLimits.problems()...)
+	problems = append(problems, c.Limits.problems()...)
 	problems = append(problems, c.HTTPProxies.problems()...)
 	problems = append(problems, c.RPC.problems()...)
 	problems = append(problems, c.RPC.Agent.problems()...)
@@ -71,6 +68,28 @@ func (c *Config) portProblems() []problem {
 	}
 	return out
 }
+
+func (l *LimitsConfig) problems() []problem {
+	var out []problem
+	bad := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, problem{msg: fmt.Sprintf("limits"+format, args...)})
+		}
+	}
+	bad(l.HTTPMaxConnsPerClient < 0 || l.RPCMaxConnsPerClient < 0, ": the connections per client must not be negative")
+	bad(l.HTTPSHandshakeTimeout < 0 || l.RPCHandshakeTimeout < 0, ": time-outs must not be negative")
+	for _, t := range []struct {
+		key string
+		d   time.Duration
+	}{{"header", l.HTTPHeaderTimeout}, {"body", l.HTTPBodyTimeout}, {"idle", l.HTTPIdleTimeout}, {"write", l.HTTPWriteTimeout}} {
+		bad(t.d < time.Second || t.d > time.Hour, ".http_%s_timeout: must be from 1s to 1h", t.key)
+	}
+	bad(l.MaxRequestBytes != 0 && l.MaxRequestBytes < minRequestBytes, ".max_request_bytes: must be 0 for no bound, or at least %d", minRequestBytes)
+	return append(out, l.RequestLimits.problems()...)
+}
+
+// minRequestBytes is the least bound of what requests hold: a few of the usual size.
+const minRequestBytes = 1 << 20
 
 func (a *ACLConfig) problems() []problem {
 	var out []problem

@@ -9,21 +9,16 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/h1"
+	"github.com/cairn-project/cairn/internal/limit"
 )
 
 const (
-	// readHeaderTimeout bounds how long a client may take to send the headers
-	// of a request, from its first byte on a new connection.
-	readHeaderTimeout = 10 * time.Second
-	// idleTimeout is how long an unused connection stays open.
-	idleTimeout = 120 * time.Second
 	// maxHeader bounds the headers of a request, in bytes.
 	maxHeader = 64 << 10
 	// minMaxBody is the least bound of a request body, in bytes.
@@ -47,6 +42,8 @@ type api struct {
 	document []byte
 	// maxBody bounds a request body, in bytes.
 	maxBody int64
+	// held bounds what requests hold that are in hand; nil for no bound.
+	held *limit.Bytes
 	// proxies are those that may say for whom they ask.
 	proxies networks
 	// headers are set on every reply, from http_api_response_headers.
@@ -85,10 +82,13 @@ func newAPI(srv server, c *Config, t *telemetry, logger hclog.Logger) *api {
 
 // ServeHTTP answers one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	r := request{Request: hr, api: a, w: w}
+	r := request{Request: hr, api: a, w: w, held: limit.Hold{Of: a.held}}
 	defer r.recover()
 	if len(a.proxies) > 0 {
 		a.fromProxy(hr)
+	}
+	if hr.ContentLength != 0 {
+		r.limitBody()
 	}
 	if a.closing.Load() {
 		w.Header()["Connection"] = valueClose
@@ -127,9 +127,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 }
 
-// recover turns a panic into a 500, with the stack in the log.
+// recover ends the request: a panic becomes a 500, with the stack in the log.
 func (r *request) recover() {
 	p := recover()
+	r.held.Release()
 	if p == nil {
 		return
 	}
@@ -190,8 +191,8 @@ func serveHTTP(ctx context.Context, ln net.Listener, a *api) *httpServer {
 		api: a,
 		http: &http.Server{
 			Handler:           a,
-			ReadHeaderTimeout: readHeaderTimeout,
-			IdleTimeout:       idleTimeout,
+			ReadHeaderTimeout: a.config.Limits.HTTPHeaderTimeout,
+			IdleTimeout:       a.config.Limits.HTTPIdleTimeout,
 			MaxHeaderBytes:    maxHeader,
 			BaseContext:       func(net.Listener) context.Context { return ctx },
 			ErrorLog: log.New(a.logger.StandardWriter(&hclog.StandardLoggerOptions{
@@ -200,11 +201,13 @@ func serveHTTP(ctx context.Context, ln net.Listener, a *api) *httpServer {
 		done: make(chan struct{}),
 	}
 	if t := a.config.Limits.HTTPSHandshakeTimeout; a.config.TLSConfig.EnableHTTP && t > 0 {
-		s.http.ReadHeaderTimeout = t // net/http bounds the handshake by it too
+		s.http.ReadHeaderTimeout = min(t, s.http.ReadHeaderTimeout) // net/http bounds the handshake by it too
 	}
 	s.front = s.http
 	if !a.config.TLSConfig.EnableHTTP {
-		s.front = h1.New(s.http)
+		plain := h1.New(s.http)
+		plain.StallTimeout = a.config.Limits.HTTPWriteTimeout
+		s.front = plain
 	}
 	go func() {
 		defer close(s.done)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -183,15 +181,12 @@ func (r *request) span(name string) (time.Duration, error) {
 
 // argument reads the body as JSON that is passed on as it is, nil for none.
 func (r *request) argument() (json.RawMessage, error) {
-	b, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, r.api.maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errs.Newf(errs.TooLarge, "Request body exceeds %d bytes", tooLarge.Limit)
-	case err != nil:
-		return nil, errs.Wrap(errs.Invalid, "cannot read the request body", err)
+	var buf bytes.Buffer // its bytes are kept
+	if err := r.readBody(&buf); err != nil {
+		return nil, err
 	}
-	if b = bytes.TrimSpace(b); len(b) == 0 {
+	b := bytes.TrimSpace(buf.Bytes())
+	if len(b) == 0 {
 		return nil, nil
 	}
 	if !json.Valid(b) {

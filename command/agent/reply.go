@@ -13,21 +13,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
-const (
-	// minGzip is the size in bytes from which compression pays.
-	minGzip = 1024
-	// writeTimeout bounds how long a client may take to read a large reply.
-	writeTimeout = 60 * time.Second
-	// minDeadline is the size in bytes up to which a reply fits the socket's
-	// buffer, so that no deadline is needed.
-	minDeadline = 16 << 10
-)
+// minGzip is the size in bytes from which compression pays.
+const minGzip = 1024
 
 // Header values shared by all replies. They are never changed.
 var (
@@ -117,10 +109,6 @@ func encodeJSON(buf *bytes.Buffer, v any) error {
 func (r *request) writeBody(status int, mediaType []string, b []byte) {
 	h := r.w.Header()
 	h["Content-Type"] = mediaType
-	if len(b) >= minDeadline {
-		_ = http.NewResponseController(r.w).SetWriteDeadline(time.Now().Add(writeTimeout))
-		defer func() { _ = http.NewResponseController(r.w).SetWriteDeadline(time.Time{}) }()
-	}
 	if len(b) >= minGzip {
 		h.Add("Vary", "Accept-Encoding")
 		if acceptsGzip(r.Header) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
 	"net/http"
 	"reflect"
@@ -14,11 +13,9 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
-
-// bodyTimeout bounds the time a client may take to send its body.
-const bodyTimeout = 30 * time.Second
 
 // request is one HTTP call on its way through a route.
 type request struct {
@@ -29,6 +26,8 @@ type request struct {
 	rest string
 	// query is nil when the URL has none.
 	query query
+	// held is what the request has of the budget of all.
+	held limit.Hold
 	// values back the header values of the reply that differ each time.
 	values [2]string
 }
@@ -161,39 +160,6 @@ func (r *request) decodeBody(v any) error {
 		return errs.New(errs.Invalid, "invalid JSON in request body: "+jsonProblem(buf.Bytes(), err))
 	}
 	return nil
-}
-
-func (r *request) readBody(buf *bytes.Buffer) error {
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil
-	}
-	limit := r.api.maxBody
-	if r.ContentLength > limit {
-		return errTooLarge(limit)
-	}
-	rc := http.NewResponseController(r.w)
-	if rc.SetReadDeadline(time.Now().Add(bodyTimeout)) == nil {
-		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-	}
-	body := io.Reader(r.Body)
-	if r.ContentLength < 0 {
-		body = http.MaxBytesReader(r.w, r.Body, limit)
-	}
-	_, err := buf.ReadFrom(body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &tooLarge):
-		return errTooLarge(limit)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errs.New(errs.Invalid, "request body ends early")
-	}
-	return errs.Wrap(errs.Invalid, "could not read the request body in time", err)
-}
-
-func errTooLarge(limit int64) error {
-	return errs.Newf(errs.TooLarge, "request body is larger than the limit of %d bytes", limit)
 }
 
 // jsonProblem says what is wrong with a body in the words of JSON, not of Go.

@@ -33,6 +33,7 @@ func rpcRoutes() []route {
 			summary: "Call methods of the operator node by JSON-RPC 2.0; get_service_descriptor lists them. Failures of calls have status 200.",
 			body:    reflect.TypeFor[rpcMessage](), status: []int{204, 413, 415}},
 			func(r *request) error {
+				r.Body = &heldBody{r.Body, r}
 				r.api.rpc.http(r)
 				return nil
 			}),

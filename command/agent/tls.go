@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/cairn-project/cairn/internal/h1"
 	"github.com/cairn-project/cairn/internal/tlsconf"
 	"github.com/cairn-project/cairn/nomad"
 )
@@ -40,11 +41,12 @@ func (t *TLSConfig) load() (*tlsconf.Source, error) {
 }
 
 // wrapHTTP makes ln speak TLS, or returns it as it is when TLS is off.
-func (t *TLSConfig) wrapHTTP(ln net.Listener, source *tlsconf.Source) net.Listener {
-	if !t.EnableHTTP {
+func (c *Config) wrapHTTP(ln net.Listener, source *tlsconf.Source) net.Listener {
+	if !c.TLSConfig.EnableHTTP {
 		return ln
 	}
-	return tls.NewListener(ln, source.Server(t.VerifyHTTPSClient, "http/1.1"))
+	ln = h1.Steady(ln, c.Limits.HTTPWriteTimeout) // without TLS h1 sees to it
+	return tls.NewListener(ln, source.Server(c.TLSConfig.VerifyHTTPSClient, "http/1.1"))
 }
 
 // rpc returns what the server port needs, nil when it speaks no TLS.

@@ -145,7 +145,7 @@ func (c *conn) moveOn() {
 	}
 	nc := c.nc
 	if limit := c.srv.StallTimeout; limit > 0 {
-		nc = &steady{nc, limit}
+		nc = &steady{Conn: nc, limit: limit}
 	}
 	c.gone = c.srv.odd.give(&replayed{nc, bytes.Clone(c.buf[c.r:c.w])})
 }

@@ -2,6 +2,7 @@ package h1
 
 import (
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -52,20 +53,50 @@ func (l *steadyListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &steady{c, l.limit}, nil
+	return &steady{Conn: c, limit: l.limit}, nil
 }
 
-// steady is a connection with a deadline for each part of what is written.
+// steady is a connection with a deadline for each part of what is written, beside
+// the one that its owner sets.
 type steady struct {
 	net.Conn
 	limit time.Duration
+	// wanted is the owner's deadline for writes in Unix nanoseconds, 0 for none.
+	wanted atomic.Int64
+}
+
+// SetWriteDeadline bounds writes.
+func (c *steady) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.wanted.Store(0)
+	} else {
+		c.wanted.Store(t.UnixNano())
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline bounds reads and writes.
+func (c *steady) SetDeadline(t time.Time) error {
+	if err := c.SetWriteDeadline(t); err != nil {
+		return err
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// deadline is that of the next part.
+func (c *steady) deadline() time.Time {
+	at := time.Now().Add(c.limit)
+	if wanted := c.wanted.Load(); wanted != 0 && wanted < at.UnixNano() {
+		return time.Unix(0, wanted)
+	}
+	return at
 }
 
 // Write sends p in parts.
 func (c *steady) Write(p []byte) (sent int, err error) {
 	for len(p) > 0 {
 		step := p[:min(len(p), sendStep)]
-		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
+		if err := c.Conn.SetWriteDeadline(c.deadline()); err != nil {
 			return sent, err
 		}
 		n, err := c.Conn.Write(step)

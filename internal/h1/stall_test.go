@@ -119,6 +119,12 @@ func TestSteadyConnections(t *testing.T) {
 		if _, err := c.Write(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != stall {
 			t.Errorf("nobody reads: %v after %v", err, time.Since(start))
 		}
+		start = time.Now()
+		_ = c.SetWriteDeadline(start.Add(time.Second))
+		if _, err := c.Write(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("an earlier deadline of the owner: %v after %v", err, time.Since(start))
+		}
+		_ = c.SetDeadline(time.Time{})
 		go func() {
 			for range 8 {
 				time.Sleep(20 * time.Second)

@@ -1,11 +1,14 @@
 package jsonrpc
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/cairn-project/cairn/internal/errs"
 )
 
 // bodyTimeout is how long the body of an HTTP request may take.
@@ -31,7 +34,7 @@ func (s *Server) HTTP(identify func(*http.Request) Caller) http.Handler {
 		}
 		msg, err := s.readBody(w, r)
 		if err != nil {
-			http.Error(w, "cannot read the request", http.StatusBadRequest)
+			refuseBody(w, err)
 			return
 		}
 		writeHTTP(w, s.Handle(r.Context(), identify(r), msg))
@@ -53,8 +56,25 @@ func isJSON(contentType string) bool {
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	ctl := http.NewResponseController(w)
 	_ = ctl.SetReadDeadline(time.Now().Add(bodyTimeout))
-	defer func() { _ = ctl.SetReadDeadline(time.Time{}) }()
-	return io.ReadAll(io.LimitReader(r.Body, int64(s.cfg.MaxMessage)+1))
+	msg, err := io.ReadAll(io.LimitReader(r.Body, int64(s.cfg.MaxMessage)+1))
+	if err == nil && len(msg) <= s.cfg.MaxMessage {
+		_ = ctl.SetReadDeadline(time.Time{}) // else it is for what the server reads of the rest
+	}
+	return msg, err
+}
+
+// refuseBody answers where the body could not be read, or was refused by whoever
+// made the request with an error of errs.
+func refuseBody(w http.ResponseWriter, err error) {
+	var e *errs.Error
+	if !errors.As(err, &e) {
+		http.Error(w, "cannot read the request", http.StatusBadRequest)
+		return
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt((roundUp(e.RetryAfter)+999)/1000, 10))
+	}
+	http.Error(w, e.Error(), e.Code.Surface().HTTP)
 }
 
 func writeHTTP(w http.ResponseWriter, a Answer) {
