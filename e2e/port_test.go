@@ -106,7 +106,12 @@ func TestCancelledQueriesLeaveNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	follower.mustRead("app/db", "1") // connections between the two are warm
+	follower.mustRead("app/db", "1")
+	for _, a := range c.servers {
+		eventually(t, a.name+" has its connections", func() bool {
+			return a.metric("cairn_pool_connections") >= 2 && a.metric("cairn_pool_cold_servers") == 0
+		})
+	}
 	before := map[*agent]float64{lead: lead.metric("go_goroutines"), follower: follower.metric("go_goroutines")}
 
 	ctx, cancel := context.WithCancel(t.Context())

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,9 +60,9 @@ func (c *certs) settings(more ...string) settings {
 	return settings{"tls": block}
 }
 
-func (c *certs) source(role tlsconf.Role) *tlsconf.Source {
+func (c *certs) source(region string, role tlsconf.Role) *tlsconf.Source {
 	c.t.Helper()
-	name := c.path("global-" + string(role) + "-nomad")
+	name := c.path(region + "-" + string(role) + "-nomad")
 	s, err := tlsconf.Load(tlsconf.Settings{CAFile: c.path("nomad-agent-ca.pem"), CertFile: name + ".pem", KeyFile: name + "-key.pem"})
 	if err != nil {
 		c.t.Fatal(err)
@@ -72,13 +73,21 @@ func (c *certs) source(role tlsconf.Role) *tlsconf.Source {
 // admitted reports whether a server leaves a connection for a protocol open.
 func admitted(t *testing.T, a *agent, p mux.Protocol, conf *tls.Config) bool {
 	t.Helper()
+	return admittedBy(t, a, func(ctx context.Context, raw net.Conn) (net.Conn, error) { return mux.Select(ctx, raw, p, conf) })
+}
+
+// admittedBy is admitted for a way to ask for the protocol.
+func admittedBy(t *testing.T, a *agent, ask func(context.Context, net.Conn) (net.Conn, error)) bool {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), callLimit)
 	defer cancel()
 	raw, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", a.rpc))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return false
 	}
-	conn, err := mux.Select(ctx, raw, p, conf)
+	defer raw.Close()
+	conn, err := ask(ctx, raw)
 	if err != nil {
 		return false
 	}
@@ -86,6 +95,78 @@ func admitted(t *testing.T, a *agent, p mux.Protocol, conf *tls.Config) bool {
 	conn.SetReadDeadline(time.Now().Add(2 * time.Second)) // less than silence is allowed for
 	_, err = io.ReadFull(conn, make([]byte, 1))
 	return err == nil || os.IsTimeout(err)
+}
+
+// byByte asks within TLS for a protocol by its byte, as peers do that know no names
+// of protocols.
+func byByte(p mux.Protocol, conf *tls.Config) func(context.Context, net.Conn) (net.Conn, error) {
+	return func(ctx context.Context, raw net.Conn) (net.Conn, error) {
+		if _, err := raw.Write([]byte{byte(mux.ProtoTLS)}); err != nil {
+			return nil, err
+		}
+		conn := tls.Client(raw, conf)
+		if err := conn.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		_, err := conn.Write([]byte{byte(p)})
+		return conn, err
+	}
+}
+
+// mayUse lists who may use which protocol, by the role and region of the certificate.
+var mayUse = map[string][]mux.Protocol{
+	"global server": {mux.ProtoRPC, mux.ProtoRaft, mux.ProtoMultiplex, mux.ProtoStreaming, mux.ProtoMultiplexV2, mux.ProtoSnapshot, mux.ProtoNodeLink, mux.ProtoGRPC},
+	"mars server":   {mux.ProtoRPC, mux.ProtoMultiplex, mux.ProtoStreaming, mux.ProtoMultiplexV2, mux.ProtoNodeLink, mux.ProtoGRPC},
+	"global client": {mux.ProtoRPC, mux.ProtoMultiplex, mux.ProtoStreaming, mux.ProtoMultiplexV2, mux.ProtoNodeLink, mux.ProtoGRPC},
+	"mars client":   nil,
+	"global cli":    {mux.ProtoGRPC},
+	"nobody":        nil,
+}
+
+// rolesOnEveryProtocol tries every protocol with every kind of certificate and
+// without one, by name and by byte, and in clear.
+func rolesOnEveryProtocol(t *testing.T, a *agent, files *certs) {
+	t.Helper()
+	files.run("tls", "cert", "create", "-server", "-region", "mars")
+	files.run("tls", "cert", "create", "-client", "-region", "mars")
+	var tries sync.WaitGroup
+	for who, protocols := range mayUse {
+		conf := &tls.Config{InsecureSkipVerify: true}
+		if region, role, ok := strings.Cut(who, " "); ok {
+			conf = files.source(region, tlsconf.Role(role)).Client("global")
+		}
+		for _, p := range mayUse["global server"] {
+			want := slices.Contains(protocols, p)
+			tries.Go(func() {
+				if got := admitted(t, a, p, conf); got != want {
+					t.Errorf("%s with the certificate of %s: admitted %v, want %v", p, who, got, want)
+				}
+			})
+			if p == mux.ProtoGRPC { // it has a preface and no byte
+				continue
+			}
+			tries.Go(func() {
+				if got := admittedBy(t, a, byByte(p, conf)); got != want {
+					t.Errorf("%s by its byte with the certificate of %s: admitted %v, want %v", p, who, got, want)
+				}
+			})
+		}
+	}
+	for _, p := range mayUse["global server"] {
+		tries.Go(func() {
+			first := []byte{byte(p)}
+			if p == mux.ProtoGRPC {
+				first = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+			}
+			if admittedBy(t, a, func(_ context.Context, raw net.Conn) (net.Conn, error) {
+				_, err := raw.Write(first)
+				return raw, err
+			}) {
+				t.Errorf("%s in clear is admitted", p)
+			}
+		})
+	}
+	tries.Wait()
 }
 
 // serial returns the serial number of the certificate that a server shows.
@@ -110,23 +191,8 @@ func TestClusterWithTLS(t *testing.T) {
 	follower.mustPut("app/db", "1")
 	lead.mustRead("app/db", "1")
 
-	for role, protocols := range map[tlsconf.Role]map[mux.Protocol]bool{
-		tlsconf.RoleServer: {mux.ProtoRPC: true, mux.ProtoRaft: true, mux.ProtoSnapshot: true},
-		tlsconf.RoleClient: {mux.ProtoRPC: true, mux.ProtoRaft: false, mux.ProtoSnapshot: false},
-		tlsconf.RoleCLI:    {mux.ProtoRPC: false, mux.ProtoRaft: false, mux.ProtoMultiplexV2: false},
-	} {
-		for p, want := range protocols {
-			if got := admitted(t, lead, p, files.source(role).Client("global")); got != want {
-				t.Errorf("%s with the certificate of a %s: admitted %v, want %v", p, role, got, want)
-			}
-		}
-	}
-	for _, p := range []mux.Protocol{mux.ProtoRPC, mux.ProtoRaft} {
-		if admitted(t, lead, p, nil) {
-			t.Errorf("%s in clear is admitted", p)
-		}
-	}
-	grpcHealth(t, lead, files.source(tlsconf.RoleCLI))
+	rolesOnEveryProtocol(t, lead, files)
+	grpcHealth(t, lead, files.source("global", tlsconf.RoleCLI))
 	reloadUnderAQuery(t, c, files, follower)
 
 	lead.kill()

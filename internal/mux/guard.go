@@ -13,10 +13,11 @@ import (
 
 // The frame of yamux: version, type, flags, stream and length, big endian.
 const (
-	frameHeader   = 12
-	frameTypeData = 0
-	frameTypePing = 2
-	frameFlagSYN  = 1
+	frameHeader     = 12
+	frameTypeData   = 0
+	frameTypeWindow = 1
+	frameTypePing   = 2
+	frameFlagSYN    = 1
 )
 
 // A peer pings every 30 s or so; it may do so pingBurst times in a row and
@@ -26,12 +27,19 @@ const (
 	pingRate  = 4
 )
 
-var errPingFlood = errors.New("peer floods the session with pings")
+var (
+	errPingFlood   = errors.New("peer floods the session with pings")
+	errForeignName = errors.New("peer opens a stream under a number that is ours to give")
+)
 
 // guardedConn ends a session whose peer floods it with pings: yamux starts a
-// goroutine for each, and a peer that does not read holds them all.
+// goroutine for each, and a peer that does not read holds them all. It also ends one
+// whose peer opens a stream under a number of our side: yamux would give the number
+// again, forget the first stream, and let its reader spin when the session has ended.
 type guardedConn struct {
 	net.Conn
+	// ours are the last bits of the numbers of streams that this side opens.
+	ours uint32
 
 	// These belong to the one goroutine that reads.
 	header [frameHeader]byte
@@ -43,14 +51,14 @@ type guardedConn struct {
 
 func (g *guardedConn) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
-	if !g.scan(p[:n]) {
-		return 0, errPingFlood
+	if bad := g.scan(p[:n]); bad != nil {
+		return 0, bad
 	}
 	return n, err
 }
 
-// scan follows the frames in b and reports false when there were too many pings.
-func (g *guardedConn) scan(b []byte) bool {
+// scan follows the frames in b and returns what is wrong with them, nil for nothing.
+func (g *guardedConn) scan(b []byte) error {
 	for len(b) > 0 {
 		if g.skip > 0 {
 			n := min(uint64(len(b)), uint64(g.skip))
@@ -62,20 +70,35 @@ func (g *guardedConn) scan(b []byte) bool {
 		g.have += n
 		b = b[n:]
 		if g.have < frameHeader {
-			return true
+			return nil
 		}
 		g.have = 0
-		flags := binary.BigEndian.Uint16(g.header[2:])
-		switch g.header[1] {
-		case frameTypeData:
-			g.skip = binary.BigEndian.Uint32(g.header[8:])
-		case frameTypePing:
-			if flags&frameFlagSYN != 0 && !g.takePing(time.Now()) {
-				return false
-			}
+		if bad := g.frame(); bad != nil {
+			return bad
 		}
 	}
-	return true
+	return nil
+}
+
+// frame looks at a header that is complete.
+func (g *guardedConn) frame() error {
+	opens := binary.BigEndian.Uint16(g.header[2:])&frameFlagSYN != 0
+	switch g.header[1] {
+	case frameTypePing:
+		if opens && !g.takePing(time.Now()) {
+			return errPingFlood
+		}
+		return nil
+	case frameTypeData:
+		g.skip = binary.BigEndian.Uint32(g.header[8:])
+	case frameTypeWindow:
+	default:
+		return nil
+	}
+	if opens && binary.BigEndian.Uint32(g.header[4:])%2 == g.ours {
+		return errForeignName
+	}
+	return nil
 }
 
 // takePing reports whether a ping is within the rate.

@@ -395,13 +395,41 @@ func TestPingsAreCountedWhereverReadsSplitThem(t *testing.T) {
 	for _, size := range []int{1, 5, 12, 13, len(frames)} {
 		g := &guardedConn{}
 		for chunk := range slices.Chunk(frames, size) {
-			if !g.scan(chunk) {
-				t.Fatalf("size %d: refused within the burst", size)
+			if err := g.scan(chunk); err != nil {
+				t.Fatalf("size %d: refused within the burst: %v", size, err)
 			}
 		}
-		if g.scan(append(slices.Clone(ping), ping...)) && g.scan(bytes.Repeat(ping, pingRate*20)) {
+		if g.scan(append(slices.Clone(ping), ping...)) == nil && g.scan(bytes.Repeat(ping, pingRate*20)) == nil {
 			t.Errorf("size %d: pings were missed", size)
 		}
+	}
+}
+
+// A peer that opens a stream under a number which this side gives to its own streams
+// would have that one forgotten, and its reader spin for ever.
+func TestStreamsUnderForeignNumbersEndTheSession(t *testing.T) {
+	for _, tc := range []struct {
+		as   side
+		id   byte
+		ends bool
+	}{{accepting, 1, false}, {accepting, 2, true}, {dialing, 2, false}, {dialing, 1, true}} {
+		for _, kind := range []byte{frameTypeData, frameTypeWindow} {
+			g := &guardedConn{ours: tc.as.numbers}
+			open := []byte{0, kind, 0, frameFlagSYN, 0, 0, 0, tc.id, 0, 0, 0, 0}
+			if err := g.scan(open); (err == errForeignName) != tc.ends {
+				t.Errorf("stream %d towards a side of %d by frame %d: %v", tc.id, tc.as.numbers, kind, err)
+			}
+			open[3] = 0 // more of one that is open
+			if err := (&guardedConn{ours: tc.as.numbers}).scan(open); err != nil {
+				t.Errorf("a frame for stream %d: %v", tc.id, err)
+			}
+		}
+	}
+	addr := serve(t, New(Config{}))
+	conn := dial(t, addr, 6)
+	conn.Write([]byte{0, frameTypeWindow, 0, frameFlagSYN, 0, 0, 0, 2, 0, 0, 0, 0})
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the session goes on")
 	}
 }
 

@@ -65,13 +65,13 @@ func (c SessionConfig) yamux() *yamux.Config {
 
 // Server returns the accepting side of a session over conn, which it owns.
 func Server(conn net.Conn, cfg SessionConfig) (Session, error) {
-	return asSession(newSession(yamux.Server, conn, cfg))
+	return asSession(newSession(accepting, conn, cfg))
 }
 
 // Client returns the dialing side of a session over conn, which it owns. The
 // protocol byte must have been written to conn before.
 func Client(conn net.Conn, cfg SessionConfig) (Session, error) {
-	return asSession(newSession(yamux.Client, conn, cfg))
+	return asSession(newSession(dialing, conn, cfg))
 }
 
 // asSession keeps a nil *session from becoming a Session that is not nil.
@@ -89,9 +89,20 @@ type session struct {
 	opening chan struct{}
 }
 
-// newSession starts a session with yamux.Server or yamux.Client.
-func newSession(start func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error), conn net.Conn, cfg SessionConfig) (*session, error) {
-	y, err := start(&guardedConn{Conn: conn}, cfg.yamux())
+// side is an end of a session.
+type side struct {
+	start func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)
+	// numbers are the last bits of those of the streams that it opens.
+	numbers uint32
+}
+
+var (
+	dialing   = side{yamux.Client, 1}
+	accepting = side{yamux.Server, 0}
+)
+
+func newSession(as side, conn net.Conn, cfg SessionConfig) (*session, error) {
+	y, err := as.start(&guardedConn{Conn: conn, ours: as.numbers}, cfg.yamux())
 	if err != nil {
 		return nil, fmt.Errorf("start session: %w", err)
 	}

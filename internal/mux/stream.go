@@ -5,13 +5,11 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/yamux"
 )
 
 // serveSession is the handler of the two multiplex protocols.
 func (m *Mux) serveSession(ctx context.Context, conn net.Conn, info Info) {
-	sess, err := newSession(yamux.Server, conn, m.cfg.Session)
+	sess, err := newSession(accepting, conn, m.cfg.Session)
 	if err != nil {
 		m.log.Error("session not started", "remote", info.Remote, "error", err)
 		conn.Close()
