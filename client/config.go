@@ -52,6 +52,8 @@ type Config struct {
 
 	// EnableDebug lets profiles be taken while access control is off.
 	EnableDebug bool
+	// Workloads are told when the node drains; nil for an agent that knows of none.
+	Workloads Workloads
 	// Version is that of the build.
 	Version string
 	// Secure returns the TLS configuration of one connection to a server; it is nil

@@ -112,6 +112,9 @@ func (c *Client) beat(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	c.servers.told(reply.Servers)
+	if c.config.Workloads != nil && reply.SchedulingEligibility == structs.NodeSchedulingEligible {
+		c.config.Workloads.Stay()
+	}
 	c.mu.Lock()
 	if c.life.problem != "" || c.life.beat.IsZero() {
 		c.logger.Info("the servers take the node's heartbeats", "node_id", c.identity.nodeID, "ttl", reply.HeartbeatTTL)

@@ -104,12 +104,16 @@ type SyncReply struct {
 	Behind bool
 	// Pending are the operations that have not ended.
 	Pending []string
+	// Drain is how far the programs of the node are that leave because it drains, nil
+	// where the agent knows of none.
+	Drain *nodelink.DrainProgress `json:",omitempty"`
 }
 
 func (c *Client) syncStatus(_ context.Context, _ *nodelink.Call, r *SyncRequest) (*SyncReply, error) {
 	c.mu.Lock()
 	out := &SyncReply{Seen: c.life.seen, Pending: []string{}}
 	c.mu.Unlock()
+	out.Drain = c.leaving()
 	out.Behind = out.Seen < r.Index
 	for _, op := range c.operations.all() {
 		if !op.Status.ended() {
@@ -152,6 +156,7 @@ func (c *Client) pull(ctx context.Context, index uint64) error {
 		c.register()
 		return errs.New(errs.NotFound, "the servers do not know the node: it registers again")
 	}
+	c.follow(reply.Node)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.life.eligibility, c.life.seen = reply.Node.SchedulingEligibility, max(c.life.seen, reply.Index, reply.Node.ModifyIndex)

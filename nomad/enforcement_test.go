@@ -61,6 +61,7 @@ var guards = map[string]guard{
 	"Namespace.DeleteNamespaces": {rules: operator("namespace-write").rules, args: func() any {
 		return &structs.NamespaceDeleteRequest{Namespaces: []string{"absent"}}
 	}},
+	"Operation.List": {rules: `operator { policy = "read" }`}, "Operation.Upsert": {rules: `operator { policy = "write" }`},
 	"Operator.RaftGetConfiguration": operator("raft-read"), "Operator.RaftRemovePeerByID": operator("raft-write"),
 	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"),
 	"Status.Members": {rules: `node { policy = "read" }`},
@@ -101,7 +102,7 @@ func init() {
 }
 
 // nodeMethods answer nodes only, about themselves.
-var nodeMethods = []string{"Node.Register", "Node.UpdateStatus", "Node.EmitEvents", "Node.GetClientAllocs", "Alloc.GetAllocs"}
+var nodeMethods = []string{"Node.Register", "Node.UpdateStatus", "Node.EmitEvents", "Node.GetClientAllocs", "Alloc.GetAllocs", "NodeLink.Notify"}
 
 // selfMethods answer every token, and nobody without one.
 var selfMethods = []string{"ACL.UpsertOneTimeToken"}

@@ -76,6 +76,8 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).DeleteNamespaces)
 	case structs.WorkloadEventRaiseRequestType:
 		return apply(body, (*state.StateStore).RaiseWorkloadEvent)
+	case structs.OperationUpsertRequestType:
+		return apply(body, (*state.StateStore).UpsertOperation)
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
 	case structs.AuthorityUpsertRequestType:

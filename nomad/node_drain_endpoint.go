@@ -40,6 +40,7 @@ var nodeUpdateDrain = newLeader("Node.UpdateDrain",
 		if c.id.Token != nil && c.srv.auth.Enabled() {
 			entry.AccessorID = c.id.Token.AccessorID
 		}
+		defer c.srv.drains.begin(n.ID)()
 		index, err := c.commit(ctx, structs.NodeUpdateDrainRequestType, entry)
 		if err != nil {
 			return err
@@ -48,10 +49,12 @@ var nodeUpdateDrain = newLeader("Node.UpdateDrain",
 		if entry.DrainStrategy == nil {
 			return nil
 		}
-		return c.srv.completeDrains(ctx, n.ID)
+		entry.Caller = r.Caller
+		reply.OperationID, err = c.srv.beginDrain(ctx, n, entry)
+		return err
 	})
 
-// completeDrains ends the drains of nodes without work, which is all of them.
+// completeDrains ends the drains of nodes that nothing is left on.
 func (s *Server) completeDrains(ctx context.Context, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
@@ -65,17 +68,6 @@ func (s *Server) completeDrains(ctx context.Context, ids ...string) error {
 	}
 	_, err := s.apply(ctx, structs.BatchNodeUpdateDrainRequestType, req)
 	return err
-}
-
-// startDrains ends the drains that the leader before did not come to end.
-func (s *Server) startDrains(t *term) error {
-	var ids []string
-	for n := range s.state.Snapshot().AllNodes() {
-		if n.Draining() {
-			ids = append(ids, n.ID)
-		}
-	}
-	return s.completeDrains(t.ctx, ids...)
 }
 
 var nodeUpdateEligibility = newLeader("Node.UpdateEligibility",

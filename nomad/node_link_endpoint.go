@@ -24,6 +24,8 @@ const (
 	nodeLinkCallName = "NodeLink.Call"
 	nodeLinkListName = "NodeLink.List"
 	nodeLinkKickName = "NodeLink.Kick"
+	// nodeLinkNotifyName is for the leader only.
+	nodeLinkNotifyName = "NodeLink.Notify"
 )
 
 func init() { nodeLinkUpdate.serversOnly = true }
@@ -144,6 +146,25 @@ var nodeLinkKick = newLocal("NodeLink.Kick",
 		return errs.Newf(errs.NotFound, "no server of the region has a link to the node %q", r.NodeID)
 	})
 
+var nodeLinkNotify = newLocal("NodeLink.Notify",
+	func(a *acl.ACL, _ *structs.NodeNotifyRequest) bool { return a.AllowClientOp() },
+	func(ctx context.Context, s *Server, r *structs.NodeNotifyRequest, reply *structs.NodeCallResponse) error {
+		n, err := s.knownNode(ctx, r.NodeID)
+		switch {
+		case err != nil:
+			return err
+		case !sameSecret(n, r.AuthToken):
+			return errPermissionDenied
+		}
+		reply.Server = s.config.NodeName
+		if l := s.links.held.Get(n.ID); l != nil {
+			s.notifyLinked(ctx, l, r, reply)
+			return nil
+		}
+		reply.Failure = toWire(&nodelink.Failure{Outcome: nodelink.Moved, Help: "the server that was asked no longer has the link of the node"})
+		return nil
+	})
+
 // hops returns how often the call of a context was passed on.
 func hops(ctx context.Context) int {
 	if c, ok := wire.CallFrom(ctx); ok {
@@ -170,4 +191,9 @@ func (n *NodeLink) List(ctx context.Context, args *structs.NodeLinkListRequest, 
 // Kick ends the link of a node.
 func (n *NodeLink) Kick(ctx context.Context, args *structs.NodeLinkKickRequest, reply *structs.NodeLinkKickResponse) error {
 	return nodeLinkKick.serve(ctx, n.srv, args, reply)
+}
+
+// Notify has the agent of a node look at what the servers say of it.
+func (n *NodeLink) Notify(ctx context.Context, args *structs.NodeNotifyRequest, reply *structs.NodeCallResponse) error {
+	return nodeLinkNotify.serve(ctx, n.srv, args, reply)
 }

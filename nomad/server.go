@@ -79,6 +79,7 @@ type Server struct {
 	logins      auth.Logins
 	usage       *auth.Usage // when tokens were last used
 	usageOf     usagePeers
+	drains      *drainWatch
 	// agentSecret is that of the agent in this process, a UUID.
 	agentSecret string
 
@@ -116,6 +117,7 @@ func endpoints(s *Server) map[string]any {
 		"WorkloadEvent": &WorkloadEvent{s},
 		"Authority":     &Authority{s},
 		"JoinToken":     &JoinToken{s},
+		"Operation":     &Operation{s},
 	}
 }
 
@@ -163,6 +165,7 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.fsm.work = &s.watchdog.store
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
+	s.drains = newDrainWatch()
 	s.nodeConns = newNodeConns()
 	s.setupLinks(logger)
 	return nil

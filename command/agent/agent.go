@@ -42,6 +42,8 @@ type Agent struct {
 	http    *httpServer
 	rpc     *rpcNode
 	sockets *agentSockets
+	// drained are the workloads at the sockets, for the node agent.
+	drained drainedWorkloads
 	// port is where http accepts, beneath limits and TLS.
 	port net.Listener
 	// limits are what was applied since the start, nil for nothing.
@@ -166,7 +168,11 @@ func (a *Agent) openSockets() (err error) {
 	if err := a.telemetry.add(a.sockets.metrics); err != nil {
 		a.logger.Warn("metrics of the agent sockets are not shown", "error", err)
 	}
-	return a.sockets.listen()
+	if err := a.sockets.listen(); err != nil {
+		return err
+	}
+	a.drained.sockets.Store(a.sockets)
+	return nil
 }
 
 // serve opens the socket of the operator node and starts the HTTP API on ln.

@@ -45,6 +45,7 @@ func (a *Agent) clientConfig(rpc net.Listener) client.Config {
 		Meta: g.Meta, StateDir: c.clientDataDir(), Servers: g.addresses(), Preferred: ownServer(rpc),
 		HTTPAddr: a.endpoints.advHTTP, HTTPTLS: c.TLSConfig.EnableHTTP, Ineligible: g.DefaultIneligible, MaxAllocs: g.NodeMaxAllocs,
 		Resources: g.resources(), IntroductionToken: introductionToken(), Version: nomad.Version, Logger: a.logger, EnableDebug: c.EnableDebug,
+		Workloads: &a.drained,
 	}
 	if c.TLSConfig.EnableRPC {
 		out.Secure = func() *tls.Config {

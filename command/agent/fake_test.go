@@ -206,6 +206,13 @@ func (f *fakeServer) fill() *fakeServer {
 		r.Namespaces, r.QueryMeta = []*structs.Namespace{ns, {Name: "x"}}, meta
 		return nil
 	})
+	on(f, "Operation.List", func(_ *structs.OperationListRequest, r *structs.OperationListResponse) error {
+		at := time.Unix(7, 0).UTC()
+		r.Operations, r.QueryMeta = []*structs.Operation{{ID: "op-1", Kind: "drain", Name: "drain node n1", NodeID: "n", Caller: "c", AccessorID: "acc", Reason: "disk",
+			State: structs.OperationSucceeded, Message: "m", Created: at, Finished: at,
+			Steps: []*structs.OperationStep{{Name: "s", State: structs.OperationSucceeded, Created: at, Parts: []*structs.OperationPart{{Name: "p", State: structs.OperationFailed}}}}}}, meta
+		return nil
+	})
 	on(f, "Namespace.GetNamespace", func(a *structs.NamespaceSpecificRequest, r *structs.SingleNamespaceResponse) error {
 		r.QueryMeta = meta
 		if a.Name == "default" || a.Name == "x" {

@@ -26,6 +26,7 @@ func routes() []route {
 		keyringRoutes(),
 		gossipKeyringRoutes(),
 		joinTokenRoutes(),
+		operationRoutes(),
 		metricsRoutes(),
 		documentRoutes(),
 		rpcRoutes(),

@@ -125,10 +125,6 @@ type reloadStatusParams struct {
 	Count int    `json:"count,omitempty"`
 }
 
-type operationsResult struct {
-	Operations []*operation `json:"operations"`
-}
-
 // configMethods look at and change the configuration of this agent.
 func (n *rpcNode) configMethods() []operatorMethod {
 	lookup := newOperatorMethod("admin_lookup_records", "keys of the configuration by name or regular expression; values of secrets are withheld",
@@ -287,7 +283,7 @@ func (n *rpcNode) reloadStatus(_ context.Context, p reloadStatusParams) (operati
 	}, count)
 	switch {
 	case len(found) > 0:
-		return operationsResult{found}, nil
+		return operationsResult{Operations: found}, nil
 	case p.Token != "":
 		return operationsResult{}, jsonrpc.Failed(jsonrpc.Detail{Code: errataTokenUnknown, Field: "/token",
 			Message: "no reload has this token", Kind: errs.NotFound})

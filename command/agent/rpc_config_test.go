@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 func TestLookupOfRecords(t *testing.T) {
@@ -107,7 +108,7 @@ func TestReloadOfTheConfiguration(t *testing.T) {
 		}}},
 	})
 	o := reload(t, h, `{"token":"mine"}`)
-	if o.State != stateSucceeded || o.Token != "mine" || len(o.Steps) != 2 || o.Steps[1].State != stateSucceeded || logger.GetLevel() != hclog.Warn {
+	if o.State != structs.OperationSucceeded || o.Token != "mine" || len(o.Steps) != 2 || o.Steps[1].State != structs.OperationSucceeded || logger.GetLevel() != hclog.Warn {
 		t.Errorf("%+v, level %s", o, logger.GetLevel())
 	}
 	if want := "take effect when the agent starts again: region"; o.Message != want {
@@ -120,12 +121,12 @@ func TestReloadOfTheConfiguration(t *testing.T) {
 		t.Errorf("unknown token: %v", err)
 	}
 	stuck = errors.New("stuck")
-	if o = reload(t, h, `{}`); o.State != stateFailed || o.Message != "stuck" || o.Steps[0].State != stateSucceeded || o.Steps[1].State != stateFailed {
+	if o = reload(t, h, `{}`); o.State != structs.OperationFailed || o.Message != "stuck" || o.Steps[0].State != structs.OperationSucceeded || o.Steps[1].State != structs.OperationFailed {
 		t.Errorf("a step that fails: %+v %+v", o, o.Steps)
 	}
 	problem = errors.New("file.hcl:3: unknown key")
 	o = reload(t, h, `{}`)
-	if o.State != stateFailed || o.Message != problem.Error() || o.Steps[0].State != stateFailed || o.Steps[1].State != stateFailed {
+	if o.State != structs.OperationFailed || o.Message != problem.Error() || o.Steps[0].State != structs.OperationFailed || o.Steps[1].State != structs.OperationFailed {
 		t.Errorf("%+v %+v", o, o.Steps)
 	}
 }
@@ -178,7 +179,7 @@ func TestHistoryOfOperationsIsBounded(t *testing.T) {
 	close(block)
 	ops.wg.Wait()
 	slow := ops.find(func(o *operation) bool { return o.ID == ref.Operation }, 0)
-	if len(slow) != 1 || slow[0].State != stateUnreachable {
+	if len(slow) != 1 || slow[0].State != structs.OperationUnreachable {
 		t.Errorf("%+v", slow)
 	}
 }

@@ -46,6 +46,8 @@ type nodeParams struct {
 // nodeChange is the result of what changes a node.
 type nodeChange struct {
 	Index uint64 `json:"index"`
+	// Operation is what get_operations shows of a drain that has begun.
+	Operation string `json:"operation,omitempty"`
 }
 
 // drainStatus is the result of get_drain_status.
@@ -122,10 +124,11 @@ func (n *rpcNode) stopDrain(ctx context.Context, p stopDrainParams) (nodeChange,
 }
 
 func (n *rpcNode) updateDrain(ctx context.Context, args *structs.NodeUpdateDrainRequest) (nodeChange, error) {
-	args.AuthToken = jsonrpc.CallerOf(ctx).Token
+	caller := jsonrpc.CallerOf(ctx)
+	args.AuthToken, args.Caller = caller.Token, n.config.NodeName+" "+caller.String()
 	reply := &structs.NodeDrainUpdateResponse{}
 	err := n.server.RPC(ctx, "Node.UpdateDrain", args, reply)
-	return nodeChange{reply.Index}, err
+	return nodeChange{reply.Index, reply.OperationID}, err
 }
 
 func (n *rpcNode) setNodeStatus(ctx context.Context, p nodeStatusParams) (nodeChange, error) {
@@ -135,7 +138,7 @@ func (n *rpcNode) setNodeStatus(ctx context.Context, p nodeStatusParams) (nodeCh
 	}
 	args.AuthToken = jsonrpc.CallerOf(ctx).Token
 	err := n.server.RPC(ctx, "Node.UpdateEligibility", args, reply)
-	return nodeChange{reply.Index}, err
+	return nodeChange{Index: reply.Index}, err
 }
 
 func (n *rpcNode) drainStatus(ctx context.Context, p nodeParams) (drainStatus, error) {

@@ -27,7 +27,7 @@ func TestDrainOfANode(t *testing.T) {
 	})
 	var asked structs.NodeUpdateDrainRequest
 	on(f, "Node.UpdateDrain", func(a *structs.NodeUpdateDrainRequest, r *structs.NodeDrainUpdateResponse) error {
-		asked, r.Index = *a, 8
+		asked, r.Index, r.OperationID = *a, 8, "op-1"
 		node.DrainStrategy = a.DrainStrategy
 		return nil
 	})
@@ -62,7 +62,8 @@ func TestDrainOfANode(t *testing.T) {
 			t.Errorf("asked for %+v", asked)
 		}
 	}
-	if d := cmp.Diff(structs.NodeUpdateDrainRequest{NodeID: "n", MarkEligible: true, WriteRequest: structs.WriteRequest{AuthToken: "secret"}}, asked); d != "" {
+	if d := cmp.Diff(structs.NodeUpdateDrainRequest{NodeID: "n", MarkEligible: true, Caller: "n1 http 192.0.2.1:1234",
+		WriteRequest: structs.WriteRequest{AuthToken: "secret"}}, asked); d != "" {
 		t.Error(d)
 	}
 	for deadline, want := range map[string]time.Duration{"0s": -1, "": 0} {
@@ -70,6 +71,10 @@ func TestDrainOfANode(t *testing.T) {
 		if got := code("admin_node_start_drain", fmt.Sprintf(`{"node":"n","deadline":%q}`, deadline)); got != 0 || asked.DrainStrategy.Deadline != want {
 			t.Errorf("deadline %q: %d, %+v", deadline, got, asked.DrainStrategy)
 		}
+	}
+	node.DrainStrategy = nil
+	if result, err := invoke(t, h, "admin_node_start_drain", `{"node":"n"}`, "X-Nomad-Token", "secret"); err != nil || string(result) != `{"index":8,"operation":"op-1"}` {
+		t.Errorf("%s, %v", result, err)
 	}
 	if _, err := invoke(t, h, "get_drain_status", `{"node":"n"}`); err == nil || err.Code != jsonrpc.CodeUnauthorized {
 		t.Errorf("without a token: %v", err)

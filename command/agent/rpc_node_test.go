@@ -198,11 +198,11 @@ func TestLongWorkIsAnOperation(t *testing.T) {
 	for _, tc := range []struct {
 		params string
 		err    error
-		want   operationState
+		want   structs.OperationState
 	}{
-		{`{"ID":"a","background":true}`, nil, stateSucceeded},
-		{`{"ID":"b","background":true}`, errs.New(errs.NoLeader, "No cluster leader"), stateUnreachable},
-		{`{"ID":"c","background":true}`, errs.New(errs.NotFound, "no such peer"), stateFailed},
+		{`{"ID":"a","background":true}`, nil, structs.OperationSucceeded},
+		{`{"ID":"b","background":true}`, errs.New(errs.NoLeader, "No cluster leader"), structs.OperationUnreachable},
+		{`{"ID":"c","background":true}`, errs.New(errs.NotFound, "no such peer"), structs.OperationFailed},
 	} {
 		var asked structs.RaftPeerByIDRequest
 		on(f, "Operator.RaftRemovePeerByID", func(a *structs.RaftPeerByIDRequest, _ *structs.GenericResponse) error {

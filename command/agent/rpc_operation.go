@@ -10,23 +10,15 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
-)
-
-// operationState says how far an operation or a step of it is.
-type operationState string
-
-// The states. The last three are final; unreachable is a failure of the way to
-// whoever should have done it.
-const (
-	stateQueued      operationState = "queued"
-	stateRunning     operationState = "running"
-	stateSucceeded   operationState = "succeeded"
-	stateFailed      operationState = "failed"
-	stateUnreachable operationState = "unreachable"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // maxOperations is how many operations that ended are remembered.
 const maxOperations = 100
+
+// lastWord bounds how long the servers are told that an operation has ended; an agent
+// that stops waits for it.
+const lastWord = 2 * time.Second
 
 // maxToken bounds a token that a caller chose, in bytes.
 const maxToken = 128
@@ -42,12 +34,18 @@ const (
 // operation is one long piece of work, or a step of one. Only its operations
 // object touches it once it runs.
 type operation struct {
-	ID     string         `json:"operation,omitempty"`
-	Token  string         `json:"token,omitempty"`
-	Kind   string         `json:"kind,omitempty"`
-	Name   string         `json:"name"`
-	Caller string         `json:"caller,omitempty"`
-	State  operationState `json:"state"`
+	ID     string `json:"operation,omitempty"`
+	Token  string `json:"token,omitempty"`
+	Kind   string `json:"kind,omitempty"`
+	Name   string `json:"name"`
+	Caller string `json:"caller,omitempty"`
+	// AccessorID is of the caller's token, Reason why it was asked for, Node what it is about.
+	AccessorID string `json:"accessor_id,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+	Node       string `json:"node,omitempty"`
+	// Agent is who runs it, for what the servers keep.
+	Agent string                 `json:"agent,omitempty"`
+	State structs.OperationState `json:"state"`
 	// Message says why it failed, or what is worth knowing.
 	Message  string       `json:"message,omitempty"`
 	Created  time.Time    `json:"created"`
@@ -56,7 +54,7 @@ type operation struct {
 }
 
 // done reports whether the state is final.
-func (o *operation) done() bool { return o.State != stateQueued && o.State != stateRunning }
+func (o *operation) done() bool { return o.State.Done() }
 
 // clone returns a copy that shares nothing that changes.
 func (o *operation) clone() *operation {
@@ -76,12 +74,12 @@ func (o *operation) finish(err error) {
 	}
 	now := time.Now().UTC()
 	o.Finished = &now
-	o.State = stateSucceeded
+	o.State = structs.OperationSucceeded
 	if err != nil {
-		o.State, o.Message = stateFailed, errs.From(err, "").Error()
+		o.State, o.Message = structs.OperationFailed, errs.From(err, "").Error()
 		switch errs.CodeOf(err) {
 		case errs.Unavailable, errs.NoPath, errs.NoLeader:
-			o.State = stateUnreachable
+			o.State = structs.OperationUnreachable
 		case errs.Internal:
 			o.Message = err.Error()
 		}
@@ -89,7 +87,7 @@ func (o *operation) finish(err error) {
 	for _, s := range o.Steps {
 		if !s.done() {
 			s.finish(errs.New(errs.Unavailable, "not begun"))
-			s.State = stateFailed
+			s.State = structs.OperationFailed
 		}
 	}
 }
@@ -135,6 +133,8 @@ type operationSpec struct {
 	token, prefix string
 	// steps are queued at once, and run in this order.
 	steps []string
+	// tell is called when it has begun and when it has ended, nil for nobody.
+	tell func(ctx context.Context, id string)
 	// alone refuses a second operation of the kind while one runs, unless force is set.
 	alone, force bool
 }
@@ -160,21 +160,31 @@ func (os *operations) begin(spec operationSpec, work func(ctx context.Context, r
 		}
 	}
 	o := &operation{ID: "op-" + randomHex(), Token: spec.token, Kind: spec.kind, Name: spec.name, Caller: spec.caller,
-		State: stateRunning, Created: time.Now().UTC()}
+		State: structs.OperationRunning, Created: time.Now().UTC()}
 	if o.Token == "" {
 		o.Token = spec.prefix + randomHex()
 	}
 	for _, name := range spec.steps {
-		o.Steps = append(o.Steps, &operation{Name: name, State: stateQueued, Created: o.Created})
+		o.Steps = append(o.Steps, &operation{Name: name, State: structs.OperationQueued, Created: o.Created})
 	}
 	os.addLocked(o)
-	os.wg.Go(func() {
-		err := work(os.life, &operationRun{all: os, op: o})
-		os.mu.Lock()
-		defer os.mu.Unlock()
-		o.finish(err)
-	})
+	os.wg.Go(func() { os.run(o, spec.tell, work) })
 	return operationRef{Operation: o.ID, Token: o.Token}, nil
+}
+
+// run does the work of an operation to its end.
+func (os *operations) run(o *operation, tell func(context.Context, string), work func(context.Context, *operationRun) error) {
+	if tell == nil {
+		tell = func(context.Context, string) {}
+	}
+	tell(os.life, o.ID)
+	err := work(os.life, &operationRun{all: os, op: o})
+	os.mu.Lock()
+	o.finish(err)
+	os.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(os.life), lastWord) // it ended, though the agent may end too
+	defer cancel()
+	tell(ctx, o.ID)
 }
 
 // addLocked appends an operation and forgets the oldest that ended; os.mu is held.
@@ -189,7 +199,7 @@ func (os *operations) addLocked(o *operation) {
 
 // note remembers something that happened, as an operation that has ended.
 func (os *operations) note(kind, name, caller string) {
-	o := &operation{ID: "op-" + randomHex(), Kind: kind, Name: name, Caller: caller, State: stateRunning, Created: time.Now().UTC()}
+	o := &operation{ID: "op-" + randomHex(), Kind: kind, Name: name, Caller: caller, State: structs.OperationRunning, Created: time.Now().UTC()}
 	o.finish(nil)
 	os.mu.Lock()
 	defer os.mu.Unlock()
@@ -220,7 +230,7 @@ type operationRun struct {
 
 // step runs one of the steps that were queued and returns its error.
 func (r *operationRun) step(i int, work func() error) error {
-	r.set(func() { r.op.Steps[i].State = stateRunning })
+	r.set(func() { r.op.Steps[i].State = structs.OperationRunning })
 	err := work()
 	r.set(func() { r.op.Steps[i].finish(err) })
 	return err

@@ -87,13 +87,6 @@ type storageStatus struct {
 	Raft map[string]string `json:"raft"`
 }
 
-type operationsParams struct {
-	Operation string `json:"operation,omitempty"`
-	Token     string `json:"token,omitempty"`
-	Kind      string `json:"kind,omitempty"`
-	Count     int    `json:"count,omitempty"`
-}
-
 type noteParams struct {
 	Text string `json:"text"`
 }
@@ -106,7 +99,7 @@ func (n *rpcNode) operatorMethods() []operatorMethod {
 	metrics := newOperatorMethod("get_metrics", "metrics of the last interval whose names match a regular expression",
 		n.config.ACL.mayReadMetrics, n.getMetrics)
 	metrics.Privileged = n.config.ACL.ProtectMetrics
-	ops := newOperatorMethod("get_operations", "long work of this agent, newest first, with its steps; the last 100 are kept",
+	ops := newOperatorMethod("get_operations", "long work of this agent and of the region, newest first, with its steps; the last 100 of each are kept",
 		(*acl.ACL).AllowAgentRead, n.getOperations)
 	metrics.Parallel, ops.Parallel = true, true
 	return []operatorMethod{
@@ -214,10 +207,4 @@ func (n *rpcNode) storageStatus(ctx context.Context) (storageStatus, error) {
 		return ctx.Err()
 	})
 	return out, err
-}
-
-func (n *rpcNode) getOperations(_ context.Context, p operationsParams) (operationsResult, error) {
-	return operationsResult{n.operations.find(func(o *operation) bool {
-		return (p.Operation == "" || o.ID == p.Operation) && (p.Token == "" || o.Token == p.Token) && (p.Kind == "" || o.Kind == p.Kind)
-	}, p.Count)}, nil
 }

@@ -115,6 +115,8 @@ func (n *rpcNode) asOperation(method *jsonrpc.Method, m nomad.MethodDescription)
 			return nil, err
 		}
 		spec := operationSpec{kind: name, name: m.Name, caller: jsonrpc.CallerOf(ctx).String(), prefix: "op-", steps: []string{"call " + m.Name}}
+		token := jsonrpc.CallerOf(ctx).Token
+		spec.tell = func(ctx context.Context, id string) { n.tellRegion(ctx, token, id) }
 		return n.operations.begin(spec, func(ctx context.Context, run *operationRun) error {
 			ctx, cancel := context.WithTimeout(ctx, n.config.RPC.CallTimeout)
 			defer cancel()

@@ -163,7 +163,9 @@ func (s *agentSockets) stop() {
 		return
 	}
 	s.locks.leave()
+	s.workloads.mu.Lock() // nobody is told any more who was not told yet
 	s.end()
+	s.workloads.mu.Unlock()
 	if s.cancel == nil { // opened, but never served
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -12,16 +12,7 @@ import (
 	"github.com/cairn-project/cairn/drpc/agentpb"
 	"github.com/cairn-project/cairn/internal/drpc"
 	"github.com/cairn-project/cairn/internal/errs"
-)
-
-// How far a workload is with a shutdown.
-const (
-	workloadWaiting     = "waiting"
-	workloadSilent      = "silent"
-	workloadNeeds       = "needs"
-	workloadUnreachable = "unreachable"
-	workloadReady       = "ready"
-	workloadGone        = "gone"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 )
 
 const (
@@ -45,6 +36,10 @@ type shutdownPlan struct {
 	reason   string
 	deadline time.Time
 	cancel   context.CancelFunc
+	// drain says that it is because the node drains, until the time that the servers
+	// gave, zero for none.
+	drain bool
+	until time.Time
 	// steps are guarded by the mu of the workloads.
 	steps []*shutdownStep
 }
@@ -87,10 +82,10 @@ func (s *agentSockets) beginShutdownLocked(reason string, wait time.Duration) {
 	plan := &shutdownPlan{reason: reason, deadline: time.Now().Add(wait), cancel: cancel}
 	w.preparing = plan
 	for _, l := range w.bySession {
-		step := &shutdownStep{workload: *l, state: workloadWaiting}
+		step := &shutdownStep{workload: *l, state: nodelink.WorkloadWaiting}
 		plan.steps = append(plan.steps, step)
 		if l.socket == "" {
-			step.state = workloadSilent
+			step.state = nodelink.WorkloadSilent
 			continue
 		}
 		s.wg.Go(func() { w.tell(ctx, plan, step) })
@@ -122,13 +117,13 @@ func (w *workloads) note(step *shutdownStep, reply *agentpb.PrepareReply, err er
 	defer w.mu.Unlock()
 	switch {
 	case err != nil:
-		step.state, step.text = workloadUnreachable, err.Error()
+		step.state, step.text = nodelink.WorkloadUnreachable, err.Error()
 		return tellAgain
 	case reply.Ready:
-		step.state, step.need, step.text = workloadReady, 0, ""
+		step.state, step.need, step.text = nodelink.WorkloadReady, 0, ""
 		return 0
 	}
-	step.state, step.text = workloadNeeds, ""
+	step.state, step.text = nodelink.WorkloadNeeds, ""
 	step.need = time.Duration(min(max(0, reply.NeedMs), maxShutdownDeadline.Milliseconds())) * time.Millisecond
 	return max(step.need, tellAgain)
 }
@@ -174,9 +169,9 @@ func (w *workloads) progressLocked() *agentpb.ShutdownProgress {
 		l := step.workload
 		state := step.state
 		if now := w.bySession[l.session]; now == nil || now.exited {
-			state = workloadGone
+			state = nodelink.WorkloadGone
 		}
-		out.Ready = out.Ready && (state == workloadReady || state == workloadGone)
+		out.Ready = out.Ready && (state == nodelink.WorkloadReady || state == nodelink.WorkloadGone)
 		out.Workloads = append(out.Workloads, &agentpb.WorkloadProgress{Name: l.name, Uid: int32(l.peer.UID), Pid: int32(l.peer.PID),
 			Socket: l.socket, State: state, NeedMs: step.need.Milliseconds(), Text: step.text})
 	}

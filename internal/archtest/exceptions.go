@@ -23,6 +23,7 @@ var internalOnly = map[string]string{
 	"Node.GetClientAllocs":    "node agents ask which allocations they are to run",
 	"Node.Register":           "node agents tell who they are",
 	"Node.UpdateStatus":       "node agents tell that they are alive",
+	"NodeLink.Notify":         "the leader has the server that holds a node's link tell its agent of a change",
 	"NodeLink.Update":         "servers tell each other which links of node agents they have",
 	"Status.HasNodeConn":      "servers ask each other which of them a node is connected to",
 	"Status.Cluster":          "a leader asks a server which cluster it belongs to before it takes it in",

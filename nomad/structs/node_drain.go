@@ -76,6 +76,8 @@ type NodeUpdateDrainRequest struct {
 	Meta map[string]string
 	// AccessorID is of the caller's token, set by the leader.
 	AccessorID string
+	// Caller is who asks, in words, for the operation of the drain.
+	Caller string `codec:"Caller" json:"-"`
 	WriteRequest
 }
 
@@ -100,5 +102,7 @@ type NodeDrainUpdateResponse struct {
 	NodeModifyIndex uint64
 	EvalIDs         []string
 	EvalCreateIndex uint64
+	// OperationID is of the operation that shows how far a drain is, "" for none.
+	OperationID string `codec:"OperationID" json:"-"`
 	WriteMeta
 }

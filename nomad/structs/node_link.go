@@ -81,6 +81,15 @@ type NodeCallFailure struct {
 	Hint string `json:",omitempty"`
 }
 
+// NodeNotifyRequest has the agent of a node look at what the servers say of it. The
+// token is the secret of the node, which servers know.
+type NodeNotifyRequest struct {
+	NodeID string
+	// Index is of the change that the agent is to see.
+	Index uint64
+	QueryOptions
+}
+
 // NodeLinkListRequest lists the links of the region.
 type NodeLinkListRequest struct {
 	// NodeID asks for the link of one node, "" for all.

@@ -57,6 +57,8 @@ const (
 	JoinTokenUpsertRequestType MessageType = 105
 	JoinTokenDeleteRequestType MessageType = 106
 	JoinTokenUseRequestType    MessageType = 107
+	// OperationUpsertRequestType notes how far long work is; it may be skipped.
+	OperationUpsertRequestType MessageType = 108
 	// TaggedRequestType marks an entry that is applied once, see AppendTag.
 	TaggedRequestType MessageType = 120
 )
@@ -93,6 +95,7 @@ const (
 	ACLBootstrapSnapshot SnapshotType = 97
 	AuthoritySnapshot    SnapshotType = 104
 	JoinTokenSnapshot    SnapshotType = 105
+	OperationSnapshot    SnapshotType = 108
 	RequestSnapshot      SnapshotType = 120
 )
 
@@ -113,6 +116,7 @@ const (
 	TopicACLAuthMethod  Topic = "ACLAuthMethod"
 	TopicACLBindingRule Topic = "ACLBindingRule"
 	TopicWorkloadEvent  Topic = "WorkloadEvent"
+	TopicOperation      Topic = "Operation"
 )
 
 // Event is one change of one object.
@@ -300,6 +304,12 @@ type NamespaceDeleteRequest struct {
 type VarApplyStateRequest struct {
 	Op  VarOp
 	Var *VariableEncrypted
+	WriteRequest
+}
+
+// OperationUpsertRequest notes how far an operation is.
+type OperationUpsertRequest struct {
+	Operation *Operation
 	WriteRequest
 }
 
