@@ -70,6 +70,22 @@ func (c *Client) IsConnected() bool {
 	return conn != nil && !conn.ended()
 }
 
+// Ended is closed when the connection has ended, whoever ended it. Without one it is
+// closed already; after the next Connect it is another channel.
+func (c *Client) Ended() <-chan struct{} {
+	if conn := c.current(); conn != nil {
+		return conn.done
+	}
+	return ended
+}
+
+// ended is closed.
+var ended = func() <-chan struct{} {
+	ch := make(chan struct{})
+	close(ch)
+	return ch
+}()
+
 func (c *Client) current() *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,5 +1,6 @@
 // Package drpc is the client of an agent's local sockets: calls of a method of
 // a module over a Unix socket, with the caller's identity proven by the kernel.
+// Listen is the other half, for programs that the agent calls.
 //
 //	c := drpc.NewClient("/run/cairn/agent.sock", drpc.Options{})
 //	if err := c.Connect(ctx); err != nil { ... }

@@ -39,6 +39,7 @@ func (s *agentSockets) agentModule(root hclog.Logger) socketModule {
 			func(context.Context, *drpc.Request, *agentpb.SessionsRequest) (*agentpb.Sessions, error) {
 				return s.sessions(), nil
 			}).privileged(),
+		socketCall(208, "ping workloads", "Asks the workloads over their own sockets whether they are there, and sets their log level.", s.pingWorkloads).privileged(),
 	}}
 }
 

@@ -29,6 +29,7 @@ const (
 const (
 	workloadModuleID      = 3
 	methodWorkloadPrepare = 311
+	methodWorkloadPing    = 312
 )
 
 // shutdownPlan is one preparation of a shutdown.
@@ -136,26 +137,31 @@ func (w *workloads) there(session *drpc.Session) bool {
 
 // askWorkload tells a workload of the shutdown over its own socket.
 func askWorkload(ctx context.Context, l workload, plan *shutdownPlan) (*agentpb.PrepareReply, error) {
+	reply := &agentpb.PrepareReply{}
+	return reply, l.ask(ctx, methodWorkloadPrepare, &agentpb.PrepareRequest{Reason: plan.reason, LeftMs: time.Until(plan.deadline).Milliseconds()}, reply)
+}
+
+// ask calls a method of a workload on its own socket.
+func (l *workload) ask(ctx context.Context, method int32, in, out proto.Message) error {
 	if err := checkWorkloadSocket(l.socket, l.peer); err != nil {
-		return nil, err
+		return errs.Newf(errs.Unavailable, "the workload cannot be reached: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	c := client.NewClient(l.socket, client.Options{MaxMessage: 64 << 10, MaxCalls: 1})
 	if err := c.Connect(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = c.Close() }()
-	body, err := proto.Marshal(&agentpb.PrepareRequest{Reason: plan.reason, LeftMs: time.Until(plan.deadline).Milliseconds()})
+	body, err := proto.Marshal(in)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	answer, err := c.Do(ctx, workloadModuleID, methodWorkloadPrepare, body)
+	answer, err := c.Do(ctx, workloadModuleID, method, body)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	reply := &agentpb.PrepareReply{}
-	return reply, proto.Unmarshal(answer, reply)
+	return proto.Unmarshal(answer, out)
 }
 
 // progressLocked says how far the shutdown is; w.mu is held.

@@ -1261,6 +1261,195 @@ func (x *SessionInfo) GetHealthText() string {
 	return ""
 }
 
+// PingWorkloadsRequest is the payload of 208, ping workloads: it calls 312 of every
+// workload that gave a socket.
+type PingWorkloadsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only the workloads of this name, empty for all.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The log level that they are to have from now on, empty for no change.
+	LogLevel      string `protobuf:"bytes,2,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PingWorkloadsRequest) Reset() {
+	*x = PingWorkloadsRequest{}
+	mi := &file_drpc_agentpb_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingWorkloadsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingWorkloadsRequest) ProtoMessage() {}
+
+func (x *PingWorkloadsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_drpc_agentpb_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingWorkloadsRequest.ProtoReflect.Descriptor instead.
+func (*PingWorkloadsRequest) Descriptor() ([]byte, []int) {
+	return file_drpc_agentpb_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PingWorkloadsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PingWorkloadsRequest) GetLogLevel() string {
+	if x != nil {
+		return x.LogLevel
+	}
+	return ""
+}
+
+// PingedWorkloads answers 208.
+type PingedWorkloads struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workloads     []*PingedWorkload      `protobuf:"bytes,1,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PingedWorkloads) Reset() {
+	*x = PingedWorkloads{}
+	mi := &file_drpc_agentpb_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingedWorkloads) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingedWorkloads) ProtoMessage() {}
+
+func (x *PingedWorkloads) ProtoReflect() protoreflect.Message {
+	mi := &file_drpc_agentpb_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingedWorkloads.ProtoReflect.Descriptor instead.
+func (*PingedWorkloads) Descriptor() ([]byte, []int) {
+	return file_drpc_agentpb_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PingedWorkloads) GetWorkloads() []*PingedWorkload {
+	if x != nil {
+		return x.Workloads
+	}
+	return nil
+}
+
+// PingedWorkload is how one workload answered.
+type PingedWorkload struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Uid   int32                  `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Pid   int32                  `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
+	// ok, failed for one that answered with an error, silent for one without a
+	// socket, or unreachable.
+	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	// Why, where it is not ok.
+	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	TookUs        int64  `protobuf:"varint,6,opt,name=took_us,json=tookUs,proto3" json:"took_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PingedWorkload) Reset() {
+	*x = PingedWorkload{}
+	mi := &file_drpc_agentpb_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PingedWorkload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PingedWorkload) ProtoMessage() {}
+
+func (x *PingedWorkload) ProtoReflect() protoreflect.Message {
+	mi := &file_drpc_agentpb_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PingedWorkload.ProtoReflect.Descriptor instead.
+func (*PingedWorkload) Descriptor() ([]byte, []int) {
+	return file_drpc_agentpb_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PingedWorkload) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PingedWorkload) GetUid() int32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *PingedWorkload) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *PingedWorkload) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PingedWorkload) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *PingedWorkload) GetTookUs() int64 {
+	if x != nil {
+		return x.TookUs
+	}
+	return 0
+}
+
 var File_drpc_agentpb_agent_proto protoreflect.FileDescriptor
 
 const file_drpc_agentpb_agent_proto_rawDesc = "" +
@@ -1363,7 +1552,19 @@ const file_drpc_agentpb_agent_proto_rawDesc = "" +
 	"\x06health\x18\n" +
 	" \x01(\tR\x06health\x12\x1f\n" +
 	"\vhealth_text\x18\v \x01(\tR\n" +
-	"healthTextB-Z+github.com/cairn-project/cairn/drpc/agentpbb\x06proto3"
+	"healthText\"G\n" +
+	"\x14PingWorkloadsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tlog_level\x18\x02 \x01(\tR\blogLevel\"L\n" +
+	"\x0fPingedWorkloads\x129\n" +
+	"\tworkloads\x18\x01 \x03(\v2\x1b.cairn.agent.PingedWorkloadR\tworkloads\"\x8b\x01\n" +
+	"\x0ePingedWorkload\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\x05R\x03uid\x12\x10\n" +
+	"\x03pid\x18\x03 \x01(\x05R\x03pid\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12\x17\n" +
+	"\atook_us\x18\x06 \x01(\x03R\x06tookUsB-Z+github.com/cairn-project/cairn/drpc/agentpbb\x06proto3"
 
 var (
 	file_drpc_agentpb_agent_proto_rawDescOnce sync.Once
@@ -1377,37 +1578,41 @@ func file_drpc_agentpb_agent_proto_rawDescGZIP() []byte {
 	return file_drpc_agentpb_agent_proto_rawDescData
 }
 
-var file_drpc_agentpb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_drpc_agentpb_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_drpc_agentpb_agent_proto_goTypes = []any{
-	(*PingRequest)(nil),       // 0: cairn.agent.PingRequest
-	(*PingReply)(nil),         // 1: cairn.agent.PingReply
-	(*AttachInfoRequest)(nil), // 2: cairn.agent.AttachInfoRequest
-	(*AttachInfo)(nil),        // 3: cairn.agent.AttachInfo
-	(*HealthRequest)(nil),     // 4: cairn.agent.HealthRequest
-	(*Health)(nil),            // 5: cairn.agent.Health
-	(*ShutdownRequest)(nil),   // 6: cairn.agent.ShutdownRequest
-	(*ShutdownProgress)(nil),  // 7: cairn.agent.ShutdownProgress
-	(*WorkloadProgress)(nil),  // 8: cairn.agent.WorkloadProgress
-	(*LogLevelRequest)(nil),   // 9: cairn.agent.LogLevelRequest
-	(*LogLevelReply)(nil),     // 10: cairn.agent.LogLevelReply
-	(*DescribeRequest)(nil),   // 11: cairn.agent.DescribeRequest
-	(*Description)(nil),       // 12: cairn.agent.Description
-	(*ModuleInfo)(nil),        // 13: cairn.agent.ModuleInfo
-	(*MethodInfo)(nil),        // 14: cairn.agent.MethodInfo
-	(*SessionsRequest)(nil),   // 15: cairn.agent.SessionsRequest
-	(*Sessions)(nil),          // 16: cairn.agent.Sessions
-	(*SessionInfo)(nil),       // 17: cairn.agent.SessionInfo
+	(*PingRequest)(nil),          // 0: cairn.agent.PingRequest
+	(*PingReply)(nil),            // 1: cairn.agent.PingReply
+	(*AttachInfoRequest)(nil),    // 2: cairn.agent.AttachInfoRequest
+	(*AttachInfo)(nil),           // 3: cairn.agent.AttachInfo
+	(*HealthRequest)(nil),        // 4: cairn.agent.HealthRequest
+	(*Health)(nil),               // 5: cairn.agent.Health
+	(*ShutdownRequest)(nil),      // 6: cairn.agent.ShutdownRequest
+	(*ShutdownProgress)(nil),     // 7: cairn.agent.ShutdownProgress
+	(*WorkloadProgress)(nil),     // 8: cairn.agent.WorkloadProgress
+	(*LogLevelRequest)(nil),      // 9: cairn.agent.LogLevelRequest
+	(*LogLevelReply)(nil),        // 10: cairn.agent.LogLevelReply
+	(*DescribeRequest)(nil),      // 11: cairn.agent.DescribeRequest
+	(*Description)(nil),          // 12: cairn.agent.Description
+	(*ModuleInfo)(nil),           // 13: cairn.agent.ModuleInfo
+	(*MethodInfo)(nil),           // 14: cairn.agent.MethodInfo
+	(*SessionsRequest)(nil),      // 15: cairn.agent.SessionsRequest
+	(*Sessions)(nil),             // 16: cairn.agent.Sessions
+	(*SessionInfo)(nil),          // 17: cairn.agent.SessionInfo
+	(*PingWorkloadsRequest)(nil), // 18: cairn.agent.PingWorkloadsRequest
+	(*PingedWorkloads)(nil),      // 19: cairn.agent.PingedWorkloads
+	(*PingedWorkload)(nil),       // 20: cairn.agent.PingedWorkload
 }
 var file_drpc_agentpb_agent_proto_depIdxs = []int32{
 	8,  // 0: cairn.agent.ShutdownProgress.workloads:type_name -> cairn.agent.WorkloadProgress
 	13, // 1: cairn.agent.Description.modules:type_name -> cairn.agent.ModuleInfo
 	14, // 2: cairn.agent.ModuleInfo.methods:type_name -> cairn.agent.MethodInfo
 	17, // 3: cairn.agent.Sessions.sessions:type_name -> cairn.agent.SessionInfo
-	4,  // [4:4] is the sub-list for method output_type
-	4,  // [4:4] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	20, // 4: cairn.agent.PingedWorkloads.workloads:type_name -> cairn.agent.PingedWorkload
+	5,  // [5:5] is the sub-list for method output_type
+	5,  // [5:5] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_drpc_agentpb_agent_proto_init() }
@@ -1421,7 +1626,7 @@ func file_drpc_agentpb_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_drpc_agentpb_agent_proto_rawDesc), len(file_drpc_agentpb_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

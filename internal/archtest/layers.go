@@ -32,6 +32,7 @@ var layers = []row{
 	{0, "internal/drpc"},
 	{0, "drpc"},
 	{0, "drpc/agentpb"},
+	{0, "drpc/provider"},
 	{0, "internal/jsonrpc"},
 	{1, "acl"},
 	{1, "nomad/structs"},
