@@ -16,6 +16,9 @@ const version = "0.1.0-e2e"
 var binary string
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(workloadEnv); dir != "" {
+		os.Exit(runWorkload(dir))
+	}
 	flag.Parse()
 	if testing.Short() {
 		fmt.Println("e2e: nothing runs with -short")

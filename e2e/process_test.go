@@ -63,18 +63,24 @@ func spawnEnv(t *testing.T, dir string, out *output, env []string, args ...strin
 	p.cmd.Dir = dir
 	p.cmd.Env = append(append(cleanEnv(), "HOME="+dir), env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.run()
+	return p
+}
+
+// run starts the process and ends it with the test.
+func (p *process) run() {
+	p.t.Helper()
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	go func() {
 		p.cmd.Wait() // the state is read from ProcessState
 		close(p.done)
 	}()
-	t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
 		<-p.done
 	})
-	return p
 }
 
 // cleanEnv returns the environment without the settings of anybody's CLI.

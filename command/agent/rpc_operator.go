@@ -24,10 +24,7 @@ type operatorMethod struct {
 func newOperatorMethod[P, R any](name, summary string, need right, f func(context.Context, P) (R, error)) operatorMethod {
 	return operatorMethod{jsonrpc.Method{
 		Name: name, Summary: summary, Params: paramsFor[P](), Result: schemaFor[R](),
-		Handler: jsonrpc.Func(func(ctx context.Context, p P) (R, error) {
-			r, err := f(ctx, p)
-			return r, jsonrpc.Denied(err)
-		}),
+		Handler: jsonrpc.Func(f),
 	}, need}
 }
 

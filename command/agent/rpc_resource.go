@@ -173,7 +173,7 @@ func (c resourceCall) serve(ctx context.Context, raw json.RawMessage) (any, erro
 		defer cancel()
 	}
 	if err := c.node.server.RPC(ctx, c.method.Name, args, reply); err != nil {
-		return nil, jsonrpc.Denied(err)
+		return nil, err
 	}
 	if !c.method.Writes && isAbsent(reply) {
 		return nil, errs.Newf(errs.NotFound, "%s: not found", rpcName(c.method.Name))

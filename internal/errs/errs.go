@@ -171,6 +171,9 @@ func From(err error, requestID string) *Error {
 	if err == nil {
 		return nil
 	}
+	if own, ok := err.(interface{ Coded() *Error }); ok { // the form of a protocol, whose text has its numbers
+		return own.Coded()
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		if err == error(e) {

@@ -4,7 +4,9 @@ package errs
 type Transport struct {
 	// HTTP is the status code (RFC 9110).
 	HTTP int
-	// JSONRPC is the error code of JSON-RPC 2.0; our own lie in the range reserved for servers.
+	// JSONRPC is the error code of JSON-RPC 2.0; our own lie in the range reserved for
+	// servers. 10 is an application's: whether it is not known who calls, or who calls
+	// may not, is in the details.
 	JSONRPC int
 	// DRPC is the status of the agent socket's response frame.
 	DRPC int
@@ -18,8 +20,8 @@ var table = map[Code]Transport{
 	Invalid:            {HTTP: 400, JSONRPC: -32602, DRPC: 6},
 	NotFound:           {HTTP: 404, JSONRPC: -32010, DRPC: 2},
 	Conflict:           {HTTP: 409, JSONRPC: -32011, DRPC: 2},
-	PermissionDenied:   {HTTP: 403, JSONRPC: -32012, DRPC: 8},
-	Unauthenticated:    {HTTP: 403, JSONRPC: -32013, DRPC: 8},
+	PermissionDenied:   {HTTP: 403, JSONRPC: 10, DRPC: 8},
+	Unauthenticated:    {HTTP: 403, JSONRPC: 10, DRPC: 8},
 	PreconditionFailed: {HTTP: 400, JSONRPC: -32014, DRPC: 2},
 	TooLarge:           {HTTP: 413, JSONRPC: -32001, DRPC: 11},
 	RateLimited:        {HTTP: 429, JSONRPC: -32016, DRPC: 10},

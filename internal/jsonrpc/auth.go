@@ -106,31 +106,13 @@ func digest(params json.RawMessage) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// Denied gives a refusal that a handler met further on the form that those of the
-// Authorizer have, so that callers see one code for both. Other errors are returned as they are.
-func Denied(err error) error {
-	switch errs.CodeOf(err) {
-	case errs.Unauthenticated, errs.PermissionDenied:
-		return unauthorized(err)
+// unauthorized turns the refusal of an Authorizer into an answer. One without a code
+// is a refusal too, and says nothing of its reason.
+func unauthorized(err error) error {
+	if errs.CodeOf(err) == errs.Internal {
+		return &Error{Code: CodeUnauthorized, Message: "unauthorized", Data: []Detail{{Code: ErrataDenied, Message: "denied"}}}
 	}
 	return err
-}
-
-// unauthorized turns the refusal of an Authorizer into an answer.
-func unauthorized(err error) error {
-	var code int
-	switch errs.CodeOf(err) {
-	case errs.Unauthenticated:
-		code = ErrataNoCredentials
-	case errs.PermissionDenied:
-		code = ErrataDenied
-	case errs.Internal:
-		return &Error{Code: CodeUnauthorized, Message: "unauthorized", Data: []Detail{{Code: ErrataDenied, Message: "denied"}}}
-	default:
-		return err
-	}
-	return &Error{Code: CodeUnauthorized, Message: "unauthorized",
-		Data: []Detail{{Code: code, Message: errs.From(err, "").Error(), Kind: errs.CodeOf(err)}}}
 }
 
 type callKey struct{}

@@ -119,10 +119,17 @@ func fromError(err error, requestID string) (e *Error, fault bool) {
 	}
 	c := errs.From(err, requestID)
 	code := c.Code.Surface().JSONRPC
-	first := Detail{Code: code, Message: c.Error(), Kind: c.Code, RetryAfterMS: roundUp(c.RetryAfter), Executed: c.Executed}
+	detail := code
+	switch c.Code {
+	case errs.Unauthenticated:
+		detail = ErrataNoCredentials
+	case errs.PermissionDenied:
+		detail = ErrataDenied
+	}
+	first := Detail{Code: detail, Message: c.Error(), Kind: c.Code, RetryAfterMS: roundUp(c.RetryAfter), Executed: c.Executed}
 	out := &Error{Code: code, Message: c.Error(), Data: []Detail{first}}
 	for _, d := range c.Errata {
-		out.Data = append(out.Data, Detail{Code: code, Message: d.Msg, Field: d.Field})
+		out.Data = append(out.Data, Detail{Code: detail, Message: d.Msg, Field: d.Field})
 	}
 	return out, false
 }

@@ -146,7 +146,7 @@ func failed(err error, trace string) *Failure {
 	}
 	f := &Failure{Outcome: Refused, Kind: Fault, Help: "the agent failed; its log says more under trace " + trace, Text: err.Error()}
 	if e := new(errs.Error); errors.As(err, &e) {
-		f.Help, f.Text, f.Errata, f.RetryAfter = err.Error(), "", e.Errata, e.RetryAfter
+		f.Help, f.Text, f.Errata, f.RetryAfter = errs.From(err, trace).Error(), "", e.Errata, e.RetryAfter
 		if cause := e.Unwrap(); cause != nil {
 			f.Text = cause.Error()
 		}

@@ -1,0 +1,205 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	client "github.com/cairn-project/cairn/drpc"
+	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/jsonrpc"
+	"github.com/cairn-project/cairn/nomad/nodelink"
+	"github.com/cairn-project/cairn/nomad/nomadtest"
+	"github.com/cairn-project/cairn/nomad/structs"
+)
+
+// carrier returns an error as it arrives at a caller when a handler returns it.
+type carrier struct {
+	name  string
+	carry func(error) error
+}
+
+// carriers are the three protocols that bring errors from handlers to callers inside
+// of the product; HTTP is where they end.
+func carriers(t *testing.T) []carrier {
+	t.Helper()
+	var made error // what the handlers return
+	handle := func(_ context.Context, _ json.RawMessage) (any, error) { return nil, made }
+	over := func(call func() error) func(error) error {
+		return func(err error) error {
+			made = err
+			return call()
+		}
+	}
+
+	operator, err := jsonrpc.New(jsonrpc.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.Register(jsonrpc.Method{Name: "fail", Handler: handle}); err != nil {
+		t.Fatal(err)
+	}
+	conf := jsonrpc.DefaultSocketConfig()
+	conf.Path = filepath.Join(t.TempDir(), "rpc.sock")
+	socket, err := operator.Listen(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller := &jsonrpc.Client{Path: conf.Path}
+
+	path := filepath.Join(t.TempDir(), "d.sock")
+	local, err := client.Listen(path, client.ServerOptions{}, client.Module{ID: 9, Name: "fail", Allow: client.AnyPeer, Methods: []client.Method{
+		{ID: 901, Name: "fail", Handle: func(context.Context, *client.Request) ([]byte, error) { return nil, made }}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := client.NewClient(path, client.Options{})
+
+	links := nodelink.NewLinks()
+	host := nodelink.NewHost(nodelink.HostConfig{ServerID: "s", ServerName: "s", Region: "global", Links: links,
+		Admit: func(context.Context, *nodelink.Hello) *nodelink.Refusal { return nil }})
+	node, err := nodelink.NewAgent(nodelink.AgentConfig{Hello: func() nodelink.Hello {
+		return nodelink.Hello{Region: "global", NodeID: nobodysID, Secret: nobodysID, Epoch: 1, Instance: "i", Build: "1"}
+	},
+		Handlers: nodelink.Handlers{"Node.Ping": func(context.Context, *nodelink.Call) (any, error) { return nil, made }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, near := nomadtest.Sessions()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	up, served := make(chan struct{}), make(chan error, 4)
+	go func() { served <- socket.Serve(ctx) }()
+	go func() { served <- local.Serve(ctx) }()
+	go func() { host.Serve(ctx, near, nodelink.From{}); served <- nil }()
+	go func() {
+		why := node.Serve(ctx, far, func(nodelink.Welcome) { close(up) })
+		select {
+		case <-up:
+			served <- nil
+		default: // never welcomed
+			served <- why
+			close(up)
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		caller.Close()
+		_ = program.Close()
+		_, _ = near.Close(), far.Close()
+		for range cap(served) {
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	<-up
+	eventually(t, "the link is held", func() bool { return links.Get(nobodysID) != nil })
+	if err := program.Connect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return []carrier{
+		{"JSON-RPC", over(func() error { return caller.Call(ctx, "fail", nil, nil) })},
+		{"dRPC", over(func() error {
+			_, err := program.Do(ctx, 9, 901, nil)
+			return err
+		})},
+		{"node link", over(func() error {
+			call, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			_, err := links.Get(nobodysID).Call(call, &nodelink.Request{Method: "Node.Ping"})
+			return err
+		})},
+	}
+}
+
+// kindOf is what is left of a code on a node link, which has fewer kinds.
+var kindOf = map[errs.Code]errs.Code{errs.TooLarge: errs.Invalid, errs.PreconditionFailed: errs.Conflict, errs.Unauthenticated: errs.PermissionDenied,
+	errs.RateLimited: errs.Busy, errs.NoLeader: errs.Internal, errs.NoPath: errs.Internal, errs.Unavailable: errs.Internal}
+
+// arrives returns the code and the parts of an error that have to arrive.
+func arrives(err error) (errs.Code, string) {
+	e := new(errs.Error)
+	if !errors.As(err, &e) {
+		return errs.CodeOf(err), "no error of ours: " + err.Error()
+	}
+	return errs.CodeOf(err), fmt.Sprint(e.Error(), " ", e.Errata, " ", e.RetryAfter)
+}
+
+// One error has the same class, text and details whichever protocols bring it, and
+// each protocol shows it by the number that the one table has for it.
+func TestOneErrorHasFourForms(t *testing.T) {
+	all := carriers(t)
+	f := newFake()
+	h := testAPI(t, f)
+	for _, code := range errs.Codes() {
+		made := errs.New(code, "the disk is full").WithErrata(errs.Erratum{Field: "path", Msg: "too long"}).WithRetryAfter(3 * time.Second)
+		_, said := arrives(made)
+		for _, first := range all {
+			once := first.carry(made)
+			forms(t, first.name, code, once)
+			for _, second := range all {
+				want := code
+				if first.name == "node link" || second.name == "node link" {
+					if kind, ok := kindOf[code]; ok {
+						want = kind
+					}
+				}
+				got, text := arrives(second.carry(once))
+				if got != want {
+					t.Errorf("%s by %s and %s is %s, want %s", code, first.name, second.name, got, want)
+				}
+				if lossy := code == errs.Deadline || code == errs.Unsupported; text != said && !lossy {
+					t.Errorf("%s by %s and %s says %q, want %q", code, first.name, second.name, text, said)
+				}
+			}
+		}
+		on(f, "Namespace.GetNamespace", func(*structs.NamespaceSpecificRequest, *structs.SingleNamespaceResponse) error { return made })
+		if w := call(h, "GET", "/v1/namespace/x", ""); w.Code != code.Surface().HTTP {
+			t.Errorf("%s has status %d, want %d", code, w.Code, code.Surface().HTTP)
+		}
+		if _, err := invoke(t, h, "namespace_get", `{"Name":"x"}`); err == nil || err.Code != code.Surface().JSONRPC {
+			t.Errorf("%s is %v in JSON-RPC, want %d", code, err, code.Surface().JSONRPC)
+		}
+	}
+}
+
+// forms checks the number that a protocol shows.
+func forms(t *testing.T, protocol string, code errs.Code, err error) {
+	t.Helper()
+	if e := new(jsonrpc.Error); errors.As(err, &e) && e.Code != code.Surface().JSONRPC {
+		t.Errorf("%s is %d in JSON-RPC, want %d", code, e.Code, code.Surface().JSONRPC)
+	}
+	outcome := nodelink.Refused
+	switch code {
+	case errs.Deadline:
+		outcome = nodelink.Late
+	case errs.Unsupported:
+		outcome = nodelink.Unsupported
+	}
+	if e := new(nodelink.Failure); protocol == "node link" && (!errors.As(err, &e) || e.Outcome != outcome) {
+		t.Errorf("%s is %+v on a node link, want %s", code, e, outcome)
+	}
+}
+
+// The statuses of dRPC and the numbers of JSON-RPC of the classes that have one of
+// their own, written down once more so that the table cannot change unnoticed.
+func TestErrorFormsAreFrozen(t *testing.T) {
+	want := map[errs.Code]errs.Transport{
+		errs.Invalid: {HTTP: 400, JSONRPC: -32602, DRPC: 6}, errs.NotFound: {HTTP: 404, JSONRPC: -32010, DRPC: 2}, errs.Conflict: {HTTP: 409, JSONRPC: -32011, DRPC: 2},
+		errs.PermissionDenied: {HTTP: 403, JSONRPC: 10, DRPC: 8}, errs.Unauthenticated: {HTTP: 403, JSONRPC: 10, DRPC: 8},
+		errs.TooLarge: {HTTP: 413, JSONRPC: -32001, DRPC: 11}, errs.Busy: {HTTP: 503, JSONRPC: -32000, DRPC: 10}, errs.NoLeader: {HTTP: 500, JSONRPC: -32004, DRPC: 10},
+		errs.Unsupported: {HTTP: 501, JSONRPC: -32601, DRPC: 4}, errs.Deadline: {HTTP: 504, JSONRPC: -32003, DRPC: 9},
+	}
+	for code, form := range want {
+		if d := cmp.Diff(form, code.Surface()); d != "" {
+			t.Errorf("%s: %s", code, d)
+		}
+	}
+}
