@@ -32,6 +32,8 @@ type rpcNode struct {
 	rights     map[string]right
 	principals []principal
 	operations *operations
+	// setting is held while records are set, so that none is lost.
+	setting sync.Mutex
 	// reload reads the configuration again; nil until the agent can.
 	reload atomic.Pointer[reloader]
 
@@ -71,7 +73,7 @@ func (n *rpcNode) register() error {
 		m.Lazy = true // a test compiles them all
 		all = append(all, n.rpc.Register(m))
 	}
-	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods()) {
+	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods(), n.nodeCallMethods()) {
 		n.rights[m.Name] = m.right
 		m.Lazy = true
 		all = append(all, n.rpc.Register(m.Method))
