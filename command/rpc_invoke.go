@@ -30,10 +30,11 @@ func (*rpcInvoke) about() about {
 		examples: [][2]string{
 			{"A method without parameters", "cairn rpc invoke get_server_status"},
 			{"Parameters in YAML", "cairn rpc invoke variable_list -p 'prefix: app/' -p 'per_page: 10'"},
+			{"In another region", "cairn rpc invoke namespace_list -region eu"},
 			{"Two calls in one message", `cairn rpc invoke namespace_get -batch -p 'Name: a' -p 'Name: b'`},
 			{"Over the socket, as root", "cairn rpc invoke admin_set_log_level -socket /var/lib/cairn/rpc.sock -p 'level: debug'"},
 		},
-		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: rpcNames,
+		exits: rpcExits, min: 1, max: 1, groups: withAgent | withNamespace, args: rpcNames,
 	}
 }
 
@@ -75,6 +76,10 @@ func (c *rpcInvoke) message(s *session, method string) (*rpcMessage, error) {
 	}
 	out := &rpcMessage{batch: c.batch}
 	for _, p := range pieces {
+		p, err := c.placed(s, p)
+		if err != nil {
+			return nil, err
+		}
 		one, err := newMessage(method, p)
 		if err != nil {
 			return nil, err
@@ -88,6 +93,35 @@ func (c *rpcInvoke) message(s *session, method string) (*rpcMessage, error) {
 		return nil, usagef("-batch needs at least one -p")
 	}
 	return out, nil
+}
+
+// placed adds -region and -namespace to parameters that do not name their own. What
+// the environment says of them is not added: most methods of an agent take neither.
+func (c *rpcInvoke) placed(s *session, p json.RawMessage) (json.RawMessage, error) {
+	object := map[string]json.RawMessage{}
+	switch {
+	case len(p) > 0 && p[0] == '[':
+		return p, nil
+	case len(p) > 0:
+		if err := json.Unmarshal(p, &object); err != nil {
+			return nil, err
+		}
+	}
+	added := false
+	for name, value := range map[string]string{"region": s.conn.region, "namespace": s.conn.namespace} {
+		if _, own := object[name]; own || value == "" || value == setting(s.opts.Getenv, strings.ToUpper(name)) {
+			continue
+		}
+		raw, err := json.Marshal(value)
+		if err != nil {
+			return nil, err
+		}
+		object[name], added = raw, true
+	}
+	if !added {
+		return p, nil
+	}
+	return json.Marshal(object)
 }
 
 // piece reads one -p.

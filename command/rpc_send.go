@@ -244,7 +244,7 @@ func (*rpcWatch) about() about {
 			{"Watch Raft", "cairn rpc watch get_raft_stats -every 2s"},
 			{"Three answers as JSON", "cairn rpc watch get_metrics -p 'regex: raft' -count 3 -format json"},
 		},
-		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: rpcNames,
+		exits: rpcExits, min: 1, max: 1, groups: withAgent | withNamespace, args: rpcNames,
 	}
 }
 

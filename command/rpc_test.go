@@ -58,9 +58,13 @@ func TestParametersOfRPC(t *testing.T) {
 		{[]string{"-p", "[1, x]", "-p", `[{"y": 2}]`}, `[1,"x",{"y": 2}]`},
 		{[]string{"-p", "n: 123456789012345678901234567890"}, `{"n":123456789012345678901234567890}`},
 		{[]string{"-p", "{h: 0x1f, y: yes, d: 2026-01-02, t: true, f: 1.50, z: ~, q: \"7\"}"}, `{"h":31,"y":"yes","d":"2026-01-02","t":true,"f":1.50,"z":null,"q":"7"}`},
+		{[]string{"-region", "eu", "-namespace", "ops", "-p", "a: 1"}, `{"a":1,"region":"eu","namespace":"ops"}`},
+		{[]string{"-region", "eu", "-p", "region: us"}, `{"region":"us"}`},
+		{[]string{"-region", "eu"}, `{"region":"eu"}`},
+		{[]string{"-region", "eu", "-p", "[1]"}, `[1]`},
 	} {
 		f := rpcAgent(t, `{"jsonrpc":"2.0","result":1,"id":1}`)
-		invocation{}.run(append([]string{"rpc", "invoke", "m", "-address", f.URL, "-token", "secret"}, tc.args...)...).expect(t, 0, []string{"1"}, nil)
+		invocation{env: map[string]string{"NOMAD_NAMESPACE": "of-the-environment"}}.run(append([]string{"rpc", "invoke", "m", "-address", f.URL, "-token", "secret"}, tc.args...)...).expect(t, 0, []string{"1"}, nil)
 		var sent struct {
 			Params json.RawMessage
 			Method string

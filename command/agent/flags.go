@@ -109,7 +109,10 @@ func (f *flags) number(name, usage string, set func(*Config, int)) {
 
 // config builds the configuration from defaults, files and flags, in this
 // order. It returns the keys without effect and every problem.
-func (f *flags) config() (*Config, []problem, error) {
+func (f *flags) config() (*Config, []problem, error) { return f.configWith("") }
+
+// configWith is config with a text in the form of a file on top of the files.
+func (f *flags) configWith(inline string) (*Config, []problem, error) {
 	if args := f.set.Args(); len(args) > 0 {
 		return nil, nil, fmt.Errorf("unexpected argument %q: files are given with -config", args[0])
 	}
@@ -118,6 +121,11 @@ func (f *flags) config() (*Config, []problem, error) {
 		c = DefaultDevConfig()
 	}
 	unused, loadErr := loadConfig(c, f.configs)
+	if inline != "" {
+		d := &configDecoder{}
+		d.source(c, "inline", []byte(inline))
+		loadErr = errors.Join(loadErr, problemsError(d.problems))
+	}
 	for _, change := range f.changes {
 		change(c)
 	}

@@ -77,6 +77,14 @@ func (a *api) charge(rt *route, r *request) error {
 	return a.server.Charge(r.Context(), nomad.Charged{Method: method, Secret: r.secret(), Remote: r.RemoteAddr})
 }
 
+// requestLimits returns the limits of requests in force.
+func (a *Agent) requestLimits() RequestLimitsConfig {
+	if l := a.limits.Load(); l != nil {
+		return *l
+	}
+	return a.config.Limits.RequestLimits
+}
+
 // reloadLimits takes over the limits of requests. What connections are bound by
 // takes a restart.
 func (a *Agent) reloadLimits(next *Config) error {

@@ -42,8 +42,17 @@ type record struct {
 	Secret  bool `json:"secret"`
 }
 
-// runtimeRecords are those that can be set while the agent runs.
-var runtimeRecords = []string{"log_level"}
+// recordLogLevel and recordLimits are what can be set while the agent runs: the log
+// level, and everything below the limits of requests.
+const (
+	recordLogLevel = "log_level"
+	recordLimits   = "limits.request_limits."
+)
+
+// settable reports whether a record can be set while the agent runs.
+func settable(name string) bool {
+	return name == recordLogLevel || strings.HasPrefix(name, recordLimits)
+}
 
 // records returns all keys of a configuration, in order of their place in it.
 func records(c *Config) []record {
@@ -61,7 +70,7 @@ func records(c *Config) []record {
 				walk(f, name)
 				continue
 			}
-			r := record{Name: name, Value: f.Interface(), Type: f.Kind().String(), Runtime: slices.Contains(runtimeRecords, name)}
+			r := record{Name: name, Value: f.Interface(), Type: f.Kind().String(), Runtime: settable(name)}
 			if d, ok := r.Value.(time.Duration); ok {
 				r.Value, r.Type = d.String(), "duration"
 			}
@@ -118,6 +127,8 @@ type reloadParams struct {
 	// Token names the reload for get_reload_config_status.
 	Token string `json:"token,omitempty"`
 	Force bool   `json:"force,omitempty"`
+	// Inline is configuration as in a file, which comes on top of the files for this reload.
+	Inline string `json:"inline,omitempty"`
 }
 
 type reloadStatusParams struct {
@@ -135,7 +146,7 @@ func (n *rpcNode) configMethods() []operatorMethod {
 		(*acl.ACL).AllowAgentWrite, n.setRecords)
 	set.Examples = []jsonrpc.Example{{Params: json.RawMessage(`{"records":[{"name":"log_level","value":"DEBUG"}]}`)}}
 	set.Privileged, set.Errata = true, recordErrata
-	reload := newOperatorMethod("admin_config_reload", "read the configuration files again; answers at once, get_reload_config_status tells the outcome",
+	reload := newOperatorMethod("admin_config_reload", "read the configuration files again, and what is given inline on top of them; answers at once, get_reload_config_status tells the outcome",
 		(*acl.ACL).AllowAgentWrite, n.reloadConfig)
 	reload.Privileged, reload.Errata = true, reloadErrata
 	status := newOperatorMethod("get_reload_config_status", "the reload with this token, or the newest ones, with their steps",
@@ -185,12 +196,18 @@ func matchRecords(all []record, q recordQuery) ([]record, *recordError) {
 // present returns the configuration with what was changed while the agent runs.
 func (n *rpcNode) present() *Config {
 	c := *n.config
+	if r := n.reload.Load(); r != nil {
+		c.Limits.RequestLimits = r.limits()
+	}
 	c.LogLevel = strings.ToUpper(n.logger.GetLevel().String())
 	return &c
 }
 
 func (n *rpcNode) setRecords(_ context.Context, p setParams) (setResult, error) {
-	all := records(n.config)
+	n.setting.Lock()
+	defer n.setting.Unlock()
+	next := n.present()
+	all := records(next)
 	var problems []jsonrpc.Detail
 	var names []string
 	for i, r := range p.Records {
@@ -200,20 +217,49 @@ func (n *rpcNode) setRecords(_ context.Context, p setParams) (setResult, error) 
 		switch {
 		case !slices.ContainsFunc(all, func(have record) bool { return have.Name == r.Name }):
 			bad(errataRecordNotFound, "no such record")
-		case !slices.Contains(runtimeRecords, r.Name):
+		case !settable(r.Name):
 			bad(errataRecordWrite, "cannot be set while the agent runs: change the file and restart it")
-		case !validLevel(fmt.Sprint(r.Value)):
+		case r.Name == recordLogLevel && !validLevel(fmt.Sprint(r.Value)):
 			bad(errataRecordValue, "must be trace, debug, info, warn or error")
+		default:
+			if err := setRecord(next, r); err != nil {
+				bad(errataRecordValue, err.Error())
+			}
 		}
 		names = append(names, r.Name)
+	}
+	for _, bad := range next.Limits.RequestLimits.problems() {
+		problems = append(problems, jsonrpc.Detail{Code: errataRecordValue, Message: bad.msg, Kind: errs.Invalid})
 	}
 	if problems != nil {
 		return setResult{}, jsonrpc.Failed(problems...)
 	}
-	for _, r := range p.Records {
-		n.logger.SetLevel(hclog.LevelFromString(fmt.Sprint(r.Value)))
+	if slices.ContainsFunc(names, func(name string) bool { return name != recordLogLevel }) {
+		r := n.reload.Load()
+		if r == nil {
+			return setResult{}, errs.New(errs.Unavailable, "the agent is starting: try again")
+		}
+		if err := r.setLimits(next); err != nil {
+			return setResult{}, err
+		}
 	}
+	n.logger.SetLevel(hclog.LevelFromString(next.LogLevel))
 	return setResult{Changed: list(names)}, nil
+}
+
+// setRecord changes one record of c, by the rules of configuration files.
+func setRecord(c *Config, r recordChange) error {
+	var tree any = r.Value
+	for _, key := range slices.Backward(strings.Split(r.Name, ".")) {
+		tree = map[string]any{key: tree}
+	}
+	text, err := json.Marshal(tree)
+	if err != nil {
+		return err
+	}
+	d := &configDecoder{}
+	d.source(c, "value", text)
+	return problemsError(d.problems)
 }
 
 // validLevel reports whether the log level can be set by a call. Off is for the
@@ -225,8 +271,12 @@ func validLevel(level string) bool {
 
 // reloader reads the configuration again and takes over what can change.
 type reloader struct {
-	read  func() (*Config, error)
+	// read reads the files, and on top of them a text in the form of one, "" for none.
+	read  func(inline string) (*Config, error)
 	steps []reloadStep
+	// limits are those of requests in force; setLimits takes over those of a configuration.
+	limits    func() RequestLimitsConfig
+	setLimits func(*Config) error
 }
 
 // reloadConfig begins a reload. The steps are those of SIGHUP.
@@ -243,7 +293,7 @@ func (n *rpcNode) reloadConfig(ctx context.Context, p reloadParams) (operationRe
 	return n.operations.begin(spec, func(_ context.Context, run *operationRun) error {
 		var c *Config
 		err := run.step(0, func() (err error) {
-			c, err = r.read()
+			c, err = r.read(p.Inline)
 			return err
 		})
 		if err != nil {

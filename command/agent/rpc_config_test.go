@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -101,7 +104,7 @@ func TestReloadOfTheConfiguration(t *testing.T) {
 	next.LogLevel, next.Region = "WARN", "elsewhere"
 	var stuck error
 	h.rpc.reload.Store(&reloader{
-		read: func() (*Config, error) { return &next, problem },
+		read: func(string) (*Config, error) { return &next, problem },
 		steps: []reloadStep{{"apply log_level", func(c *Config) error {
 			logger.SetLevel(hclog.LevelFromString(c.LogLevel))
 			return stuck
@@ -209,5 +212,74 @@ func TestRPCConfiguration(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}
+	}
+}
+
+// The limits of requests are set as a reload would set them, and stay set beside a
+// change of the log level.
+func TestLimitsAreSetWhileTheAgentRuns(t *testing.T) {
+	h := testAPI(t, newFake())
+	set := func(records string) *jsonrpc.Error {
+		t.Helper()
+		_, err := invoke(t, h, "admin_config_set_records", `{"records":[`+records+`]}`)
+		return err
+	}
+	mode := `{"name":"limits.request_limits.mode","value":"enforcing"}`
+	if err := set(mode); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("while the agent starts: %v", err)
+	}
+	inForce := h.config.Limits.RequestLimits
+	h.rpc.reload.Store(&reloader{
+		limits:    func() RequestLimitsConfig { return inForce },
+		setLimits: func(c *Config) error { inForce = c.Limits.RequestLimits; return nil },
+	})
+	if err := set(mode + `,{"name":"limits.request_limits.per_token.write.rate","value":7.5}`); err != nil || inForce.Mode != "enforcing" || inForce.PerToken.Write.Rate != 7.5 {
+		t.Fatalf("%v, in force %+v", err, inForce)
+	}
+	if err := set(`{"name":"limits.request_limits.in_flight.read","value":"3"},{"name":"log_level","value":"debug"}`); err != nil || inForce.InFlight.Read != 3 || inForce.PerToken.Write.Rate != 7.5 {
+		t.Errorf("%v, in force %+v", err, inForce)
+	}
+	before := inForce
+	for _, bad := range []string{
+		`{"name":"limits.request_limits.mode","value":"sometimes"}`,
+		`{"name":"limits.request_limits.per_token.write.rate","value":-1}`,
+		`{"name":"limits.request_limits.per_token.write.rate","value":"fast"}`,
+		`{"name":"limits.request_limits.per_token.write.rate","value":{"x":1}}`,
+	} {
+		if err := set(mode + "," + bad); err == nil || err.Data[0].Code != errataRecordValue || inForce != before {
+			t.Errorf("%s: %v, in force %+v", bad, err, inForce)
+		}
+	}
+	raw, err := invoke(t, h, "admin_lookup_records", `{"records":[{"name":"limits.request_limits.per_token.write.rate"}]}`)
+	if err != nil || !strings.Contains(string(raw), `"value":7.5`) || !strings.Contains(string(raw), `"runtime":true`) {
+		t.Errorf("%s, %v", raw, err)
+	}
+}
+
+// What is given inline comes on top of the files, and is checked as they are.
+func TestInlineConfiguration(t *testing.T) {
+	f := newFlags()
+	file := filepath.Join(t.TempDir(), "a.hcl")
+	if err := os.WriteFile(file, []byte(`log_level = "WARN"`+"\n"+`region = "eu"`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, done := f.parse([]string{"-dev", "-config", file}, io.Discard, io.Discard); done {
+		t.Fatal(code)
+	}
+	for text, want := range map[string]string{"": "WARN", `log_level = "ERROR"`: "ERROR", `{"log_level":"DEBUG"}`: "DEBUG"} {
+		if c, _, err := f.configWith(text); err != nil || c.LogLevel != want || c.Region != "eu" {
+			t.Errorf("%s: %v, %+v", text, err, c.LogLevel)
+		}
+	}
+	for _, text := range []string{`log_levels = "x"`, `log_level = `, `region = ""`} {
+		if _, _, err := f.configWith(text); err == nil {
+			t.Errorf("%s was taken", text)
+		}
+	}
+	h := testAPI(t, newFake())
+	var got string
+	h.rpc.reload.Store(&reloader{read: func(inline string) (*Config, error) { got = inline; return h.config, nil }})
+	if o := reload(t, h, `{"inline":"log_level = \"DEBUG\""}`); o.State != structs.OperationSucceeded || got != `log_level = "DEBUG"` {
+		t.Errorf("%+v with %q", o, got)
 	}
 }

@@ -34,6 +34,8 @@ type rpcNode struct {
 	rpcs       map[string]string
 	principals []principal
 	operations *operations
+	// setting is held while records are set, so that none is lost.
+	setting sync.Mutex
 	// reload reads the configuration again; nil until the agent can.
 	reload atomic.Pointer[reloader]
 
@@ -73,7 +75,7 @@ func (n *rpcNode) register() error {
 		m.Lazy = true // a test compiles them all
 		all = append(all, n.rpc.Register(m))
 	}
-	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods()) {
+	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods(), n.nodeCallMethods()) {
 		n.rights[m.Name] = m.right
 		m.Lazy = true
 		all = append(all, n.rpc.Register(m.Method))

@@ -5,11 +5,14 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/acl"
+	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -84,6 +87,33 @@ type storageStatus struct {
 	Raft map[string]string `json:"raft"`
 }
 
+// profileParams ask for a profile of this process.
+type profileParams struct {
+	// Kind is cpu, trace, cmdline, or the name of a profile such as heap.
+	Kind string `json:"kind"`
+	// Seconds is how long cpu and trace look, 1 by default.
+	Seconds int `json:"seconds,omitempty"`
+	// Text makes a profile by name text.
+	Text bool `json:"text,omitempty"`
+}
+
+type profileResult struct {
+	ContentType string `json:"content_type"`
+	// Data is the profile in base64.
+	Data []byte `json:"data"`
+}
+
+// pluginList is the result of admin_plugin_get_list.
+type pluginList struct {
+	Plugins []plugin `json:"plugins"`
+}
+
+// plugin is a program that offers methods.
+type plugin struct {
+	Provider string   `json:"provider"`
+	Methods  []string `json:"methods"`
+}
+
 type noteParams struct {
 	Text string `json:"text"`
 }
@@ -99,7 +129,12 @@ func (n *rpcNode) operatorMethods() []operatorMethod {
 	ops := newOperatorMethod("get_operations", "long work of this agent and of the region, newest first, with its steps; the last 100 of each are kept",
 		(*acl.ACL).AllowAgentRead, n.getOperations)
 	metrics.Parallel, ops.Parallel = true, true
+	profile := newOperatorMethod("admin_profile", "take a profile of this process: cpu, trace, cmdline, or one by name such as heap; node_call with Agent.Profile takes one of a node's agent",
+		func(a *acl.ACL) bool { return a.AllowAgentWrite() && a.AllowAgentDebug(n.config.EnableDebug) }, n.profile)
+	profile.Privileged, profile.Timeout = true, time.Minute
 	return []operatorMethod{
+		profile,
+		newReading("admin_plugin_get_list", "the programs that offer methods through the agent's socket, and which", n.plugins),
 		newReading("get_server_status", "what this server is and how it does", n.serverStatus),
 		newReading("get_raft_stats", "what Raft says about itself on this server", func(context.Context) (map[string]string, error) {
 			return n.server.Stats()["raft"], nil
@@ -135,6 +170,37 @@ func (n *rpcNode) setLogLevel(_ context.Context, p levelParams) (levelResult, er
 	was := n.logger.GetLevel().String()
 	n.logger.SetLevel(hclog.LevelFromString(p.Level))
 	return levelResult{Level: n.logger.GetLevel().String(), Previous: was}, nil
+}
+
+func (n *rpcNode) profile(ctx context.Context, p profileParams) (profileResult, error) {
+	ask := &client.ProfileRequest{Kind: p.Kind, Seconds: p.Seconds}
+	if p.Kind != "cpu" && p.Kind != "trace" && p.Kind != "cmdline" {
+		ask.Kind, ask.Name = "lookup", p.Kind
+	}
+	if p.Text {
+		ask.Debug = 1
+	}
+	got, err := client.TakeProfile(ctx, ask)
+	if err != nil {
+		return profileResult{}, err
+	}
+	return profileResult{ContentType: got.ContentType, Data: got.Payload}, nil
+}
+
+func (n *rpcNode) plugins(context.Context) (pluginList, error) {
+	out := pluginList{Plugins: []plugin{}}
+	for _, m := range n.rpc.Methods() {
+		if m.Provider == jsonrpc.DefaultConfig().Provider {
+			continue
+		}
+		at := slices.IndexFunc(out.Plugins, func(p plugin) bool { return p.Provider == m.Provider })
+		if at < 0 {
+			at = len(out.Plugins)
+			out.Plugins = append(out.Plugins, plugin{Provider: m.Provider})
+		}
+		out.Plugins[at].Methods = append(out.Plugins[at].Methods, m.Name)
+	}
+	return out, nil
 }
 
 func (n *rpcNode) serverStatus(context.Context) (serverStatus, error) {

@@ -39,6 +39,7 @@ var operatorNames = []struct {
 	{"admin_raft_remove_peer", "Operator.RaftRemovePeerByID", "remove the Raft peer with this ID", true},
 	{"get_autopilot_health", "Operator.ServerHealth", "what autopilot thinks of the servers", false},
 	{"admin_autopilot_set", "Operator.AutopilotSetConfiguration", "change the configuration of autopilot", true},
+	{"admin_gc", "System.GarbageCollect", "forget what nobody needs any more", true},
 	{"get_nodes", "Node.List", "the nodes of the cluster", false},
 }
 

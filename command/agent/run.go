@@ -68,10 +68,11 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		a.logger.Info("caught signal", "signal", early)
 		return a.end(false, signals)
 	}
-	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), read: func() (*Config, error) {
-		c, _, err := f.config()
-		return c, err
-	}})
+	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), limits: a.requestLimits, setLimits: a.reloadLimits,
+		read: func(inline string) (*Config, error) {
+			c, _, err := f.configWith(inline)
+			return c, err
+		}})
 	a.banner(stdout)
 	gate.open()
 	return a.wait(f, signals, shutdown)
