@@ -240,6 +240,7 @@ func TestEventStreamEndsWithItsServer(t *testing.T) {
 	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
 		s := caller{c.Follower(), t, ""}
 		f := s.follow(structs.EventStreamRequest{})
+		within(t, "the first line", func() bool { return len(f.got()) > 0 })
 		c.Stop(s.Node)
 		if err := f.ended(); !errors.Is(err, errs.Unavailable) {
 			t.Errorf("ended with %v", err)
