@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nomadtest"
+	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -153,6 +154,11 @@ var rightsFor = map[structs.Topic]string{
 }
 
 func TestTheStreamShowsWhatListsShow(t *testing.T) {
+	for _, topic := range state.Topics() {
+		if lists[topic] == nil || rightsFor[topic] == "" {
+			t.Fatalf("nothing says what lists show of %s, and by which right: add it to lists and rightsFor", topic)
+		}
+	}
 	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
 		root := admin(t, c.Nodes[0])
 		node := root.furnish()

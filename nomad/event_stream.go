@@ -29,14 +29,17 @@ func (s *Server) StreamEvents(ctx context.Context, r *structs.EventStreamRequest
 		return s.eventsOfRegion(ctx, r, send)
 	}
 	f := &eventFeed{srv: s, req: r, send: send}
-	if err := f.open(ctx); err != nil {
-		return err
-	}
-	defer f.sub.Close()
 	bound, end := s.untilDrain(ctx)
-	err := f.run(bound)
+	err := f.open(bound)
+	if err == nil {
+		defer f.sub.Close()
+		err = f.run(bound)
+	}
 	if drained := end(); drained {
 		err = errEventsStop
+	}
+	if f.sub == nil {
+		return err
 	}
 	return &stream.EndedError{NextIndex: f.sub.Seen() + 1, Cause: err}
 }

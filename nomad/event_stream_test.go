@@ -35,7 +35,7 @@ type feed struct {
 	end   func()
 }
 
-// follow subscribes and waits until everything that there is has come.
+// follow subscribes and waits until the server has answered.
 func (c caller) follow(r structs.EventStreamRequest) *feed {
 	c.t.Helper()
 	r.AuthToken = c.secret
@@ -46,8 +46,21 @@ func (c caller) follow(r structs.EventStreamRequest) *feed {
 		f.err = c.StreamEvents(ctx, &r, f.take)
 	}()
 	c.t.Cleanup(f.stop)
-	synctest.Wait()
+	within(c.t, "the first line or the end of a stream", f.begun)
 	return f
+}
+
+// begun reports whether the server has answered: one that has not caught up yet waits.
+func (f *feed) begun() bool {
+	synctest.Wait()
+	select {
+	case <-f.done:
+		return true
+	default:
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.lines) > 0
 }
 
 func (f *feed) stop() {
