@@ -13,8 +13,9 @@ import (
 // Many nodes go in bounded batches, and one that came back after they were counted stays.
 func TestNodesGoInBoundedBatches(t *testing.T) {
 	s := startLone(t)
+	waitForKeys(t, s)
 	now := time.Now()
-	for i := range nodeGCBatch + 2 {
+	for i := range nodeGCBatch + 10 {
 		n := &structs.Node{ID: fmt.Sprintf("n%05d", i), SecretID: uuid.NewString(), NodePool: structs.NodePoolDefault, Status: structs.NodeStatusDown, StatusUpdatedAt: now.Unix() - 10}
 		if err := s.state.UpsertNode(s.state.NextIndex(), &structs.NodeRegisterRequest{Node: n}); err != nil {
 			t.Fatal(err)
@@ -40,7 +41,7 @@ func TestNodesGoInBoundedBatches(t *testing.T) {
 	}
 	before := s.fsm.seen.Load()
 	n, err := s.forgetNodes(t.Context(), now)
-	if entries := s.fsm.seen.Load() - before; err != nil || n != nodeGCBatch-1 || entries != 1 {
+	if entries := s.fsm.seen.Load() - before; err != nil || n != nodeGCBatch+7 || entries < 2 { // others may write, too
 		t.Errorf("forgot %d nodes in %d entries: %v", n, entries, err)
 	}
 	if n := s.state.Snapshot().NodeCount(); n != 2 {
