@@ -166,6 +166,18 @@ func (a *ACL) AllowNodePoolOperation(pool string, c NodePoolCapability) bool {
 		a.miss(KindNodePool, "", string(c))
 }
 
+// AllowNodePoolSearch reports whether the caller may do c to some node pool, so that
+// a list is worth running.
+func (a *ACL) AllowNodePoolSearch(c NodePoolCapability) bool {
+	switch {
+	case a == nil:
+		return false
+	case a.management, a.client && a.pool != "" && c == NodePoolRead:
+		return true
+	}
+	return a.nodePools != nil && a.nodePools.any(nodePoolWords.bit(string(c))) || a.miss(KindNodePool, "", string(c))
+}
+
 // AllowHostVolume reports whether the caller has any right on the static host volume.
 func (a *ACL) AllowHostVolume(name string) bool {
 	return a != nil && (a.management || granted(a.hostVolumes, name, anything) || a.miss(KindHostVolume, "", "any"))

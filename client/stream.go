@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -12,6 +13,7 @@ import (
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/nodelink"
+	"github.com/cairn-project/cairn/nomad/stream"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -29,24 +31,46 @@ func (c *Client) StreamNode(ctx context.Context, r *structs.NodeCallRequest, w i
 	if err != nil {
 		return nil, err
 	}
+	conn, err := c.openStream(ctx, streamMethod)
+	if err != nil {
+		return nil, err
+	}
+	return nodelink.PassStream(ctx, conn, b, w)
+}
+
+// StreamEvents has a server send events, as lines, until ctx ends or the server does.
+func (c *Client) StreamEvents(ctx context.Context, r *structs.EventStreamRequest, send func([]byte) error) error {
+	q := *r
+	if q.Region == "" {
+		q.Region = c.config.Region
+	}
+	conn, err := c.openStream(ctx, stream.Method)
+	if err != nil {
+		return err
+	}
+	return stream.Relay(ctx, conn, &q, send)
+}
+
+// openStream opens a streaming call at the server that this agent is connected to.
+func (c *Client) openStream(ctx context.Context, method string) (net.Conn, error) {
 	s, err := c.connection(ctx)
 	if err != nil {
 		return nil, err
 	}
 	opening, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	stream, err := s.session.Open(opening)
+	conn, err := s.session.Open(opening)
 	if err != nil {
 		return nil, errs.Lost(errs.ExecutedNo, "the connection to the server was lost: try again", err)
 	}
-	_ = stream.SetWriteDeadline(time.Now().Add(connectTimeout))
-	_, err = stream.Write([]byte{byte(mux.ProtoStreaming)})
+	_ = conn.SetWriteDeadline(time.Now().Add(connectTimeout))
+	_, err = conn.Write([]byte{byte(mux.ProtoStreaming)})
 	if err == nil {
-		err = wire.OpenStream(opening, stream, streamMethod, wire.DefaultLimits())
+		err = wire.OpenStream(opening, conn, method, wire.DefaultLimits())
 	}
 	if err != nil {
-		return nil, errors.Join(err, stream.Close())
+		return nil, errors.Join(err, conn.Close())
 	}
-	_ = stream.SetDeadline(time.Time{})
-	return nodelink.PassStream(ctx, stream, b, w)
+	_ = conn.SetDeadline(time.Time{})
+	return conn, nil
 }

@@ -65,12 +65,12 @@ func (f *flags) duration(p *time.Duration, name, usage string) {
 }
 
 // list declares an option that may be repeated.
-func (f *flags) list(p *[]string, name, value, usage string) {
+func (f *flags) list(p *[]string, name, value, usage string, predicts ...predict) {
 	f.set.Func(name, usage, func(v string) error {
 		*p = append(*p, v)
 		return nil
 	})
-	f.doc(name, value, usage, nil)
+	f.doc(name, value, usage, predicts)
 }
 
 // adopt documents the options of a set that is parsed elsewhere.

@@ -55,6 +55,8 @@ var registry = []entry{
 	{name: "agent socket describe", new: func() action { return &agentSocketDescribe{} }},
 	{name: "agent socket list", new: func() action { return &agentSocketList{} }},
 	{name: "agent-info", new: func() action { return &agentInfo{} }},
+	{name: "event", new: subcommands("changes of the cluster", "Every change that a server applies is an event. Servers remember the last ones.", "event stream")},
+	{name: "event stream", new: func() action { return &eventStream{} }},
 	{name: "login", new: func() action { return &login{} }},
 	{name: "monitor", new: func() action { return &monitor{} }},
 	{name: "namespace", new: subcommands("work with namespaces", "A namespace is a room of names: objects of two namespaces never collide, and policies grant rights by namespace.", "namespace list")},

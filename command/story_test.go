@@ -76,7 +76,8 @@ func newModel() http.Handler {
 	for pattern, h := range map[string]http.HandlerFunc{
 		"GET /v1/namespaces": m.listNamespaces, "PUT /v1/namespace": m.putNamespace,
 		"GET /v1/namespace/{name}": m.getNamespace, "DELETE /v1/namespace/{name}": m.deleteNamespace,
-		"GET /v1/vars": m.listVariables, "GET /v1/var/{path...}": m.getVariable,
+		"GET /v1/event/stream": m.streamEvents,
+		"GET /v1/vars":         m.listVariables, "GET /v1/var/{path...}": m.getVariable,
 		"PUT /v1/var/{path...}": m.putVariable, "DELETE /v1/var/{path...}": m.deleteVariable,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -140,6 +141,22 @@ func sorted[K cmp.Ordered, V any](m map[K]V) []V {
 		out = append(out, m[k])
 	}
 	return out
+}
+
+// streamEvents tells of the namespace that is asked for, and no more.
+func (m *model) streamEvents(w http.ResponseWriter, r *http.Request) {
+	topic, key, keyed := strings.Cut(r.URL.Query().Get("topic"), ":")
+	switch {
+	case topic != "Namespace" && topic != "Node":
+		http.Error(w, fmt.Sprintf("unknown topic %q: the topics are Namespace, Node, and * for all", topic), http.StatusBadRequest)
+		return
+	case keyed && key == "":
+		http.Error(w, "Invalid topic", http.StatusBadRequest)
+		return
+	}
+	n, _ := json.Marshal(m.namespaces[key])
+	fmt.Fprintf(w, "{}\n"+`{"Index":%d,"Events":[{"Topic":"Namespace","Type":"NamespaceUpserted","Key":%q,"Namespace":"","FilterKeys":null,"Index":%d,"Payload":{"Namespace":%s}}]}`+"\n",
+		m.index, key, m.index, n)
 }
 
 func (m *model) listNamespaces(w http.ResponseWriter, r *http.Request) {

@@ -80,6 +80,8 @@ type Config struct {
 	MaxVariableSize int
 	// EventBufferSize is how many batches of events are kept for subscribers.
 	EventBufferSize int
+	// EnableEventBroker keeps events at all.
+	EnableEventBroker bool
 	// RPCHandshakeTimeout bounds the wait for the first byte of a connection.
 	RPCHandshakeTimeout time.Duration
 	// RPCMaxConnsPerClient bounds the connections of one address, 0 for no bound.
@@ -178,6 +180,7 @@ func DefaultConfig() *Config {
 		Datacenter:               DefaultDatacenter,
 		MaxVariableSize:          structs.DefaultMaxVariableSize,
 		EventBufferSize:          100,
+		EnableEventBroker:        true,
 		RPCHandshakeTimeout:      5 * time.Second,
 		RPCMaxConnsPerClient:     100,
 		RPCHoldTimeout:           5 * time.Second,

@@ -179,7 +179,7 @@ func TestEveryMethodIsEnforced(t *testing.T) {
 }
 
 // waitForKeys returns once the cluster can sign.
-func waitForKeys(t *testing.T, s *Server) {
+func waitForKeys(t testing.TB, s *Server) {
 	t.Helper()
 	select {
 	case <-s.keyring.Ready():

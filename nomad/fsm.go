@@ -20,6 +20,9 @@ type nomadFSM struct {
 	state   *state.StateStore
 	keyring *keyring.Keyring
 	work    *work // told of every batch
+	// restored is told of a snapshot that took the place of the store, and of the
+	// logical index then; nil for nobody to tell.
+	restored func(index uint64)
 
 	// seen is the last entry that reached the store: it is the same number on
 	// every server that has applied as much.

@@ -78,6 +78,9 @@ func (n *nomadFSM) Restore(rc io.ReadCloser) error {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
 	n.resetKeyring()
+	if n.restored != nil {
+		n.restored(n.state.LatestIndex())
+	}
 	index := binary.BigEndian.Uint64(head[8:])
 	n.seen.Store(index)
 	n.advance(index)

@@ -62,6 +62,9 @@ func (s *Server) Charge(ctx context.Context, method, secret, remote string) erro
 		return nil
 	}
 	m := methods[method]
+	if method == eventStreamInfo.name {
+		m = &eventStreamInfo
+	}
 	if m == nil {
 		return nil
 	}

@@ -69,6 +69,7 @@ func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	describeReplication(ch)
 	describeWork(ch)
 	describeLinks(ch)
+	describeEvents(ch)
 }
 
 // Collect sends the metrics' values; part of prometheus.Collector.
@@ -101,6 +102,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.collectReplication(ch)
 	s.collectWork(ch)
 	s.links.collect(ch)
+	s.collectEvents(ch)
 }
 
 // Stats returns what an operator wants to see first, by subsystem.

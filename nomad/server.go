@@ -156,13 +156,13 @@ func NewServer(cfg *Config) (*Server, error) {
 
 func (s *Server) setupStore(logger hclog.Logger) error {
 	s.broker = stream.New(s.config.EventBufferSize)
-	s.state = state.New(logger.Named("state"), s.broker.Publish)
+	s.state = state.New(logger.Named("state"), s.eventPublisher())
 	s.keyring = keyring.New(logger.Named("keyring"))
 	s.auth = s.newResolver(s.config.ACL.Enabled)
 	s.logins.Sign = s.keyring.Sign
 	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
-	s.fsm.work = &s.watchdog.store
+	s.fsm.work, s.fsm.restored = &s.watchdog.store, s.resetEvents
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
 	s.drains = newDrainWatch()

@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/stream"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -49,6 +50,9 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	s.mux = mux.New(port)
 	streams := wire.NewStreamRegistry(limits, logger.Named("streams"))
 	if err := streams.Register(streamMethod, s.serveLinkStream); err != nil {
+		return err
+	}
+	if err := streams.Register(stream.Method, s.serveEventStream); err != nil {
 		return err
 	}
 	s.mux.Handle(mux.ProtoRPC, func(ctx context.Context, conn net.Conn, info mux.Info) {

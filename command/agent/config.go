@@ -166,7 +166,10 @@ type ServerConfig struct {
 	RejoinAfterLeave bool             `hcl:"rejoin_after_leave"`
 	ServerJoin       ServerJoinConfig `hcl:"server_join"`
 
+	// EventBufferSize is how many batches of events are kept, if EnableEventBroker
+	// says to keep any.
 	EventBufferSize          int           `hcl:"event_buffer_size"`
+	EnableEventBroker        bool          `hcl:"enable_event_broker"`
 	RootKeyRotationThreshold time.Duration `hcl:"root_key_rotation_threshold"`
 	// MaxVariableSize bounds the keys and values of one variable, in bytes.
 	MaxVariableSize int `hcl:"max_variable_size"`
@@ -282,6 +285,7 @@ func DefaultConfig() *Config {
 			RaftMultiplier:           1,
 			RetryInterval:            30 * time.Second,
 			EventBufferSize:          100,
+			EnableEventBroker:        true,
 			RaftSnapshotThreshold:    8192,
 			RaftSnapshotInterval:     120 * time.Second,
 			RaftTrailingLogs:         10240,

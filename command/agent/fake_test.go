@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -98,6 +99,13 @@ func (f *fakeServer) RightsOf(policies, roles []string) (*acl.ACL, error) {
 func (f *fakeServer) StreamNode(_ context.Context, r *structs.NodeCallRequest, w io.Writer) (json.RawMessage, error) {
 	_, err := io.WriteString(w, r.NodeID+" "+string(r.Body))
 	return nil, err
+}
+func (f *fakeServer) StreamEvents(_ context.Context, r *structs.EventStreamRequest, send func([]byte) error) error {
+	f.last = r
+	if f.authErr != nil {
+		return f.authErr
+	}
+	return errors.Join(send([]byte("{}\n")), errs.New(errs.Unavailable, "the end"))
 }
 func (f *fakeServer) LinkRefusal(version int) *nodelink.Refusal {
 	return nodelink.CheckVersion(version, version)

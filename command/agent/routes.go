@@ -19,6 +19,7 @@ func routes() []route {
 		nodeLinkRoutes(),
 		clientRoutes(),
 		debugRoutes(),
+		eventRoutes(),
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),

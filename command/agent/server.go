@@ -84,13 +84,25 @@ type linker interface {
 	StreamNode(ctx context.Context, r *structs.NodeCallRequest, w io.Writer) (json.RawMessage, error)
 }
 
+// eventSource serves the events of changes.
+type eventSource interface {
+	// StreamEvents sends lines of events until ctx ends or it returns why it ends.
+	StreamEvents(ctx context.Context, r *structs.EventStreamRequest, send func([]byte) error) error
+}
+
+// streaming is what lasts longer than a call.
+type streaming interface {
+	linker
+	eventSource
+}
+
 // server is what the agent needs of a *nomad.Server.
 type server interface {
 	caller
 	gossiper
 	living
 	known
-	linker
+	streaming
 }
 
 // startFunc starts a server.

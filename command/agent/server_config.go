@@ -27,6 +27,7 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.RPCListener = rpc
 	out.RPCAdvertise = withPort(e.advRPC, rpc)
 	out.MaxVariableSize = c.Server.MaxVariableSize
+	out.EnableEventBroker = c.Server.EnableEventBroker
 	out.EventBufferSize = cmp.Or(c.Server.EventBufferSize, out.EventBufferSize)
 	out.RPCHandshakeTimeout = cmp.Or(c.Limits.RPCHandshakeTimeout, out.RPCHandshakeTimeout)
 	out.RPCMaxConnsPerClient = c.Limits.RPCMaxConnsPerClient

@@ -15,12 +15,15 @@ import (
 // that apply to workloads.
 var ACLPolicies = newTable("acl_policy", structs.ACLPolicySnapshot,
 	func(p *structs.ACLPolicy) Key { return Key{ID: p.Name} },
-	func(a *acl.ACL, _ *structs.ACLPolicy) bool { return a.AllowOperatorCapability(acl.ACLPolicyRead) },
+	func(a *acl.ACL, _ *structs.ACLPolicy) bool { return readsPolicies(a) },
 	events[structs.ACLPolicy]{
 		topic:   structs.TopicACLPolicy,
-		payload: func(p *structs.ACLPolicy) any { return p },
+		payload: func(p *structs.ACLPolicy) structs.EventPayload { return p },
 		row:     sameRow[structs.ACLPolicy],
+		follows: follower(readsPolicies),
 	}).withPartial(func(p *structs.ACLPolicy) bool { return p.JobACL != nil })
+
+func readsPolicies(a *acl.ACL) bool { return holdsOne(a, acl.ACLPolicyRead, acl.ACLPolicyWrite) }
 
 // sameRow is for tables whose payloads are rows, or rows without their secrets.
 func sameRow[T any](payload any) *T {

@@ -14,14 +14,17 @@ import (
 // out. Its rule is for the whole method: everybody may see the stubs.
 var ACLAuthMethods = newTable("acl_auth_methods", structs.ACLAuthMethodSnapshot,
 	func(m *structs.ACLAuthMethod) Key { return Key{ID: m.Name} },
-	func(a *acl.ACL, _ *structs.ACLAuthMethod) bool {
-		return a.AllowOperatorCapability(acl.ACLAuthMethodRead)
-	},
+	func(a *acl.ACL, _ *structs.ACLAuthMethod) bool { return readsAuthMethods(a) },
 	events[structs.ACLAuthMethod]{
 		topic:   structs.TopicACLAuthMethod,
-		payload: func(m *structs.ACLAuthMethod) any { return m.Redacted() },
+		payload: func(m *structs.ACLAuthMethod) structs.EventPayload { return m.Redacted() },
 		row:     sameRow[structs.ACLAuthMethod],
+		follows: follower(readsAuthMethods),
 	})
+
+func readsAuthMethods(a *acl.ACL) bool {
+	return holdsOne(a, acl.ACLAuthMethodRead, acl.ACLAuthMethodWrite)
+}
 
 // UpsertACLAuthMethods creates or updates auth methods, all or none. A missing Hash
 // is computed. One method of each type may be the default.

@@ -13,14 +13,18 @@ import (
 // ACLBindingRules is the table of binding rules, by ID.
 var ACLBindingRules = newTable("acl_binding_rules", structs.ACLBindingRuleSnapshot,
 	func(r *structs.ACLBindingRule) Key { return Key{ID: r.ID} },
-	func(a *acl.ACL, _ *structs.ACLBindingRule) bool {
-		return a.AllowOperatorCapability(acl.ACLBindingRuleRead)
-	},
+	func(a *acl.ACL, _ *structs.ACLBindingRule) bool { return readsBindingRules(a) },
 	events[structs.ACLBindingRule]{
 		topic:   structs.TopicACLBindingRule,
-		payload: func(r *structs.ACLBindingRule) any { return r },
+		payload: func(r *structs.ACLBindingRule) structs.EventPayload { return r },
 		row:     sameRow[structs.ACLBindingRule],
+		follows: follower(readsBindingRules),
+		keys:    func(r *structs.ACLBindingRule) []string { return []string{r.AuthMethod} },
 	})
+
+func readsBindingRules(a *acl.ACL) bool {
+	return holdsOne(a, acl.ACLBindingRuleRead, acl.ACLBindingRuleWrite)
+}
 
 // UpsertACLBindingRules creates or updates binding rules, all or none. Their auth
 // methods must exist unless the request says otherwise, and cannot change. A

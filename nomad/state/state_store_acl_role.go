@@ -14,12 +14,16 @@ import (
 // ACLRoles is the table of roles, by ID, and by name as values.
 var ACLRoles = newTable("acl_roles", structs.ACLRoleSnapshot,
 	func(r *structs.ACLRole) Key { return Key{ID: r.ID} },
-	func(a *acl.ACL, _ *structs.ACLRole) bool { return a.AllowOperatorCapability(acl.ACLRoleRead) },
+	func(a *acl.ACL, _ *structs.ACLRole) bool { return readsRoles(a) },
 	events[structs.ACLRole]{
 		topic:   structs.TopicACLRole,
-		payload: func(r *structs.ACLRole) any { return r },
+		payload: func(r *structs.ACLRole) structs.EventPayload { return r },
 		row:     sameRow[structs.ACLRole],
+		follows: follower(readsRoles),
+		keys:    func(r *structs.ACLRole) []string { return []string{r.Name} },
 	}).withValue(func(r *structs.ACLRole) string { return r.Name })
+
+func readsRoles(a *acl.ACL) bool { return holdsOne(a, acl.ACLRoleRead, acl.ACLRoleWrite) }
 
 // UpsertACLRoles creates or updates roles, all or none. Names are unique, and
 // policies must exist unless the request says otherwise. A role whose Hash is that

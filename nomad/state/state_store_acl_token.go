@@ -16,13 +16,16 @@ import (
 // leave the secrets out.
 var ACLTokens = newTable("acl_token", structs.ACLTokenSnapshot,
 	func(t *structs.ACLToken) Key { return Key{ID: t.AccessorID} },
-	func(a *acl.ACL, _ *structs.ACLToken) bool { return a.AllowOperatorCapability(acl.ACLTokenRead) },
+	func(a *acl.ACL, _ *structs.ACLToken) bool { return readsTokens(a) },
 	events[structs.ACLToken]{
 		topic:   structs.TopicACLToken,
-		payload: func(t *structs.ACLToken) any { return t.Redacted() },
+		payload: func(t *structs.ACLToken) structs.EventPayload { return t.Redacted() },
 		row:     sameRow[structs.ACLToken],
+		follows: follower(readsTokens),
 	}).withValue(func(t *structs.ACLToken) string { return t.SecretID }).
 	withOrder(tokensByAge).withOrder(tokensByExpiration)
+
+func readsTokens(a *acl.ACL) bool { return a.AllowOperatorCapability(acl.ACLTokenRead) }
 
 // tokensByAge has the tokens in the order that they were created in.
 var tokensByAge = newIndex("create", func(t *structs.ACLToken) Key {

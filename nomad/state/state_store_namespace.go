@@ -17,11 +17,9 @@ var Namespaces = newTable("namespaces", structs.NamespaceSnapshot,
 	func(a *acl.ACL, n *structs.Namespace) bool { return a.AllowNamespace(n.Name) },
 	events[structs.Namespace]{
 		topic:   structs.TopicNamespace,
-		payload: func(n *structs.Namespace) any { return n },
-		row: func(p any) *structs.Namespace {
-			n, _ := p.(*structs.Namespace)
-			return n
-		},
+		payload: func(n *structs.Namespace) structs.EventPayload { return n },
+		row:     sameRow[structs.Namespace],
+		follows: follower(func(a *acl.ACL) bool { return a.AllowNamespace(structs.AllNamespacesSentinel) }),
 	})
 
 // UpsertNamespaces creates or updates namespaces, all or none.

@@ -17,8 +17,9 @@ var Nodes = newTable("nodes", structs.NodeSnapshot,
 	func(a *acl.ACL, _ *structs.Node) bool { return a.AllowNodeRead() },
 	events[structs.Node]{
 		topic:   structs.TopicNode,
-		payload: func(n *structs.Node) any { return n.WithoutSecret() },
+		payload: func(n *structs.Node) structs.EventPayload { return n.WithoutSecret() },
 		row:     sameRow[structs.Node],
+		follows: follower((*acl.ACL).AllowNodeRead),
 	}).withValue(func(n *structs.Node) string { return n.SecretID }).
 	withOrder(nodesByPool).withOrder(nodesBySigningKey)
 

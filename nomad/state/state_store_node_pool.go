@@ -16,8 +16,9 @@ var NodePools = newTable("node_pools", structs.NodePoolSnapshot,
 	func(a *acl.ACL, n *structs.NodePool) bool { return a.AllowNodePoolOperation(n.Name, acl.NodePoolRead) },
 	events[structs.NodePool]{
 		topic:   structs.TopicNodePool,
-		payload: func(n *structs.NodePool) any { return n },
+		payload: func(n *structs.NodePool) structs.EventPayload { return n },
 		row:     sameRow[structs.NodePool],
+		follows: follower(func(a *acl.ACL) bool { return a.AllowNodePoolSearch(acl.NodePoolRead) }),
 	})
 
 // poolNodes is the number of nodes by pool.

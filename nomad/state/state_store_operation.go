@@ -17,8 +17,10 @@ var Operations = newTable("operations", structs.OperationSnapshot,
 	func(a *acl.ACL, _ *structs.Operation) bool { return a.AllowOperatorRead() },
 	events[structs.Operation]{
 		topic:   structs.TopicOperation,
-		payload: func(o *structs.Operation) any { return o },
+		payload: func(o *structs.Operation) structs.EventPayload { return o },
 		row:     sameRow[structs.Operation],
+		follows: follower((*acl.ACL).AllowOperatorRead),
+		keys:    func(o *structs.Operation) []string { return []string{o.NodeID} },
 	})
 
 // UpsertOperation stores how far an operation is. One that has ended stays as it is,

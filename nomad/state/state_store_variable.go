@@ -27,11 +27,12 @@ var Variables = newTable("variables", structs.VariablesSnapshot,
 			}
 			return &structs.VariableEncrypted{VariableMetadata: *m}
 		},
+		follows: (*acl.ACL).AllowVariableSearch,
 	}).withPartial(func(v *structs.VariableEncrypted) bool { return v.Lock != nil })
 
 // variablePayload shows the meta data alone, without the lock, whose details are
 // for its holder.
-func variablePayload(v *structs.VariableEncrypted) any {
+func variablePayload(v *structs.VariableEncrypted) structs.EventPayload {
 	m := v.VariableMetadata
 	m.Lock = nil
 	return &m

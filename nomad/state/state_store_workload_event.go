@@ -13,11 +13,9 @@ var WorkloadEvents = newTable("workload_events", notPersisted,
 	func(a *acl.ACL, e *structs.WorkloadEvent) bool { return a.AllowNamespace(e.Namespace) },
 	events[structs.WorkloadEvent]{
 		topic:   structs.TopicWorkloadEvent,
-		payload: func(e *structs.WorkloadEvent) any { return e },
-		row: func(p any) *structs.WorkloadEvent {
-			e, _ := p.(*structs.WorkloadEvent)
-			return e
-		},
+		payload: func(e *structs.WorkloadEvent) structs.EventPayload { return e },
+		row:     sameRow[structs.WorkloadEvent],
+		follows: (*acl.ACL).AllowNamespace,
 	})
 
 // RaiseWorkloadEvent publishes an event under its own type, and stores nothing.

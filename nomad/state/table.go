@@ -23,6 +23,9 @@ type TableInfo struct {
 	// EventVisible is the table's visibility rule for an event of its topic;
 	// false for an event of another topic.
 	EventVisible func(*acl.ACL, *structs.Event) bool
+	// follows reports whether some event of the topic could be visible to a caller
+	// who asks for a namespace; nil without a topic.
+	follows func(a *acl.ACL, namespace string) bool
 
 	at     int // position in registry
 	schema func() *memdb.TableSchema
@@ -46,8 +49,13 @@ type events[T any] struct {
 	topic structs.Topic
 	// payload makes what subscribers see of a row; row makes of it, again, a row
 	// that the visibility rule can judge.
-	payload func(*T) any
+	payload func(*T) structs.EventPayload
 	row     func(any) *T
+	// follows reports whether the visibility rule could hold for some row, "*" standing
+	// for all namespaces: whoever could never see anything is refused.
+	follows func(a *acl.ACL, namespace string) bool
+	// keys are further keys that subscribers may ask for, nil for none.
+	keys func(*T) []string
 }
 
 // noEvents is said by tables whose changes nobody may watch.
@@ -62,7 +70,7 @@ func newTable[T any](name string, st structs.SnapshotType, key func(*T) Key,
 	visible func(*acl.ACL, *T) bool, ev events[T]) *Table[T] {
 	t := &Table[T]{at: len(registry), key: key, visible: visible, events: ev, primary: newIndex(byKey, key, nil)}
 	t.info = TableInfo{Name: name, SnapshotType: st, Topic: ev.topic, EventVisible: t.eventVisible,
-		at: t.at, schema: t.schema}
+		follows: ev.follows, at: t.at, schema: t.schema}
 	registry = append(registry, t)
 	return t
 }
@@ -141,4 +149,37 @@ func EventVisible(a *acl.ACL, e *structs.Event) bool {
 		}
 	}
 	return false
+}
+
+// Topics returns the topics of all tables.
+func Topics() []structs.Topic {
+	var out []structs.Topic
+	for _, t := range registry {
+		if topic := t.describe().Topic; topic != structs.NoEvents {
+			out = append(out, topic)
+		}
+	}
+	return out
+}
+
+// MayFollow reports whether some event of a topic could be visible to a caller with
+// the rights a who asks for a namespace, "*" for all; known is false for a topic of
+// no table.
+func MayFollow(a *acl.ACL, topic structs.Topic, namespace string) (may, known bool) {
+	for _, t := range registry {
+		if info := t.describe(); topic != structs.NoEvents && info.Topic == topic {
+			return info.follows(a, namespace), true
+		}
+	}
+	return false, false
+}
+
+// holdsOne is the rule of tables that whoever may change may also read.
+func holdsOne(a *acl.ACL, one ...acl.OperatorCapability) bool {
+	return slices.ContainsFunc(one, a.AllowOperatorCapability)
+}
+
+// follower makes of a rule that looks at no namespace what decides who may follow.
+func follower(allow func(*acl.ACL) bool) func(*acl.ACL, string) bool {
+	return func(a *acl.ACL, _ string) bool { return allow(a) }
 }

@@ -176,8 +176,12 @@ func (t *Table[T]) event(c change) structs.Event {
 	if c.deleted {
 		row = c.before.(*T)
 	}
-	return structs.Event{Topic: t.info.Topic, Type: c.eventType, Key: c.key.ID, Namespace: c.key.Namespace,
+	e := structs.Event{Topic: t.info.Topic, Type: c.eventType, Key: c.key.ID, Namespace: c.key.Namespace,
 		Index: c.index, Payload: t.events.payload(row)}
+	if t.events.keys != nil {
+		e.FilterKeys = t.events.keys(row)
+	}
+	return e
 }
 
 // flush writes what the operations accumulated: one row per namespace and key,

@@ -6,5 +6,9 @@
 // for anybody nor grows with the number of subscribers, and reading takes no
 // lock. Once the list is longer than its bound the broker cuts its oldest
 // batches off; a subscriber that had not read them is told so instead of
-// keeping them in memory.
+// keeping them in memory, if there was something of its topics in them.
+//
+// Those who wait are woken by a goroutine of its own, by topic and, when there
+// are many, a few milliseconds later, all at once. An event becomes JSON once,
+// for all who get it.
 package stream

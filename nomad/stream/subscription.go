@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -24,14 +25,19 @@ type SubscribeRequest struct {
 	// Index is where to begin: at the oldest batch kept for 0, else at the first
 	// event with that logical index or a greater one.
 	Index uint64
+	// Owner is who is bound to have few subscriptions, "" for nobody.
+	Owner string
 	// Visible judges one event, nil shows all. It runs in the subscriber's goroutine.
 	Visible func(*structs.Event) bool
+	// Check runs before the events of a batch are judged, changed if some of them
+	// may have changed what Visible says. Its error ends the subscription. It may be nil.
+	Check func(changed bool) error
 }
 
 // Events are those of one logical index.
 type Events struct {
 	Index  uint64
-	Events []structs.Event
+	Events []Event
 }
 
 // GapError is returned when events were dropped before the subscriber read
@@ -57,49 +63,91 @@ func (e *GapError) Unwrap() error { return errs.New(errs.PreconditionFailed, e.E
 type Subscription struct {
 	broker *Broker
 	req    SubscribeRequest
+	wanted mask
+	era    *era
 	at     atomic.Pointer[link] // the last link read; nil once closed
-	// batch holds what is left of the batch being read.
-	batch []structs.Event
-	seen  uint64
-	done  chan struct{}
-	ended atomic.Bool
+	// from is what of the batch of at was taken, up to its end if unread is false.
+	from   int
+	unread bool
+	// seen is the index up to which nothing was missed.
+	seen   uint64
+	missed *GapError
+	out    []Event
+	done   chan struct{}
+	close  sync.Once
 }
+
+// begin takes the place of the request's index.
+func (s *Subscription) begin() {
+	at := s.broker.start(s.req.Index)
+	lost := s.broker.lost.last(s.wanted) // after the place was taken, so that none is overlooked
+	s.at.Store(at)
+	if s.req.Index == 0 {
+		s.seen = s.broker.lost.last(everything)
+		return
+	}
+	s.seen = s.req.Index - 1
+	if lost > s.seen {
+		s.missed = &GapError{After: s.seen, Before: s.broker.first()}
+		s.seen = lost
+	}
+}
+
+// Missed returns what was dropped of the events that were asked for before the
+// subscription began, nil for nothing.
+func (s *Subscription) Missed() *GapError { return s.missed }
+
+// Seen returns the index up to which Next returned what there was to see.
+func (s *Subscription) Seen() uint64 { return s.seen }
 
 // Close ends the subscription: a Next that waits returns, and the batches that it
 // held on to may go. It may be called twice.
 func (s *Subscription) Close() {
-	if !s.ended.Swap(true) {
+	s.close.Do(func() {
 		close(s.done)
 		s.at.Store(nil)
-	}
+		s.broker.leave(s.req.Owner)
+	})
 }
 
-// Next returns the selected events of the next logical index that has any. It
-// waits for them; ctx, Close of either side and a gap end the wait with an
-// error. After a gap the subscription is of no use.
-func (s *Subscription) Next(ctx context.Context) (Events, error) {
+// Next returns the selected events of the next logical index that has any; they
+// are valid until the next call. It waits for them; ctx, Close of either side and a gap
+// end the wait with an error. After a gap the subscription is of no use.
+func (s *Subscription) Next(ctx context.Context) (Events, error) { return s.next(ctx, true) }
+
+// Poll is Next without waiting: it returns no events when there are none now.
+func (s *Subscription) Poll(ctx context.Context) (Events, error) { return s.next(ctx, false) }
+
+func (s *Subscription) next(ctx context.Context, wait bool) (Events, error) {
 	for {
-		if err := s.over(ctx); err != nil {
+		at := s.at.Load()
+		if err := s.over(ctx, at); err != nil {
 			return Events{}, err
 		}
-		if len(s.batch) > 0 {
-			if e := s.take(); len(e.Events) > 0 {
+		if s.unread {
+			if e := s.take(at); len(e.Events) > 0 {
 				return e, nil
 			}
 			continue
 		}
-		if err := s.advance(ctx); err != nil {
+		if !wait && at.next.Load() == nil {
+			return Events{}, nil
+		}
+		if err := s.advance(ctx, at); err != nil {
 			return Events{}, err
 		}
 	}
 }
 
-func (s *Subscription) over(ctx context.Context) error {
+func (s *Subscription) over(ctx context.Context, at *link) error {
+	select {
+	case <-s.era.over:
+		return s.era.why
+	default:
+	}
 	switch {
-	case s.ended.Load():
+	case at == nil:
 		return errs.New(errs.Unavailable, "the subscription is closed")
-	case s.broker.down.Load():
-		return errs.New(errs.Unavailable, "the event stream of this server is closed: subscribe at another server")
 	case ctx.Err() != nil:
 		return errs.Wrap(errs.Deadline, "no event came in time", ctx.Err())
 	}
@@ -108,35 +156,19 @@ func (s *Subscription) over(ctx context.Context) error {
 
 // take cuts the events of the next index off the batch and returns those that
 // the request selects.
-func (s *Subscription) take() Events {
-	index, n := s.batch[0].Index, 1
-	for n < len(s.batch) && s.batch[n].Index == index {
-		n++
+func (s *Subscription) take(at *link) Events {
+	index, end := at.batch[s.from].Index, s.from+1
+	for end < len(at.batch) && at.batch[end].Index == index {
+		end++
 	}
-	group := s.batch[:n]
-	s.batch = s.batch[n:]
-	s.seen = index
-	if index < s.req.Index {
-		return Events{}
-	}
-	return Events{Index: index, Events: s.selected(group)}
-}
-
-// selected returns group itself if all of it is wanted.
-func (s *Subscription) selected(group []structs.Event) []structs.Event {
-	for i := range group {
-		if s.wants(&group[i]) {
-			continue
+	s.out = s.out[:0]
+	for i := s.from; i < end && index >= s.req.Index; i++ {
+		if s.wants(&at.batch[i]) {
+			s.out = append(s.out, Event{Event: &at.batch[i], link: at, at: i})
 		}
-		out := slices.Clone(group[:i])
-		for j := i + 1; j < len(group); j++ {
-			if s.wants(&group[j]) {
-				out = append(out, group[j])
-			}
-		}
-		return out
 	}
-	return group[:len(group):len(group)]
+	s.from, s.unread, s.seen = end, end < len(at.batch), max(s.seen, index)
+	return Events{Index: index, Events: s.out}
 }
 
 func (s *Subscription) wants(e *structs.Event) bool {
@@ -166,40 +198,70 @@ func (s *Subscription) matches(topic structs.Topic, e *structs.Event) bool {
 }
 
 // advance moves to the next batch, waiting for one if there is none.
-func (s *Subscription) advance(ctx context.Context) error {
-	at := s.at.Load()
-	if at == nil {
+func (s *Subscription) advance(ctx context.Context, at *link) error {
+	next := at.next.Load()
+	switch {
+	case next == nil:
+		s.wait(ctx, at)
+		return nil
+	case next == gap:
+		return s.skip(at)
+	case !s.at.CompareAndSwap(at, next):
 		return nil // closed just now; over says so
 	}
-	next := at.next.Load()
-	if next == nil {
-		select {
-		case <-at.ready:
-		case <-s.done:
-		case <-s.broker.closed:
-		case <-ctx.Done():
+	if s.req.Check != nil {
+		if err := s.req.Check(next.topics&rights != 0); err != nil {
+			return err
 		}
-		return nil
 	}
-	if next == gap {
-		return s.lost()
-	}
-	if s.at.CompareAndSwap(at, next) {
-		s.batch = next.batch
+	if s.from, s.unread = 0, next.topics&s.wanted != 0; !s.unread {
+		s.seen = max(s.seen, next.index)
 	}
 	return nil
 }
 
-func (s *Subscription) lost() error {
-	e := &GapError{After: s.seen}
+// wait returns after the next event of the topics at the latest.
+func (s *Subscription) wait(ctx context.Context, at *link) {
+	topics := s.wanted
+	if s.req.Check != nil {
+		topics |= rights
+	}
+	g := s.broker.bell.listen(topics)
+	defer s.broker.bell.leave(topics, g)
+	if at.next.Load() != nil {
+		return
+	}
+	select {
+	case <-g.ch:
+	case <-s.done:
+	case <-s.era.over:
+	case <-ctx.Done():
+	}
+}
+
+// skip goes on behind a gap if nothing that was wanted fell into it.
+func (s *Subscription) skip(at *link) error {
+	first := s.broker.oldest.Load()
+	lost := s.broker.lost.last(s.wanted) // after the place was taken, so that none is overlooked
+	if lost > s.seen {
+		s.broker.stats.lost.Add(1)
+		return &GapError{After: s.seen, Before: s.broker.first()}
+	}
+	if s.at.CompareAndSwap(at, first) && s.req.Check != nil {
+		return s.req.Check(true) // a change of rights may have been in it
+	}
+	return nil
+}
+
+// first returns the index of the oldest event in the list, 0 for none.
+func (b *Broker) first() uint64 {
 	for {
-		first := s.broker.oldest.Load().next.Load()
-		if first == gap { // cut off just now
-			continue
+		switch next := b.oldest.Load().next.Load(); next {
+		case gap: // cut off just now
+		case nil:
+			return 0
+		default:
+			return next.batch[0].Index
 		}
-		if first != nil {
-			e.Before = first.batch[0].Index
-		}
-		return e
 	}
 }

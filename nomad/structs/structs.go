@@ -99,44 +99,6 @@ const (
 	RequestSnapshot      SnapshotType = 120
 )
 
-// Topic names a stream of events.
-type Topic string
-
-// The topics. NoEvents is said by tables whose changes nobody may watch.
-const (
-	NoEvents            Topic = ""
-	TopicAll            Topic = "*"
-	TopicNamespace      Topic = "Namespace"
-	TopicNode           Topic = "Node"
-	TopicNodePool       Topic = "NodePool"
-	TopicVariable       Topic = "Variable"
-	TopicACLPolicy      Topic = "ACLPolicy"
-	TopicACLToken       Topic = "ACLToken"
-	TopicACLRole        Topic = "ACLRole"
-	TopicACLAuthMethod  Topic = "ACLAuthMethod"
-	TopicACLBindingRule Topic = "ACLBindingRule"
-	TopicWorkloadEvent  Topic = "WorkloadEvent"
-	TopicOperation      Topic = "Operation"
-)
-
-// Event is one change of one object.
-type Event struct {
-	// Topic and Type say what changed and by which cause.
-	Topic Topic
-	Type  string
-	// Key is the ID of the object within its namespace.
-	Key string
-	// Namespace is "" for objects outside of namespaces.
-	Namespace string `json:",omitempty"`
-	// FilterKeys are further keys that a subscriber may ask for.
-	FilterKeys []string
-	// Index is the logical index of the write.
-	Index uint64
-	// Payload is the object after the change, or before it when it was deleted.
-	// Subscribers must not mutate it.
-	Payload any
-}
-
 // Encode returns a Raft entry: the type byte, then msg in MessagePack.
 func Encode(t MessageType, msg any) ([]byte, error) {
 	return AppendEntry(make([]byte, 0, SizeHint(msg)), t, msg)
