@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +47,40 @@ func (a *agent) operation(id string) *shownOperation {
 		return nil
 	}
 	return &reply.Result.Operations[0]
+}
+
+// tells follows the events of an agent until an operation was seen in each of the states.
+func (a *agent) tells(id string, states map[string]bool) {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), callLimit)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", a.url("/v1/event/stream?topic=Operation:"+id+"&index=1"), nil)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for dec := json.NewDecoder(res.Body); len(states) > 0; {
+		var line struct {
+			Events []struct {
+				Key     string
+				Payload struct {
+					Operation struct{ Reason, State string }
+				}
+			}
+		}
+		if err := dec.Decode(&line); err != nil {
+			a.t.Fatalf("%s has not told of operation %s in the states %v: %v", a.name, id, states, err)
+		}
+		for _, e := range line.Events {
+			if e.Key == id && e.Payload.Operation.Reason == "a new disk" {
+				delete(states, e.Payload.Operation.State)
+			}
+		}
+	}
 }
 
 // startWorkload runs a program beside an agent and waits until it holds its lock.
@@ -131,6 +167,9 @@ func TestDrainFromEndToEnd(t *testing.T) {
 	}
 	for _, a := range alive {
 		shows(a, "the drain is over", ": succeeded (mark the node: succeeded) (tell its agent: succeeded) (workloads leave: succeeded ")
+	}
+	for _, a := range alive {
+		a.tells(op, map[string]bool{"running": true, "succeeded": true})
 	}
 	if o := alive[0].operation(op); o.Kind != "drain" || o.Reason != "a new disk" || !strings.Contains(o.Caller, asked.name) || !strings.Contains(o.Caller, "uid=") && !strings.Contains(o.Caller, "http") {
 		t.Errorf("who and why: %+v", o)

@@ -76,6 +76,11 @@ var lists = map[structs.Topic]func(c caller) ([]string, error){
 		err := c.call("ACL.GetAuthMethod", &structs.ACLAuthMethodGetRequest{MethodName: "ci"}, &reply)
 		return []string{"ci"}, err
 	},
+	structs.TopicOperation: func(c caller) ([]string, error) {
+		var reply structs.OperationListResponse
+		err := c.call("Operation.List", &structs.OperationListRequest{}, &reply)
+		return keysOf(reply.Operations, func(o *structs.Operation) string { return o.ID }), err
+	},
 	// What programs tell is nowhere listed; whoever may look into the namespace sees it.
 	structs.TopicWorkloadEvent: func(c caller) ([]string, error) {
 		err := c.call("Namespace.GetNamespace", &structs.NamespaceSpecificRequest{Name: "team-a"}, &structs.SingleNamespaceResponse{})
@@ -87,6 +92,8 @@ var lists = map[structs.Topic]func(c caller) ([]string, error){
 func (c caller) furnish() (nodeSecret string) {
 	c.t.Helper()
 	c.namespace("team-a", "team-b")
+	c.must("Operation.Upsert", &structs.OperationUpsertRequest{Operation: &structs.Operation{ID: "op-1", Kind: "k", Name: "n", Agent: "a", State: structs.OperationRunning}},
+		&structs.OperationUpsertResponse{})
 	for _, ns := range []string{"default", "team-a"} {
 		for _, path := range []string{"app/db", "app/secret/key", "other"} {
 			c.put(ns, ns+"-"+path)
@@ -151,6 +158,7 @@ var rightsFor = map[structs.Topic]string{
 	structs.TopicACLAuthMethod:  `operator { capabilities = ["acl-auth-method-write"] }`,
 	structs.TopicACLBindingRule: `operator { capabilities = ["acl-binding-rule-write"] }`,
 	structs.TopicWorkloadEvent:  `namespace "team-a" { policy = "read" }`,
+	structs.TopicOperation:      `operator { policy = "read" }`,
 }
 
 func TestTheStreamShowsWhatListsShow(t *testing.T) {

@@ -20,6 +20,7 @@ var Operations = newTable("operations", structs.OperationSnapshot,
 		payload: func(o *structs.Operation) structs.EventPayload { return o },
 		row:     sameRow[structs.Operation],
 		follows: follower((*acl.ACL).AllowOperatorRead),
+		keys:    func(o *structs.Operation) []string { return []string{o.NodeID} },
 	})
 
 // UpsertOperation stores how far an operation is. One that has ended stays as it is,
