@@ -1,6 +1,8 @@
 package nomad
 
 import (
+	"slices"
+
 	"github.com/hashicorp/raft"
 )
 
@@ -19,4 +21,16 @@ func (s *Server) Raft() *raft.Raft { return s.raft }
 func (s *Server) PretendStoreHangs() (end func()) {
 	began := s.watchdog.store.begin()
 	return func() { s.watchdog.store.end(began) }
+}
+
+// Writes returns the names of the methods that change something on the leader.
+func Writes() []string {
+	var names []string
+	for name, m := range methods {
+		if m.kind == writeKind {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

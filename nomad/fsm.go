@@ -167,12 +167,19 @@ func applyVariable(v *variableOp, body []byte) (op, bool) {
 	return op{err: structs.DecodeVarApply(body, &v.req, &v.row), variable: v}, true
 }
 
-// apply decodes a request whose state method answers nothing.
+// apply decodes a request whose state method answers nothing. The answer is the
+// names of the rows that it wrote, for those who have to show them.
 func apply[R any](body []byte, method func(*state.StateStore, uint64, *R) error) (op, bool) {
 	req := new(R)
 	err := structs.Decode(body, req)
 	return op{err: err, run: func(b *state.StateStore, index uint64) (any, error) {
-		return nil, method(b, index, req)
+		if err := method(b, index, req); err != nil {
+			return nil, err
+		}
+		if w, ok := any(req).(structs.RowWriter); ok {
+			return w.WrittenRows(), nil
+		}
+		return nil, nil
 	}}, true
 }
 
@@ -271,7 +278,7 @@ func (n *nomadFSM) planOne(entry []byte) (op, error) {
 		return op{}, errs.Newf(errs.Unsupported, "the log holds a request of type %d that this version does not know; run the version that wrote it, or a newer one", t)
 	}
 	n.logger.Warn("skipped a request of an unknown type that may be skipped", "type", t)
-	return op{}, nil
+	return op{tag: tag}, nil // others, which know the type, remember the request too
 }
 
 // applySome runs entries from start on in one transaction and returns where
@@ -327,14 +334,14 @@ func (o *op) applyOnce(b *state.StateStore, r *opResult) {
 	}
 	if first, known := b.FirstOutcome(&o.tag, row); known {
 		r.index, r.err = first.Index, first.Err
-		if first.Variable != nil {
+		if r.value = first.Rows; first.Variable != nil {
 			r.value = first.Variable
 		}
 		return
 	}
 	o.apply(b, r)
 	variable, _ := r.value.(*structs.VarApplyStateResponse)
-	b.KeepOutcome(&o.tag, state.Outcome{Index: r.index, Variable: variable, Err: r.err})
+	b.KeepOutcome(&o.tag, state.Outcome{Index: r.index, Variable: variable, Rows: r.rows(), Err: r.err})
 }
 
 // halt stops applying for good: the server must not serve a store that lacks a

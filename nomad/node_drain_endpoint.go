@@ -44,12 +44,17 @@ var nodeUpdateDrain = newLeader("Node.UpdateDrain",
 		if err != nil {
 			return err
 		}
-		reply.Index, reply.NodeModifyIndex, reply.EvalIDs = index, index, []string{}
-		if entry.DrainStrategy == nil {
-			return nil
-		}
-		return c.srv.completeDrains(ctx, n.ID)
+		return tellDrain(ctx, c, r, reply, applied{index: index})
 	})
+
+// tellDrain answers who changed a drain, and ends the drain of a node without work.
+func tellDrain(ctx context.Context, c *leaderCall, r *structs.NodeUpdateDrainRequest, reply *structs.NodeDrainUpdateResponse, res applied) error {
+	reply.Index, reply.NodeModifyIndex, reply.EvalIDs = res.index, res.index, []string{}
+	if n := c.srv.state.Snapshot().Node(nil, r.NodeID); n == nil || !n.Draining() {
+		return nil
+	}
+	return c.srv.completeDrains(ctx, r.NodeID)
+}
 
 // completeDrains ends the drains of nodes without work, which is all of them.
 func (s *Server) completeDrains(ctx context.Context, ids ...string) error {
@@ -106,6 +111,12 @@ var nodeUpdateEligibility = newLeader("Node.UpdateEligibility",
 		reply.Index, reply.NodeModifyIndex = index, index
 		return err
 	})
+
+// tellEligibility answers who changed the eligibility of a node in a first try.
+func tellEligibility(_ context.Context, _ *leaderCall, _ *structs.NodeUpdateEligibilityRequest, reply *structs.NodeEligibilityUpdateResponse, res applied) error {
+	reply.Index, reply.NodeModifyIndex, reply.EvalIDs = res.index, res.index, []string{}
+	return nil
+}
 
 // UpdateDrain begins, changes or ends the drain of a node.
 func (n *Node) UpdateDrain(ctx context.Context, args *structs.NodeUpdateDrainRequest, reply *structs.NodeDrainUpdateResponse) error {

@@ -45,7 +45,9 @@ type Server struct {
 	proposer  *proposer
 	watchdog  *watchdog
 	onceGate  gate
-	locks     *lockTimers
+	// regionIndexes are for writes that are passed on to other regions.
+	regionIndexes regionIndexes
+	locks         *lockTimers
 
 	heartbeats *heartbeats
 	nodeConns  *nodeConns
