@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jointoken"
@@ -224,34 +229,79 @@ func TestNothingButJoiningWithoutACertificate(t *testing.T) {
 	})
 }
 
-// A node agent renews with what it has; a server needs nobody.
+// nodeCaller calls the leader as a node agent does that shows its certificate.
+type nodeCaller struct {
+	*joining
+	source *tlsconf.Source
+}
+
+func (n *nodeCaller) RPC(ctx context.Context, method string, args, reply any) error {
+	client, err := dialAs(n.Cluster, n.Nodes[0], n.source)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.Call(ctx, method, args, reply, wire.CallOptions{})
+}
+
+// A node agent renews with what it has, and joins again when it comes too late; a
+// server needs nobody.
 func TestCertificatesAreRenewed(t *testing.T) {
 	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
 		c := j.agent(tlsconf.RoleClient, j.token(structs.JoinRoleClient, 1, 0).Text)
 		source := j.mustJoin(c)
-		for range 4 { // beyond the life of the first certificates
-			time.Sleep(45 * time.Minute)
-			client, err := dialAs(j.Cluster, j.WaitLeader(), source)
+		mode := func(name string) os.FileMode {
+			info, err := os.Stat(filepath.Join(string(c.Dir), name))
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, before, err := c.Dir.RenewAt()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Dir.Renew(t.Context(), client, "global", nil); err != nil {
-				t.Fatal(err)
-			}
-			client.Close()
-			if _, after, err := c.Dir.RenewAt(); err != nil || !after.After(before) {
-				t.Fatalf("valid until %s, then until %s: %v", before, after, err)
-			}
-			if err := source.Reload(source.Settings(), nil); err != nil {
-				t.Fatal(err)
-			}
+			return info.Mode().Perm()
 		}
-		if err := source.CheckRole(tlsconf.RoleClient, "global"); err != nil {
+		if mode("identity.pem") != 0o600 || mode(".") != 0o700 {
+			t.Errorf("others may read the key: %v in %v", mode("identity.pem"), mode("."))
+		}
+		c.Token = "expired long since and no token any more"
+		var uses, again atomic.Int32
+		r := &enroll.Renewer{Dir: c.Dir, Region: "global", Server: &nodeCaller{j, source}, Logger: hclog.NewNullLogger(),
+			Use: func() error {
+				uses.Add(1)
+				return source.Reload(source.Settings(), nil)
+			},
+			Again: func(ctx context.Context) error {
+				again.Add(1)
+				return enroll.Prepare(ctx, c)
+			}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { r.Run(ctx) })
+		defer wg.Wait()
+		defer cancel()
+		time.Sleep(4 * time.Hour) // beyond the life of four certificates
+		if n := uses.Load(); n < 4 || n > 6 || again.Load() != 0 {
+			t.Errorf("renewed %d times, joined again %d times", n, again.Load())
+		}
+		if err := callAs(t, j.Cluster, source, "Status.Ping", &structs.GenericRequest{}, nil); err != nil {
 			t.Error(err)
+		}
+		before := uses.Load()
+		j.Fabric.Isolate(j.Nodes[0].Host)
+		time.Sleep(2 * time.Hour)
+		if uses.Load() != before || again.Load() == 0 {
+			t.Errorf("renewed %d times by nobody, tried to join %d times", uses.Load()-before, again.Load())
+		}
+		j.Fabric.HealAll()
+		cancel()
+		wg.Wait()
+		if err := enroll.Prepare(t.Context(), c); err == nil || !strings.Contains(err.Error(), "join token") {
+			t.Errorf("after its certificate expired, without a token: %v", err)
+		}
+		c.Token = j.token(structs.JoinRoleClient, 1, 0).Text
+		ctx, cancel = context.WithCancel(t.Context())
+		defer cancel()
+		wg.Go(func() { r.Run(ctx) })
+		time.Sleep(time.Hour)
+		if err := callAs(t, j.Cluster, source, "Status.Ping", &structs.GenericRequest{}, nil); err != nil {
+			t.Errorf("with a new token: %v", err)
 		}
 	})
 }

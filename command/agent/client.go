@@ -46,6 +46,11 @@ func (a *Agent) clientConfig(rpc net.Listener) client.Config {
 		HTTPAddr: a.endpoints.advHTTP, HTTPTLS: c.TLSConfig.EnableHTTP, Ineligible: g.DefaultIneligible, MaxAllocs: g.NodeMaxAllocs,
 		Resources: g.resources(), IntroductionToken: introductionToken(), Version: nomad.Version, Logger: a.logger, EnableDebug: c.EnableDebug,
 	}
+	if c.TLSConfig.Auto && !c.Server.Enabled && len(out.Servers) == 0 {
+		if where, err := c.certDir().Cluster(); err == nil { // the heartbeats tell of others
+			out.Servers = where.Servers
+		}
+	}
 	if c.TLSConfig.EnableRPC {
 		out.Secure = func() *tls.Config {
 			if c.TLSConfig.VerifyServerHostname {

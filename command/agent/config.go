@@ -100,6 +100,11 @@ type ACLConfig struct {
 // ClientConfig configures the node agent.
 type ClientConfig struct {
 	Enabled bool `hcl:"enabled"`
+	// JoinToken is the text of a join token, JoinTokenFile a file with one; an agent
+	// that has a certificate looks at neither, and one that runs a server, too, joins
+	// as that.
+	JoinToken     string `hcl:"join_token" secret:"true"`
+	JoinTokenFile string `hcl:"join_token_file"`
 	// StateDir holds who the node is; by default it is client in DataDir.
 	StateDir string `hcl:"state_dir"`
 	// Servers and those of ServerJoin are server ports, host or host:port.

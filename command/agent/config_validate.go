@@ -140,6 +140,9 @@ func (g *ClientConfig) problems() []problem {
 			out = append(out, problem{msg: "client." + strings.TrimSpace(line)})
 		}
 	}
+	if g.JoinToken != "" && g.JoinTokenFile != "" {
+		out = append(out, problem{msg: "client.join_token: give the token or join_token_file, not both"})
+	}
 	if _, err := parseCores(g.Reserved.Cores); err != nil {
 		out = append(out, problem{msg: "client.reserved.cores: " + err.Error()})
 	}
