@@ -14,7 +14,7 @@ var regionalWrites = []string{
 	"Node.Deregister", "Node.BatchDeregister",
 	"Variables.Apply", "Variables.RenewLock", "WorkloadEvent.Raise",
 	"Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
-	"Authority.Join", "JoinToken.Create", "JoinToken.Delete", "WorkloadEvent.Raise",
+	"Authority.Join", "Authority.Rotate", "JoinToken.Create", "JoinToken.Delete", "WorkloadEvent.Raise",
 }
 
 func TestEveryWriteSaysWhereItBelongs(t *testing.T) {

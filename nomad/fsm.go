@@ -80,6 +80,8 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).SetClusterMetadata)
 	case structs.AuthorityUpsertRequestType:
 		return apply(body, (*state.StateStore).UpsertAuthority)
+	case structs.AuthorityDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteAuthority)
 	case structs.JoinTokenUpsertRequestType:
 		return apply(body, (*state.StateStore).UpsertJoinToken)
 	case structs.JoinTokenDeleteRequestType:

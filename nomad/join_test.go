@@ -306,6 +306,60 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	})
 }
 
+// An authority that was replaced signs no more, and is dropped when nobody needs it;
+// meanwhile a node agent and the server go on.
+func TestAuthorityIsReplacedOnRequest(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		c := j.agent(tlsconf.RoleClient, j.token(structs.JoinRoleClient, 1, 0).Text)
+		source := j.mustJoin(c)
+		r := &enroll.Renewer{Dir: c.Dir, Region: "global", Server: &nodeCaller{j, source}, Logger: hclog.NewNullLogger(),
+			Use: func() error { return source.Reload(source.Settings(), nil) }, Again: func(context.Context) error { return errs.New(errs.Invalid, "too late") }}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { r.Run(ctx) })
+		defer wg.Wait()
+		defer cancel()
+		phases := func() (out string) {
+			var list structs.AuthorityListResponse
+			if err := j.WaitLeader().RPC(t.Context(), "Authority.List", &structs.AuthorityListRequest{}, &list); err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range list.Authorities {
+				out += string(a.Phase) + " "
+			}
+			return out
+		}
+		if got := phases(); got != "signs " {
+			t.Fatalf("at first: %s", got)
+		}
+		var made structs.AuthorityRotateResponse
+		if err := j.WaitLeader().RPC(t.Context(), "Authority.Rotate", &structs.AuthorityRotateRequest{}, &made); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(made.Authority.Until); made.Authority.Phase != structs.AuthorityNext || left < 59*time.Minute || left > time.Hour {
+			t.Errorf("made %+v", made.Authority)
+		}
+		if err := j.WaitLeader().RPC(t.Context(), "Authority.Rotate", &structs.AuthorityRotateRequest{}, &made); !errors.Is(err, errs.Conflict) {
+			t.Errorf("a second one: %v", err)
+		}
+		for _, want := range []string{"signs next ", "trusted signs ", "signs "} {
+			if got := phases(); got != want {
+				t.Fatalf("%s, want %s", got, want)
+			}
+			for end := time.Now().Add(65 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Minute) {
+				if err := callAs(t, j.Cluster, source, "Status.Ping", &structs.GenericRequest{}, nil); err != nil {
+					t.Fatalf("while it is %s: %v", want, err)
+				}
+			}
+		}
+		b, err := os.ReadFile(filepath.Join(string(c.Dir), "ca.pem"))
+		if err != nil || strings.Count(string(b), "BEGIN CERTIFICATE") != 1 {
+			t.Errorf("the node agent trusts %d authorities: %v", strings.Count(string(b), "BEGIN CERTIFICATE"), err)
+		}
+		j.mustJoin(j.agent(tlsconf.RoleServer, j.token(structs.JoinRoleServer, 1, 0).Text))
+	})
+}
+
 // Nobody gets a certificate for what others prove.
 func TestRenewalWantsOnesOwnCertificate(t *testing.T) {
 	runJoining(t, time.Hour, func(t *testing.T, j *joining) {

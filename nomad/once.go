@@ -74,7 +74,7 @@ var _ = []*methodInfo{
 	toldSecrets(nodeRegister, tellRegistered), toldSecrets(nodeUpdateStatus, tellStatus), appliedOnce(nodeEmitEvents),
 	toldAgain(nodeUpdateDrain, tellDrain), toldAgain(nodeUpdateEligibility, tellEligibility),
 	toldAgain(nodeDeregister, tellDeregistered), toldAgain(nodeBatchDeregister, tellBatchDeregistered), askedAgain(nodeEvaluate.methodInfo),
-	toldSecrets(joinTokenCreate, tellJoinToken), appliedOnce(joinTokenDelete), askedAgain(authorityJoin.methodInfo),
+	toldAgain(authorityRotate, tellRotated), toldSecrets(joinTokenCreate, tellJoinToken), appliedOnce(joinTokenDelete), askedAgain(authorityJoin.methodInfo),
 	askedAgain(operatorRemovePeer.methodInfo), askedAgain(operatorTransfer.methodInfo),
 }
 

@@ -252,6 +252,16 @@ var lostAnswers = map[string]lostAnswer{
 		}
 		return fmt.Errorf("%d bytes of a certificate, tokens %+v", len(reply.Certificate), list.JoinTokens)
 	}),
+	"Authority.Rotate": lost(func(caller) *structs.AuthorityRotateRequest {
+		return &structs.AuthorityRotateRequest{}
+	}, func(root caller, _ *structs.AuthorityRotateRequest, reply *structs.AuthorityRotateResponse) error {
+		var list structs.AuthorityListResponse
+		root.must("Authority.List", &structs.AuthorityListRequest{}, &list)
+		if len(list.Authorities) != 2 || list.Authorities[1].ID != reply.Authority.ID || reply.Authority.Phase != structs.AuthorityNext {
+			return fmt.Errorf("answered %+v, stored %+v", reply.Authority, list.Authorities)
+		}
+		return nil
+	}),
 	"JoinToken.Create": lost(func(caller) *structs.JoinTokenCreateRequest {
 		return &structs.JoinTokenCreateRequest{Name: "made", Role: structs.JoinRoleServer, MaxUses: 1}
 	}, func(root caller, _ *structs.JoinTokenCreateRequest, reply *structs.JoinTokenCreateResponse) error {

@@ -23,6 +23,16 @@ func (f *fakeServer) fillJoinTokens() {
 		r.JoinToken, r.Text, r.Index = stub, "cairn-join-1-text", 43
 		return nil
 	})
+	authority := &structs.AuthorityStub{ID: "ab12", Phase: structs.AuthorityNext, Requested: true, CreateTime: time.Unix(1, 0).UTC(),
+		NotBefore: time.Unix(1, 0).UTC(), NotAfter: time.Unix(3, 0).UTC(), Until: time.Unix(2, 0).UTC()}
+	on(f, "Authority.List", func(_ *structs.AuthorityListRequest, r *structs.AuthorityListResponse) error {
+		r.Authorities, r.QueryMeta = []*structs.AuthorityStub{authority}, structs.QueryMeta{Index: 42, KnownLeader: true}
+		return nil
+	})
+	on(f, "Authority.Rotate", func(_ *structs.AuthorityRotateRequest, r *structs.AuthorityRotateResponse) error {
+		r.Authority, r.Index = authority, 45
+		return nil
+	})
 	on(f, "JoinToken.Delete", func(_ *structs.JoinTokenDeleteRequest, r *structs.GenericResponse) error { r.Index = 44; return nil })
 }
 
@@ -40,6 +50,12 @@ func TestJoinTokenRoutes(t *testing.T) {
 		if w := call(h, "PUT", "/v1/operator/join-token", `{"Role":"server","TTL":"`+ttl+`"}`); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "duration such as 1h") {
 			t.Errorf("TTL %s: %d %s", ttl, w.Code, w.Body)
 		}
+	}
+	if w := call(h, "GET", "/v1/operator/authorities", ""); !strings.Contains(w.Body.String(), `"Phase":"next"`) || w.Header().Get("X-Nomad-Index") != "42" {
+		t.Errorf("authorities: %s", w.Body)
+	}
+	if w := call(h, "PUT", "/v1/operator/authority/rotate", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"ID":"ab12"`) {
+		t.Errorf("rotate: %d %s", w.Code, w.Body)
 	}
 	if w := call(h, "GET", "/v1/operator/join-tokens", ""); !strings.Contains(w.Body.String(), `"Node":"s2"`) {
 		t.Errorf("%d %s", w.Code, w.Body)

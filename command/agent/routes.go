@@ -25,6 +25,7 @@ func routes() []route {
 		agentRoutes(),
 		keyringRoutes(),
 		gossipKeyringRoutes(),
+		authorityRoutes(),
 		joinTokenRoutes(),
 		metricsRoutes(),
 		documentRoutes(),

@@ -130,6 +130,11 @@ func (r *ACLBindingRulesUpsertRequest) WrittenRows() []string {
 }
 
 // WrittenRows returns the ID.
+func (r *AuthorityUpsertRequest) WrittenRows() []string {
+	return rowNames([]*Authority{r.Authority}, func(a *Authority) string { return a.ID })
+}
+
+// WrittenRows returns the ID.
 func (r *JoinTokenUpsertRequest) WrittenRows() []string {
 	return rowNames([]*JoinToken{r.JoinToken}, func(t *JoinToken) string { return t.ID })
 }

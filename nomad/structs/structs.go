@@ -57,6 +57,8 @@ const (
 	JoinTokenUpsertRequestType MessageType = 105
 	JoinTokenDeleteRequestType MessageType = 106
 	JoinTokenUseRequestType    MessageType = 107
+	// AuthorityDeleteRequestType drops an authority that signs nothing any more.
+	AuthorityDeleteRequestType MessageType = 110
 	// TaggedRequestType marks an entry that is applied once, see AppendTag.
 	TaggedRequestType MessageType = 120
 )
