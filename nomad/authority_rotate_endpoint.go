@@ -17,7 +17,7 @@ import (
 // rotateAuthority: it signs when every certificate was renewed, and the one before is
 // dropped when its last certificate has expired.
 var authorityRotate = newLeader("Authority.Rotate",
-	func(a *acl.ACL, _ *structs.AuthorityRotateRequest) bool { return a.IsManagement() },
+	delegated[structs.AuthorityRotateRequest](acl.AuthorityRotate),
 	func(ctx context.Context, c *leaderCall, r *structs.AuthorityRotateRequest, reply *structs.AuthorityRotateResponse) error {
 		active, next := enroll.Current(slices.Collect(c.srv.state.Snapshot().Authorities(nil)))
 		switch {

@@ -50,7 +50,7 @@ var guards = map[string]guard{
 	"WorkloadEvent.Raise": {rules: `namespace "default" { capabilities = ["raise-event"] }`, args: func() any {
 		return &structs.WorkloadEventRaiseRequest{Event: &structs.WorkloadEvent{Namespace: "default", Type: "done"}}
 	}},
-	"Authority.List": operator("join-token-read"), "Authority.Rotate": {},
+	"Authority.List": operator("join-token-read"), "Authority.Rotate": operator("authority-rotate"),
 	"JoinToken.Create": operator("join-token-write"), "JoinToken.Delete": operator("join-token-write"), "JoinToken.List": operator("join-token-read"),
 	"Namespace.GetNamespace": {rules: `namespace "secret" { policy = "read" }`, args: func() any {
 		return &structs.NamespaceSpecificRequest{Name: "secret"}

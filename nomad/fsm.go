@@ -20,6 +20,8 @@ type nomadFSM struct {
 	state   *state.StateStore
 	keyring *keyring.Keyring
 	work    *work // told of every batch
+	// persisting and restoring are told of snapshots.
+	persisting, restoring *work
 
 	// seen is the last entry that reached the store: it is the same number on
 	// every server that has applied as much.
@@ -43,6 +45,7 @@ func newFSM(logger hclog.Logger, store *state.StateStore, keys *keyring.Keyring,
 	return &nomadFSM{
 		logger: logger, state: store, keyring: keys, stopped: stopped,
 		waiters: map[chan struct{}]uint64{}, halted: make(chan struct{}), work: &work{slowAt: time.Hour},
+		persisting: &work{slowAt: time.Hour}, restoring: &work{slowAt: time.Hour},
 	}
 }
 

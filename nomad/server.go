@@ -162,7 +162,7 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.logins.Sign = s.keyring.Sign
 	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
-	s.fsm.work = &s.watchdog.store
+	s.fsm.work, s.fsm.persisting, s.fsm.restoring = &s.watchdog.store, &s.watchdog.persist, &s.watchdog.restore
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
 	s.nodeConns = newNodeConns()

@@ -157,6 +157,9 @@ type ServerConfig struct {
 	RaftProtocol    int `hcl:"raft_protocol"`
 	ProtocolVersion int `hcl:"protocol_version"`
 	RaftMultiplier  int `hcl:"raft_multiplier"`
+	// RaftHangTimeout is how long the disk may take, times RaftMultiplier, before the
+	// server gives up leadership.
+	RaftHangTimeout time.Duration `hcl:"raft_hang_timeout"`
 
 	RaftSnapshotThreshold int                `hcl:"raft_snapshot_threshold"`
 	RaftSnapshotInterval  time.Duration      `hcl:"raft_snapshot_interval"`
@@ -285,6 +288,7 @@ func DefaultConfig() *Config {
 			RaftProtocol:             3,
 			ProtocolVersion:          1,
 			RaftMultiplier:           1,
+			RaftHangTimeout:          3 * time.Second,
 			RetryInterval:            30 * time.Second,
 			EventBufferSize:          100,
 			RaftSnapshotThreshold:    8192,
