@@ -180,6 +180,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runGossip(s.ctx) })
 	s.wg.Go(func() { s.runTags(s.ctx) })
 	s.wg.Go(func() { s.runIdentity(s.ctx) })
+	s.wg.Go(func() { s.runGossipKeys(s.ctx) })
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
 	s.wg.Go(func() { s.runLinkSync(s.ctx) })
