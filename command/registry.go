@@ -113,6 +113,7 @@ var registry = []entry{
 	{name: "operator raft remove-peer", new: func() action { return &raftRemovePeer{} }},
 	{name: "operator raft transfer-leadership", new: func() action { return &raftTransfer{} }},
 	{name: "operator replication", new: subcommands("copies between regions", "One region can own policies, global tokens and namespaces for all. The others copy them.", "operator replication status")},
+	{name: "operator replication accept", new: func() action { return &replicationAccept{} }},
 	{name: "operator replication status", new: func() action { return &replicationStatus{} }},
 	{name: "rpc", new: subcommands("call the operator node", "The operator node answers JSON-RPC 2.0 on a socket of the agent and at /v1/rpc.", "rpc get-api")},
 	{name: "rpc describe", new: newRPCDescribe},

@@ -63,7 +63,7 @@ var guards = map[string]guard{
 		return &structs.NamespaceDeleteRequest{Namespaces: []string{"absent"}}
 	}},
 	"Operator.RaftGetConfiguration": operator("raft-read"), "Operator.RaftRemovePeerByID": operator("raft-write"),
-	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"),
+	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"), "Operator.ReplicationAccept": operator("raft-write"),
 	"Status.Members": {rules: `node { policy = "read" }`},
 	"Variables.Read": {rules: path("read"), args: func() any { return &structs.VariablesReadRequest{Path: "app/db"} }},
 	"Variables.List": {rules: path("list")},

@@ -13,7 +13,7 @@ var regionalWrites = []string{
 	"Node.Register", "Node.UpdateStatus", "Node.UpdateDrain", "Node.UpdateEligibility", "Node.EmitEvents", "Node.Evaluate",
 	"Node.Deregister", "Node.BatchDeregister",
 	"Variables.Apply", "Variables.RenewLock", "WorkloadEvent.Raise",
-	"Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
+	"Operator.ReplicationAccept", "Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
 	"Authority.Join", "Authority.Rotate", "JoinToken.Create", "JoinToken.Delete", "WorkloadEvent.Raise",
 }
 

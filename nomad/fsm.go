@@ -81,6 +81,8 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).RaiseWorkloadEvent)
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
+	case structs.ClusterCopiesRequestType:
+		return apply(body, (*state.StateStore).SetCopiedCluster)
 	case structs.AuthorityUpsertRequestType:
 		return apply(body, (*state.StateStore).UpsertAuthority)
 	case structs.AuthorityDeleteRequestType:

@@ -45,6 +45,8 @@ type Server struct {
 	proposer  *proposer
 	watchdog  *watchdog
 	onceGate  gate
+	// replicationToken is what took the place of the configured one, nil for nothing.
+	replicationToken atomic.Pointer[string]
 	// regionIndexes are for writes that are passed on to other regions.
 	regionIndexes regionIndexes
 	locks         *lockTimers

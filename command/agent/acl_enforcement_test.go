@@ -91,6 +91,7 @@ var accesses = map[string]access{
 	"PUT /v1/operator/raft/transfer-leadership": {rules: capability("raft-write"), rest: "?id=absent"},
 	"GET /v1/operator/keyring/keys":             {rules: capability("keyring-read")},
 	"GET /v1/operator/authorities":              {rules: capability("join-token-read")},
+	"PUT /v1/operator/replication/accept":       {rules: capability("raft-write")},
 	"PUT /v1/operator/authority/rotate":         {rules: capability("authority-rotate")},
 	"GET /v1/operator/join-tokens":              {rules: capability("join-token-read")},
 	"PUT /v1/operator/join-token":               {rules: capability("join-token-write"), body: `{"Role":"client"}`},

@@ -46,6 +46,8 @@ type Agent struct {
 	port net.Listener
 	// limits are what was applied since the start, nil for nothing.
 	limits atomic.Pointer[RequestLimitsConfig]
+	// replicationToken is what was applied since the start, nil for nothing.
+	replicationToken atomic.Pointer[string]
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
 	// endRenewal ends the renewal of a node agent's certificate, nil where there is none.

@@ -188,6 +188,9 @@ func (r *remote) LocalMember() *structs.AgentMember {
 // Stats returns no figures of a server; part of runner.
 func (*remote) Stats() map[string]map[string]string { return map[string]map[string]string{} }
 
+// SetReplicationToken changes nothing: servers copy; part of replicator.
+func (*remote) SetReplicationToken(string) {}
+
 // SetLimits changes nothing: servers limit requests; part of runner.
 func (*remote) SetLimits(nomad.LimitConfig) {}
 

@@ -210,7 +210,7 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 }
 
 // reload reads the configuration again and takes over what can change while
-// the agent runs: the log level, the certificates and the limits of requests.
+// the agent runs: the log level, the certificates, the limits of requests and the replication token.
 func (a *Agent) reload(f *flags) {
 	c, _, err := f.config()
 	if err != nil {
@@ -239,7 +239,22 @@ func (a *Agent) reloadSteps() []reloadStep {
 		}},
 		{"read the certificates", a.reloadTLS},
 		{"apply the limits of requests", a.reloadLimits},
+		{"take the replication token", a.reloadReplicationToken},
 	}
+}
+
+// reloadReplicationToken takes over acl.replication_token.
+func (a *Agent) reloadReplicationToken(next *Config) error {
+	secret := next.ACL.ReplicationToken
+	before := a.replicationToken.Swap(&secret)
+	if before == nil {
+		before = &a.config.ACL.ReplicationToken
+	}
+	if secret != *before {
+		a.server.SetReplicationToken(secret)
+		a.logger.Named("agent").Info("acl.replication_token changed")
+	}
+	return nil
 }
 
 var onOff = map[bool]string{true: "on", false: "off: everybody may do everything"}

@@ -59,6 +59,8 @@ const (
 	JoinTokenUseRequestType    MessageType = 107
 	// AuthorityDeleteRequestType drops an authority that signs nothing any more.
 	AuthorityDeleteRequestType MessageType = 110
+	// ClusterCopiesRequestType notes which cluster a region copies; it may be skipped.
+	ClusterCopiesRequestType MessageType = 111
 	// TaggedRequestType marks an entry that is applied once, see AppendTag.
 	TaggedRequestType MessageType = 120
 )
