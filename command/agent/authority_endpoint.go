@@ -11,7 +11,7 @@ func authorityRoutes() []route {
 				return list(p.Authorities), nil
 			}),
 		write(doc{methods: "PUT POST", pattern: "/v1/operator/authority/rotate", rpc: "Authority.Rotate",
-			summary: "Make an authority that takes the place of the one that signs, once every agent trusts it.", status: []int{409, 412}},
+			summary: "Make an authority that takes the place of the one that signs, once every agent trusts it.", status: []int{409}},
 			asIs[structs.AuthorityRotateRequest],
 			func(_ *request, p *structs.AuthorityRotateResponse) (*structs.AuthorityStub, error) {
 				return p.Authority, nil

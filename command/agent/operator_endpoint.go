@@ -24,7 +24,7 @@ func operatorRoutes() []route {
 		plain[structs.ReplicationStatusResponse](doc{methods: "GET", pattern: "/v1/operator/replication",
 			rpc: "Operator.ReplicationStatus", summary: "Show how this region copies what the authoritative region owns."}),
 		write(doc{methods: "PUT POST", pattern: "/v1/operator/replication/accept", rpc: "Operator.ReplicationAccept",
-			summary: "Copy from the authoritative region although it is another cluster than before. What it does not have is deleted here.", status: []int{412}},
+			summary: "Copy from the authoritative region although it is another cluster than before. What it does not have is deleted here."},
 			asIs[structs.ReplicationAcceptRequest],
 			func(_ *request, p *structs.ReplicationAcceptResponse) (replicationAccepted, error) {
 				return replicationAccepted{p.ClusterID, p.Before}, nil
