@@ -65,6 +65,8 @@ const (
 	// them, and makes those for node agents: a server may do everything.
 	JoinTokenRead  OperatorCapability = "join-token-read"
 	JoinTokenWrite OperatorCapability = "join-token-write"
+	// AuthorityRotate replaces the authority that signs certificates.
+	AuthorityRotate OperatorCapability = "authority-rotate"
 )
 
 var publicOperator = []string{"snapshot-save", "license-read", "keyring-read", "keyring-rotate", "keyring-delete"}
@@ -74,7 +76,7 @@ var delegated = []string{"namespace-write",
 	"acl-auth-method-read", "acl-auth-method-write", "acl-auth-method-secrets", "acl-one-time-token-expire", "acl-binding-rule-read", "acl-binding-rule-write", "acl-explain",
 	"raft-read", "raft-write", "snapshot-restore", "keyring-write", "system-gc", "system-reconcile",
 	"eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete", "event-read-all", "variable-lock-read", "metrics-read", "identity-sign",
-	"join-token-read", "join-token-write"}
+	"join-token-read", "join-token-write", "authority-rotate"}
 
 // operatorWords holds the policy words read and write as capabilities too, for
 // the calls that ask for one of them.
@@ -83,7 +85,7 @@ var operatorWords = newVocabulary(table{
 	imply: map[string][]string{
 		"acl-policy-write": {"acl-policy-read"}, "acl-token-write": {"acl-token-read"}, "acl-role-write": {"acl-role-read"},
 		"acl-auth-method-write": {"acl-auth-method-read"}, "acl-binding-rule-write": {"acl-binding-rule-read"},
-		"raft-write": {"raft-read"}, "join-token-write": {"join-token-read"},
+		"raft-write": {"raft-read"}, "join-token-write": {"join-token-read"}, "authority-rotate": {"join-token-read"},
 	},
 	levels: []level{denyLevel, {"read", []string{"read", "license-read", "keyring-read"}},
 		{"write", joined([]string{"read", "write"}, publicOperator)}},

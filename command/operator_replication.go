@@ -86,3 +86,36 @@ func lastSync(at time.Time) string {
 	}
 	return at.UTC().Format(time.RFC3339)
 }
+
+// replicationAccept copies from a region that was made anew.
+type replicationAccept struct{}
+
+func (*replicationAccept) about() about {
+	return about{
+		synopsis: "copy from a region that was made anew",
+		usage:    "[options]",
+		text: "The region remembers which cluster it copies, and copies from no other: an authoritative region that lost its data would take everything with it. This accepts the cluster that the authoritative region is now. " +
+			"What that does not have is deleted here: policies, roles, global tokens, auth methods, binding rules, and namespaces and node pools that are not used.",
+		examples: [][2]string{
+			{"In the region that copies", "cairn operator replication accept"},
+			{"In another one", "cairn operator replication accept -region mars"},
+		},
+		groups: withAgent | withData,
+	}
+}
+
+func (*replicationAccept) flags(*flags) {}
+
+func (*replicationAccept) run(s *session, _ []string) error {
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	var reply struct{ ClusterID, Before string }
+	if _, err := client.Raw().Write("/v1/operator/replication/accept", nil, &reply, s.write()); err != nil {
+		return failed("accepting the cluster", err)
+	}
+	return s.show(reply, func() {
+		s.pairs([2]string{"Cluster", clean(reply.ClusterID)}, [2]string{"Before", orNone(clean(reply.Before))})
+	})
+}

@@ -25,3 +25,10 @@ func TestReplicationStatus(t *testing.T) {
 	f = newFakeAgent(t, map[string]reply{"GET /v1/operator/replication": {body: map[string]any{"Region": "global", "Tables": []any{}}}})
 	f.run("operator", "replication", "status").expect(t, 0, []string{"this region copies nothing"}, nil)
 }
+
+func TestReplicationAccept(t *testing.T) {
+	f := newFakeAgent(t, map[string]reply{"PUT /v1/operator/replication/accept": {body: map[string]any{"ClusterID": "new", "Before": "old"}}})
+	f.run("operator", "replication", "accept").expect(t, 0, []string{"Cluster = new", "Before  = old"}, nil)
+	f = newFakeAgent(t, map[string]reply{"PUT /v1/operator/replication/accept": {status: 412, body: "this region copies nothing"}})
+	f.run("operator", "replication", "accept").expect(t, 1, nil, []string{"copies nothing"})
+}

@@ -247,3 +247,45 @@ func TestTokensThatAreRefused(t *testing.T) {
 		t.Errorf("members:\n%s", out)
 	}
 }
+
+// A node agent joins with a token alone, renews its certificate, and comes back when
+// the token is used up.
+func TestNodeAgentJoinsByToken(t *testing.T) {
+	one := first(t, "one")
+	one.start()
+	one.ready()
+	_, text := one.joinToken("-role", "client")
+	node := newAgent(t, "node", settings{"client": settings{"enabled": true, "join_token": text}})
+	node.args = append(node.args, "-data-dir", node.dataDir())
+	dir := enroll.Dir(filepath.Join(node.dataDir(), "client", "tls"))
+	node.start()
+	healthy := func() bool {
+		health, err := node.api.Agent().Health()
+		return err == nil && health.Client != nil && health.Client.Ok && readyNode(one) != nil
+	}
+	eventually(t, "the node is ready", healthy)
+	id := readyNode(one).ID
+	_, until, err := dir.RenewAt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node agent renews its certificate", func() bool {
+		_, next, err := dir.RenewAt()
+		return err == nil && next.After(until)
+	})
+	node.kill()
+	node.start()
+	eventually(t, "the node is back", healthy)
+	if n := readyNode(one); n.ID != id {
+		t.Errorf("it came back as %s, not as %s", n.ID, id)
+	}
+	files, err := os.ReadDir(string(dir))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files: %v", len(files), err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is %v: %v", f.Name(), info.Mode(), err)
+		}
+	}
+}

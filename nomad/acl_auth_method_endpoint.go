@@ -46,7 +46,7 @@ var aclGetAuthMethods = newRead("ACL.GetAuthMethods", aclAuthMethodTables,
 
 var aclUpsertAuthMethods = newLeader("ACL.UpsertAuthMethods",
 	delegated[structs.ACLAuthMethodUpsertRequest](acl.ACLAuthMethodWrite),
-	func(ctx context.Context, c *leaderCall, r *structs.ACLAuthMethodUpsertRequest, reply *structs.ACLAuthMethodUpsertResponse) (err error) {
+	func(ctx context.Context, c *leaderCall, r *structs.ACLAuthMethodUpsertRequest, reply *structs.ACLAuthMethodUpsertResponse) error {
 		sn, now := c.srv.state.Snapshot(), time.Now()
 		entry := &structs.ACLAuthMethodUpsertRequest{Create: r.Create}
 		for _, m := range r.AuthMethods {
@@ -73,17 +73,25 @@ var aclUpsertAuthMethods = newLeader("ACL.UpsertAuthMethods",
 			}
 			row.SetHash()
 		}
-		if reply.Index, err = c.commit(ctx, structs.ACLAuthMethodsUpsertRequestType, entry); err != nil {
+		res, err := c.apply(ctx, structs.ACLAuthMethodsUpsertRequestType, entry)
+		if err != nil {
 			return err
 		}
-		for _, row := range entry.AuthMethods {
-			if stored := c.srv.state.Snapshot().ACLAuthMethod(nil, row.Name); stored != nil {
-				row = stored
-			}
-			reply.AuthMethods = append(reply.AuthMethods, row.Redacted())
+		return tellAuthMethods(ctx, c, r, reply, res)
+	}).shared(always[structs.ACLAuthMethodUpsertRequest])
+
+// tellAuthMethods answers with the auth methods that were written, without their secrets.
+func tellAuthMethods(_ context.Context, c *leaderCall, _ *structs.ACLAuthMethodUpsertRequest, reply *structs.ACLAuthMethodUpsertResponse, res applied) (err error) {
+	sn := c.srv.state.Snapshot()
+	reply.Index = res.index
+	reply.AuthMethods, err = storedRows(res, func(name string) *structs.ACLAuthMethod {
+		if m := sn.ACLAuthMethod(nil, name); m != nil {
+			return m.Redacted()
 		}
 		return nil
-	}).shared(always[structs.ACLAuthMethodUpsertRequest])
+	})
+	return err
+}
 
 // mayWriteMethod refuses a second default method, and a method whose logins get
 // more than its writer holds. What the servers' own keys sign, others may trust.

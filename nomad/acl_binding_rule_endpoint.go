@@ -47,7 +47,7 @@ var aclGetBindingRule = newRead("ACL.GetBindingRule", aclBindingRuleTables,
 
 var aclUpsertBindingRules = newLeader("ACL.UpsertBindingRules",
 	delegated[structs.ACLBindingRulesUpsertRequest](acl.ACLBindingRuleWrite),
-	func(ctx context.Context, c *leaderCall, r *structs.ACLBindingRulesUpsertRequest, reply *structs.ACLBindingRulesUpsertResponse) (err error) {
+	func(ctx context.Context, c *leaderCall, r *structs.ACLBindingRulesUpsertRequest, reply *structs.ACLBindingRulesUpsertResponse) error {
 		sn, now := c.srv.state.Snapshot(), time.Now()
 		entry := &structs.ACLBindingRulesUpsertRequest{AllowMissingAuthMethods: r.AllowMissingAuthMethods && c.acl.IsManagement()}
 		for _, rule := range r.ACLBindingRules {
@@ -72,17 +72,20 @@ var aclUpsertBindingRules = newLeader("ACL.UpsertBindingRules",
 			}
 			row.SetHash()
 		}
-		if reply.Index, err = c.commit(ctx, structs.ACLBindingRulesUpsertRequestType, entry); err != nil {
+		res, err := c.apply(ctx, structs.ACLBindingRulesUpsertRequestType, entry)
+		if err != nil {
 			return err
 		}
-		for _, row := range entry.ACLBindingRules {
-			if stored := c.srv.state.Snapshot().ACLBindingRule(nil, row.ID); stored != nil {
-				row = stored
-			}
-			reply.ACLBindingRules = append(reply.ACLBindingRules, row)
-		}
-		return nil
+		return tellBindingRules(ctx, c, r, reply, res)
 	}).shared(always[structs.ACLBindingRulesUpsertRequest])
+
+// tellBindingRules answers with the rules that were written.
+func tellBindingRules(_ context.Context, c *leaderCall, _ *structs.ACLBindingRulesUpsertRequest, reply *structs.ACLBindingRulesUpsertResponse, res applied) (err error) {
+	sn := c.srv.state.Snapshot()
+	reply.Index = res.index
+	reply.ACLBindingRules, err = storedRows(res, func(id string) *structs.ACLBindingRule { return sn.ACLBindingRule(nil, id) })
+	return err
+}
 
 // completeRule fills in what an update leaves out or cannot change, and checks
 // what the rule leads to. It changes row.

@@ -40,33 +40,39 @@ var aclBootstrap = newLeader("ACL.Bootstrap",
 		if c.srv.config.ACL.BootstrapSecretFile != "" && c.srv.state.Snapshot().ACLBootstrapIndex() == 0 {
 			return errBootstrapByFile
 		}
-		token, index, err := c.srv.bootstrapACL(ctx, r.BootstrapSecret)
+		res, err := c.bootstrapACL(ctx, r.BootstrapSecret)
 		if err != nil {
 			return err
 		}
-		reply.Index, reply.Tokens = index, c.storedTokens([]*structs.ACLToken{token})
-		return nil
+		return tellBootstrap(ctx, c, r, reply, res)
 	}).shared(always[structs.ACLTokenBootstrapRequest])
+
+// tellBootstrap answers with the token of a bootstrap.
+func tellBootstrap(_ context.Context, c *leaderCall, _ *structs.ACLTokenBootstrapRequest, reply *structs.ACLTokenUpsertResponse, res applied) (err error) {
+	reply.Index = res.index
+	reply.Tokens, err = c.storedTokens(res)
+	return err
+}
 
 // bootstrapACL makes the first management token, with the secret or a random one
 // for "". A second one is made only for an operator who can write to the leader's disk.
-func (s *Server) bootstrapACL(ctx context.Context, secret string) (*structs.ACLToken, uint64, error) {
-	sn := s.state.Snapshot()
+func (c *leaderCall) bootstrapACL(ctx context.Context, secret string) (applied, error) {
+	sn := c.srv.state.Snapshot()
 	var reset uint64
 	if last := sn.ACLBootstrapIndex(); last != 0 {
 		var err error
-		if reset, err = s.bootstrapReset(); err != nil {
-			return nil, 0, err
+		if reset, err = c.srv.bootstrapReset(); err != nil {
+			return applied{}, err
 		}
 		if reset != last {
-			return nil, 0, errs.Newf(errs.Invalid, "ACL bootstrap already done (reset index: %d)", last)
+			return applied{}, errs.Newf(errs.Invalid, "ACL bootstrap already done (reset index: %d)", last)
 		}
 	}
 	if secret == "" {
 		secret = uuid.NewString()
 	}
 	if sn.ACLTokenBySecret(nil, secret) != nil {
-		return nil, 0, errs.New(errs.Invalid, "the bootstrap secret is already in use: choose another one")
+		return applied{}, errs.New(errs.Invalid, "the bootstrap secret is already in use: choose another one")
 	}
 	token := &structs.ACLToken{
 		AccessorID: uuid.NewString(), SecretID: secret, Name: "Bootstrap Token",
@@ -75,12 +81,11 @@ func (s *Server) bootstrapACL(ctx context.Context, secret string) (*structs.ACLT
 	token.SetExpiration(time.Now())
 	token.SetHash()
 	entry := &structs.ACLTokenBootstrapRequest{Token: token, ResetIndex: reset}
-	res, err := s.apply(ctx, structs.ACLTokenBootstrapRequestType, entry)
-	if err != nil {
-		return nil, 0, err
+	res, err := c.apply(ctx, structs.ACLTokenBootstrapRequestType, entry)
+	if err == nil {
+		c.srv.logger.Info("made the first management token", "accessor_ids", res.rows())
 	}
-	s.logger.Info("made the first management token", "accessor_id", token.AccessorID)
-	return token, res.index, nil
+	return res, err
 }
 
 // bootstrapReset returns the index in the reset file, 0 if there is none.
@@ -134,7 +139,7 @@ func (s *Server) startBootstrap(t *term) error {
 		s.logger.Error("cannot use the file with the secret of the first management token: it must hold one UUID; correct it and restart", "path", path)
 		return nil
 	}
-	if _, _, err := s.bootstrapACL(t.ctx, secret); err != nil && !errors.Is(err, errs.Invalid) {
+	if _, err := (&leaderCall{srv: s}).bootstrapACL(t.ctx, secret); err != nil && !errors.Is(err, errs.Invalid) {
 		return err
 	}
 	return nil

@@ -127,12 +127,21 @@ func (c *leaderCall) finishLogin(ctx context.Context, m *structs.ACLAuthMethod, 
 	}
 	token.SetExpiration(now)
 	token.SetHash()
-	reply.Index, err = c.commit(ctx, structs.ACLTokenUpsertRequestType, &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{token}})
+	res, err := c.apply(ctx, structs.ACLTokenUpsertRequestType, &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{token}})
 	if err != nil {
 		return err
 	}
-	reply.ACLToken = c.storedTokens([]*structs.ACLToken{token})[0]
-	c.srv.logger.Info("logged in", "auth_method", m.Name, "accessor_id", token.AccessorID)
+	c.srv.logger.Info("logged in", "auth_method", m.Name, "accessor_ids", res.rows())
+	return tellLogin(ctx, c, (*structs.ACLLoginRequest)(nil), reply, res)
+}
+
+// tellLogin answers with the token that a login made.
+func tellLogin[Req any](_ context.Context, c *leaderCall, _ *Req, reply *structs.ACLLoginResponse, res applied) error {
+	made, err := c.storedTokens(res)
+	if err != nil {
+		return err
+	}
+	reply.Index, reply.ACLToken = res.index, made[0]
 	return nil
 }
 

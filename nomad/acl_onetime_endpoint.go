@@ -14,7 +14,7 @@ import (
 
 var aclUpsertOneTimeToken = newLeader("ACL.UpsertOneTimeToken",
 	anyone[structs.OneTimeTokenUpsertRequest],
-	func(ctx context.Context, c *leaderCall, _ *structs.OneTimeTokenUpsertRequest, reply *structs.OneTimeTokenUpsertResponse) (err error) {
+	func(ctx context.Context, c *leaderCall, r *structs.OneTimeTokenUpsertRequest, reply *structs.OneTimeTokenUpsertResponse) error {
 		if c.id.Token == nil || c.srv.state.Snapshot().ACLToken(nil, c.id.Token.AccessorID) == nil {
 			return errPermissionDenied
 		}
@@ -22,27 +22,42 @@ var aclUpsertOneTimeToken = newLeader("ACL.UpsertOneTimeToken",
 			OneTimeSecretID: uuid.NewString(), AccessorID: c.id.Token.AccessorID,
 			ExpiresAt: time.Now().UTC().Add(structs.ACLOneTimeTokenTTL),
 		}
-		reply.Index, err = c.commit(ctx, structs.OneTimeTokenUpsertRequestType, &structs.OneTimeTokenUpsertRequest{OneTimeToken: made})
+		res, err := c.apply(ctx, structs.OneTimeTokenUpsertRequestType, &structs.OneTimeTokenUpsertRequest{OneTimeToken: made})
 		if err != nil {
 			return err
 		}
-		made.CreateIndex, made.ModifyIndex = reply.Index, reply.Index
-		reply.OneTimeToken = made
+		return tellOneTimeToken(ctx, c, r, reply, res)
+	})
+
+// tellOneTimeToken answers with the one-time token that was made, unless another has
+// taken its place.
+func tellOneTimeToken(_ context.Context, c *leaderCall, _ *structs.OneTimeTokenUpsertRequest, reply *structs.OneTimeTokenUpsertResponse, res applied) error {
+	sn := c.srv.state.Snapshot()
+	made, err := storedRows(res, func(accessor string) *structs.OneTimeToken {
+		if one := sn.OneTimeTokenOf(accessor); one != nil && one.ModifyIndex == res.index {
+			return one
+		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	reply.Index, reply.OneTimeToken = res.index, made[0]
+	return nil
+}
 
 var aclExchangeOneTimeToken = newLeader("ACL.ExchangeOneTimeToken",
 	anyone[structs.OneTimeTokenExchangeRequest],
 	func(ctx context.Context, c *leaderCall, r *structs.OneTimeTokenExchangeRequest, reply *structs.OneTimeTokenExchangeResponse) error {
-		return c.srv.exchangeOneTimeToken(ctx, r.OneTimeSecretID, reply)
+		return c.exchangeOneTimeToken(ctx, r, reply)
 	})
 
 // exchangeOneTimeToken uses a one-time token up. Two exchanges at once run one
 // after the other, so that only the first gets the token.
-func (s *Server) exchangeOneTimeToken(ctx context.Context, secret string, reply *structs.OneTimeTokenExchangeResponse) error {
-	s.oneTimeMu.Lock()
-	defer s.oneTimeMu.Unlock()
-	sn, now := s.state.Snapshot(), time.Now()
+func (c *leaderCall) exchangeOneTimeToken(ctx context.Context, r *structs.OneTimeTokenExchangeRequest, reply *structs.OneTimeTokenExchangeResponse) error {
+	c.srv.oneTimeMu.Lock()
+	defer c.srv.oneTimeMu.Unlock()
+	sn, now, secret := c.srv.state.Snapshot(), time.Now(), r.OneTimeSecretID
 	if secret == "" {
 		return errPermissionDenied
 	}
@@ -54,14 +69,23 @@ func (s *Server) exchangeOneTimeToken(ctx context.Context, secret string, reply 
 	if token == nil || token.IsExpired(now) {
 		return errPermissionDenied
 	}
-	res, err := s.apply(ctx, structs.OneTimeTokenDeleteRequestType, &structs.OneTimeTokenDeleteRequest{AccessorIDs: []string{one.AccessorID}})
+	res, err := c.apply(ctx, structs.OneTimeTokenDeleteRequestType, &structs.OneTimeTokenDeleteRequest{AccessorIDs: []string{one.AccessorID}})
 	if errors.Is(err, errs.NotFound) {
 		return errPermissionDenied
 	}
 	if err != nil {
 		return err
 	}
-	reply.Index, reply.Token = res.index, sn.NameACLRoles(nil, token)
+	return tellExchange(ctx, c, r, reply, res)
+}
+
+// tellExchange answers with the token that a one-time token stood for.
+func tellExchange(_ context.Context, c *leaderCall, _ *structs.OneTimeTokenExchangeRequest, reply *structs.OneTimeTokenExchangeResponse, res applied) error {
+	tokens, err := c.storedTokens(res)
+	if err != nil {
+		return err
+	}
+	reply.Index, reply.Token = res.index, tokens[0]
 	return nil
 }
 

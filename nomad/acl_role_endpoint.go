@@ -80,7 +80,7 @@ var aclGetRoleByName = newRead("ACL.GetRoleByName", aclRoleTables,
 
 var aclUpsertRoles = newLeader("ACL.UpsertRoles",
 	delegated[structs.ACLRolesUpsertRequest](acl.ACLRoleWrite),
-	func(ctx context.Context, c *leaderCall, r *structs.ACLRolesUpsertRequest, reply *structs.ACLRolesUpsertResponse) (err error) {
+	func(ctx context.Context, c *leaderCall, r *structs.ACLRolesUpsertRequest, reply *structs.ACLRolesUpsertResponse) error {
 		if err := r.Validate(); err != nil {
 			return err
 		}
@@ -93,17 +93,20 @@ var aclUpsertRoles = newLeader("ACL.UpsertRoles",
 			}
 			entry.ACLRoles = append(entry.ACLRoles, row)
 		}
-		if reply.Index, err = c.commit(ctx, structs.ACLRolesUpsertRequestType, entry); err != nil {
+		res, err := c.apply(ctx, structs.ACLRolesUpsertRequestType, entry)
+		if err != nil {
 			return err
 		}
-		reply.ACLRoles = entry.ACLRoles
-		for i, role := range entry.ACLRoles {
-			if stored := c.srv.state.Snapshot().ACLRole(nil, role.ID); stored != nil {
-				reply.ACLRoles[i] = stored
-			}
-		}
-		return nil
+		return tellRoles(ctx, c, r, reply, res)
 	}).shared(always[structs.ACLRolesUpsertRequest])
+
+// tellRoles answers with the roles that were written.
+func tellRoles(_ context.Context, c *leaderCall, _ *structs.ACLRolesUpsertRequest, reply *structs.ACLRolesUpsertResponse, res applied) (err error) {
+	sn := c.srv.state.Snapshot()
+	reply.Index = res.index
+	reply.ACLRoles, err = storedRows(res, func(id string) *structs.ACLRole { return sn.ACLRole(nil, id) })
+	return err
+}
 
 // prepareRole turns what a caller sent into a row: checked, with an ID, and each
 // policy once. It changes role.

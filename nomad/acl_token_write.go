@@ -17,7 +17,7 @@ var errTokenNotFound = errs.New(errs.NotFound, "ACL token not found")
 
 var aclUpsertTokens = newLeader("ACL.UpsertTokens",
 	delegated[structs.ACLTokenUpsertRequest](acl.ACLTokenWrite),
-	func(ctx context.Context, c *leaderCall, r *structs.ACLTokenUpsertRequest, reply *structs.ACLTokenUpsertResponse) (err error) {
+	func(ctx context.Context, c *leaderCall, r *structs.ACLTokenUpsertRequest, reply *structs.ACLTokenUpsertResponse) error {
 		if err := r.Validate(); err != nil {
 			return err
 		}
@@ -30,17 +30,27 @@ var aclUpsertTokens = newLeader("ACL.UpsertTokens",
 			}
 			entry.Tokens = append(entry.Tokens, row)
 		}
-		if reply.Index, err = c.commit(ctx, structs.ACLTokenUpsertRequestType, entry); err != nil {
+		res, err := c.apply(ctx, structs.ACLTokenUpsertRequestType, entry)
+		if err != nil {
 			return err
 		}
-		reply.Tokens = c.storedTokens(entry.Tokens)
-		for i, t := range r.Tokens {
-			if changed := sn.ACLToken(nil, t.AccessorID); changed != nil && !c.acl.IsManagement() && !c.isOwn(t.AccessorID) {
-				reply.Tokens[i] = reply.Tokens[i].Redacted()
-			}
-		}
-		return nil
+		return tellTokens(ctx, c, r, reply, res)
 	}).shared(globalTokens)
+
+// tellTokens answers with the tokens that were written. The secret of somebody else's
+// token that was changed is not told to a delegate.
+func tellTokens(_ context.Context, c *leaderCall, _ *structs.ACLTokenUpsertRequest, reply *structs.ACLTokenUpsertResponse, res applied) (err error) {
+	reply.Index = res.index
+	if reply.Tokens, err = c.storedTokens(res); err != nil || c.acl.IsManagement() {
+		return err
+	}
+	for i, t := range reply.Tokens {
+		if t.CreateIndex < res.index && !c.isOwn(t.AccessorID) {
+			reply.Tokens[i] = t.Redacted()
+		}
+	}
+	return nil
+}
 
 // isOwn reports whether the caller's token has the accessor.
 func (c *leaderCall) isOwn(accessor string) bool {
@@ -56,17 +66,15 @@ func (c *leaderCall) mayOutlive(t *structs.ACLToken) error {
 	return refuse("the token must expire when yours does, %s, or sooner: give it an ExpirationTime or ExpirationTTL", c.id.Expires.UTC().Format(time.RFC3339))
 }
 
-// storedTokens returns tokens that were just written, as the store has them. One
-// that is gone again is returned as it was written.
-func (c *leaderCall) storedTokens(written []*structs.ACLToken) []*structs.ACLToken {
+// storedTokens returns the tokens that a write stored.
+func (c *leaderCall) storedTokens(res applied) ([]*structs.ACLToken, error) {
 	sn := c.srv.state.Snapshot()
-	out := make([]*structs.ACLToken, len(written))
-	for i, t := range written {
-		if out[i] = t; sn.ACLToken(nil, t.AccessorID) != nil {
-			out[i] = sn.NameACLRoles(nil, sn.ACLToken(nil, t.AccessorID))
+	return storedRows(res, func(accessor string) *structs.ACLToken {
+		if t := sn.ACLToken(nil, accessor); t != nil {
+			return sn.NameACLRoles(nil, t)
 		}
-	}
-	return out
+		return nil
+	})
 }
 
 // prepareToken turns what a caller sent into a row: checked, with IDs, times and

@@ -71,10 +71,24 @@ func (s *Server) rotateAuthority(ctx context.Context, all []*structs.Authority) 
 	d := enroll.Decide(all, time.Now(), s.config.TLS.Auto.Lifetime)
 	switch {
 	case d.Create:
-		return s.createAuthority(ctx, d.Active)
+		row, err := s.newAuthority(d.Active)
+		if err != nil {
+			return err
+		}
+		_, err = s.apply(ctx, structs.AuthorityUpsertRequestType, &structs.AuthorityUpsertRequest{Authority: row})
+		if err == nil {
+			s.logger.Info("created the certificate authority", "fingerprint", row.ID, "signs", row.Active)
+		}
+		return err
+	case d.Drop != nil:
+		_, err := s.apply(ctx, structs.AuthorityDeleteRequestType, &structs.AuthorityDeleteRequest{ID: d.Drop.ID})
+		if err == nil {
+			s.logger.Info("a certificate authority is trusted no more", "fingerprint", d.Drop.ID)
+		}
+		return err
 	case d.Activate != nil:
 		row := d.Activate.Copy()
-		row.Active = true
+		row.Active, row.ActivateTime = true, time.Now().UTC()
 		_, err := s.apply(ctx, structs.AuthorityUpsertRequestType, &structs.AuthorityUpsertRequest{Authority: row})
 		if err == nil {
 			s.logger.Info("the next certificate authority signs from now on", "fingerprint", row.ID)
@@ -84,28 +98,28 @@ func (s *Server) rotateAuthority(ctx context.Context, all []*structs.Authority) 
 	return nil
 }
 
-// createAuthority stores the authority that this server's certificate is of, or
-// a new one.
-func (s *Server) createAuthority(ctx context.Context, active bool) error {
-	cert, key, err := s.config.TLS.Auto.Dir.Seed()
-	if err != nil {
-		return err
+// newAuthority returns the authority that this server's certificate is of, if the state
+// has none yet, or a new one.
+func (s *Server) newAuthority(active bool) (row *structs.Authority, err error) {
+	var cert, key []byte
+	if active {
+		if cert, key, err = s.config.TLS.Auto.Dir.Seed(); err != nil {
+			return nil, err
+		}
 	}
 	if cert == nil || key == nil {
 		if cert, key, err = enroll.NewAuthority(s.config.Region); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	row, err := enroll.Seal(s.keyring, cert, key)
-	if err != nil {
-		return err
+	if row, err = enroll.Seal(s.keyring, cert, key); err != nil {
+		return nil, err
 	}
 	row.Active, row.CreateTime = active, time.Now().UTC()
-	if _, err = s.apply(ctx, structs.AuthorityUpsertRequestType, &structs.AuthorityUpsertRequest{Authority: row}); err != nil {
-		return err
+	if active {
+		row.ActivateTime = row.CreateTime
 	}
-	s.logger.Info("created the certificate authority", "fingerprint", row.ID, "signs", active)
-	return nil
+	return row, nil
 }
 
 func (s *Server) resealAuthority(ctx context.Context, a *structs.Authority) error {
@@ -118,7 +132,7 @@ func (s *Server) resealAuthority(ctx context.Context, a *structs.Authority) erro
 	if err != nil {
 		return err
 	}
-	row.Active, row.CreateTime = a.Active, a.CreateTime
+	row.Active, row.CreateTime, row.Requested, row.ActivateTime = a.Active, a.CreateTime, a.Requested, a.ActivateTime
 	_, err = s.apply(ctx, structs.AuthorityUpsertRequestType, &structs.AuthorityUpsertRequest{Authority: row})
 	return err
 }

@@ -43,7 +43,7 @@ var authorityJoin = newLeader("Authority.Join",
 	anyone[structs.AuthorityJoinRequest],
 	func(ctx context.Context, c *leaderCall, r *structs.AuthorityJoinRequest, reply *structs.AuthorityJoinResponse) error {
 		r.Node, r.TokenID = r.Node[:min(len(r.Node), maxNodeName)], r.TokenID[:min(len(r.TokenID), maxTokenID)]
-		err := c.srv.letJoin(ctx, r, reply)
+		err := c.letJoin(ctx, r, reply)
 		log := c.srv.logger.With("token", r.TokenID, "node", r.Node, "address", r.Address)
 		if err != nil {
 			log.Warn("refused to let an agent join", "error", err)
@@ -56,7 +56,8 @@ var authorityJoin = newLeader("Authority.Join",
 var _ = serversOnly(authorityJoin.methodInfo)
 
 // letJoin checks the token, signs, and counts the use before anything is answered.
-func (s *Server) letJoin(ctx context.Context, r *structs.AuthorityJoinRequest, reply *structs.AuthorityJoinResponse) error {
+func (c *leaderCall) letJoin(ctx context.Context, r *structs.AuthorityJoinRequest, reply *structs.AuthorityJoinResponse) error {
+	s := c.srv
 	sn, now := s.state.Snapshot(), time.Now()
 	token := sn.JoinToken(nil, r.TokenID)
 	if token == nil || subtle.ConstantTimeCompare(jointoken.Hash(r.Secret), token.SecretHash) != 1 {
@@ -79,7 +80,7 @@ func (s *Server) letJoin(ctx context.Context, r *structs.AuthorityJoinRequest, r
 		return err
 	}
 	use := &structs.JoinTokenUse{KeyHash: csr.KeyHash, Node: r.Node, Address: r.Address, Time: now.UTC()}
-	res, err := s.apply(ctx, structs.JoinTokenUseRequestType, &structs.JoinTokenUseRequest{ID: token.ID, Use: use})
+	res, err := c.apply(ctx, structs.JoinTokenUseRequestType, &structs.JoinTokenUseRequest{ID: token.ID, Use: use})
 	if err != nil {
 		reply.Issued = structs.Issued{}
 		return err

@@ -171,8 +171,9 @@ type RaftConfig struct {
 	HeartbeatTimeout time.Duration
 	ElectionTimeout  time.Duration
 	LeaderLease      time.Duration
-	// HangTimeout is how long a write to the log may take, at Multiplier 1, before
-	// the server gives up leadership; a batch for the store may take ten times as long.
+	// HangTimeout is how long a write to the log, or of term and vote, may take, at
+	// Multiplier 1, before the server gives up leadership; a batch for the store, and a
+	// snapshot of which nothing moves, may take ten times as long.
 	HangTimeout time.Duration
 	// SnapshotThreshold is how many entries make a snapshot worth while,
 	// SnapshotInterval how often that is looked at, TrailingLogs how many

@@ -54,6 +54,7 @@ var guards = map[string]guard{
 	"WorkloadEvent.Raise": {rules: `namespace "default" { capabilities = ["raise-event"] }`, args: func() any {
 		return &structs.WorkloadEventRaiseRequest{Event: &structs.WorkloadEvent{Namespace: "default", Type: "done"}}
 	}},
+	"Authority.List": operator("join-token-read"), "Authority.Rotate": operator("authority-rotate"),
 	"JoinToken.Create": operator("join-token-write"), "JoinToken.Delete": operator("join-token-write"), "JoinToken.List": operator("join-token-read"),
 	"Namespace.GetNamespace": {rules: `namespace "secret" { policy = "read" }`, args: func() any {
 		return &structs.NamespaceSpecificRequest{Name: "secret"}
@@ -67,7 +68,7 @@ var guards = map[string]guard{
 	}},
 	"Operation.List": {rules: `operator { policy = "read" }`}, "Operation.Upsert": {rules: `operator { policy = "write" }`},
 	"Operator.RaftGetConfiguration": operator("raft-read"), "Operator.RaftRemovePeerByID": operator("raft-write"),
-	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"),
+	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"), "Operator.ReplicationAccept": operator("raft-write"),
 	"Status.Members": {rules: `node { policy = "read" }`},
 	"Variables.Read": {rules: path("read"), args: func() any { return &structs.VariablesReadRequest{Path: "app/db"} }},
 	"Variables.List": {rules: path("list")},

@@ -1,6 +1,8 @@
 package nomad
 
 import (
+	"slices"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/pool"
@@ -25,3 +27,15 @@ func (s *Server) PretendStoreHangs() (end func()) {
 
 // Pool returns what the connections to other servers are and were.
 func (s *Server) Pool() pool.Stats { return s.pool.Stats() }
+
+// Writes returns the names of the methods that change something on the leader.
+func Writes() []string {
+	var names []string
+	for name, m := range methods {
+		if m.kind == writeKind {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

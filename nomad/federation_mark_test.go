@@ -14,8 +14,8 @@ var regionalWrites = []string{
 	"Node.Deregister", "Node.BatchDeregister",
 	"System.GarbageCollect",
 	"Variables.Apply", "Variables.RenewLock", "WorkloadEvent.Raise",
-	"Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
-	"Authority.Join", "JoinToken.Create", "JoinToken.Delete", "Operation.Upsert",
+	"Operator.ReplicationAccept", "Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
+	"Authority.Join", "Authority.Rotate", "JoinToken.Create", "JoinToken.Delete", "Operation.Upsert",
 }
 
 func TestEveryWriteSaysWhereItBelongs(t *testing.T) {

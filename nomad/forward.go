@@ -201,6 +201,14 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 	if s.localToken(c) {
 		return s.leaveTokenHere(ctx, c)
 	}
+	if c.kind == writeKind && !c.request.id.IsZero() {
+		return s.forwardWrite(ctx, c)
+	}
+	return s.askRegion(ctx, c)
+}
+
+// askRegion tries the servers of another region until one can be reached.
+func (s *Server) askRegion(ctx context.Context, c *call) error {
 	err := s.noPath(c.region)
 	for range len(s.router.InRegion(c.region)) {
 		server, ok := s.router.Pick(c.region)

@@ -23,6 +23,8 @@ type nomadFSM struct {
 	// restored is told of a snapshot that took the place of the store, and of the
 	// logical index then; nil for nobody to tell.
 	restored func(index uint64)
+	// persisting and restoring are told of snapshots.
+	persisting, restoring *work
 
 	// seen is the last entry that reached the store: it is the same number on
 	// every server that has applied as much.
@@ -46,6 +48,7 @@ func newFSM(logger hclog.Logger, store *state.StateStore, keys *keyring.Keyring,
 	return &nomadFSM{
 		logger: logger, state: store, keyring: keys, stopped: stopped,
 		waiters: map[chan struct{}]uint64{}, halted: make(chan struct{}), work: &work{slowAt: time.Hour},
+		persisting: &work{slowAt: time.Hour}, restoring: &work{slowAt: time.Hour},
 	}
 }
 
@@ -83,8 +86,12 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).UpsertOperation)
 	case structs.ClusterMetadataRequestType:
 		return apply(body, (*state.StateStore).SetClusterMetadata)
+	case structs.ClusterCopiesRequestType:
+		return apply(body, (*state.StateStore).SetCopiedCluster)
 	case structs.AuthorityUpsertRequestType:
 		return apply(body, (*state.StateStore).UpsertAuthority)
+	case structs.AuthorityDeleteRequestType:
+		return apply(body, (*state.StateStore).DeleteAuthority)
 	case structs.JoinTokenUpsertRequestType:
 		return apply(body, (*state.StateStore).UpsertJoinToken)
 	case structs.JoinTokenDeleteRequestType:
@@ -174,12 +181,19 @@ func applyVariable(v *variableOp, body []byte) (op, bool) {
 	return op{err: structs.DecodeVarApply(body, &v.req, &v.row), variable: v}, true
 }
 
-// apply decodes a request whose state method answers nothing.
+// apply decodes a request whose state method answers nothing. The answer is the
+// names of the rows that it wrote, for those who have to show them.
 func apply[R any](body []byte, method func(*state.StateStore, uint64, *R) error) (op, bool) {
 	req := new(R)
 	err := structs.Decode(body, req)
 	return op{err: err, run: func(b *state.StateStore, index uint64) (any, error) {
-		return nil, method(b, index, req)
+		if err := method(b, index, req); err != nil {
+			return nil, err
+		}
+		if w, ok := any(req).(structs.RowWriter); ok {
+			return w.WrittenRows(), nil
+		}
+		return nil, nil
 	}}, true
 }
 
@@ -278,7 +292,7 @@ func (n *nomadFSM) planOne(entry []byte) (op, error) {
 		return op{}, errs.Newf(errs.Unsupported, "the log holds a request of type %d that this version does not know; run the version that wrote it, or a newer one", t)
 	}
 	n.logger.Warn("skipped a request of an unknown type that may be skipped", "type", t)
-	return op{}, nil
+	return op{tag: tag}, nil // others, which know the type, remember the request too
 }
 
 // applySome runs entries from start on in one transaction and returns where
@@ -334,14 +348,14 @@ func (o *op) applyOnce(b *state.StateStore, r *opResult) {
 	}
 	if first, known := b.FirstOutcome(&o.tag, row); known {
 		r.index, r.err = first.Index, first.Err
-		if first.Variable != nil {
+		if r.value = first.Rows; first.Variable != nil {
 			r.value = first.Variable
 		}
 		return
 	}
 	o.apply(b, r)
 	variable, _ := r.value.(*structs.VarApplyStateResponse)
-	b.KeepOutcome(&o.tag, state.Outcome{Index: r.index, Variable: variable, Err: r.err})
+	b.KeepOutcome(&o.tag, state.Outcome{Index: r.index, Variable: variable, Rows: r.rows(), Err: r.err})
 }
 
 // halt stops applying for good: the server must not serve a store that lacks a

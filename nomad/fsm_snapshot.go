@@ -38,13 +38,31 @@ func (n *nomadFSM) Snapshot() (raft.FSMSnapshot, error) {
 
 // Persist writes the view to sink.
 func (f *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
-	start := time.Now()
-	if err := f.write(sink); err != nil {
+	start := f.n.persisting.begin()
+	defer f.n.persisting.end(start)
+	if err := f.write(moving{Writer: sink, work: f.n.persisting}); err != nil {
 		_ = sink.Cancel()
 		return fmt.Errorf("persist snapshot: %w", err)
 	}
 	f.n.logger.Debug("snapshot persisted", "raft_index", f.seen, "took", time.Since(start))
 	return sink.Close()
+}
+
+// moving notes every read and write of a snapshot that comes to an end.
+type moving struct {
+	io.Writer
+	io.Reader
+	work *work
+}
+
+func (m moving) Write(b []byte) (int, error) {
+	defer m.work.moves.Add(1)
+	return m.Writer.Write(b)
+}
+
+func (m moving) Read(b []byte) (int, error) {
+	defer m.work.moves.Add(1)
+	return m.Reader.Read(b)
 }
 
 func (f *fsmSnapshot) write(w io.Writer) error {
@@ -65,8 +83,9 @@ func (f *fsmSnapshot) Release() {}
 // Restore replaces the store by a snapshot; on an error the store is unchanged.
 func (n *nomadFSM) Restore(rc io.ReadCloser) error {
 	defer rc.Close()
-	start := time.Now()
-	r := bufio.NewReaderSize(rc, 256<<10)
+	start := n.restoring.begin()
+	defer n.restoring.end(start)
+	r := bufio.NewReaderSize(moving{Reader: rc, work: n.restoring}, 256<<10)
 	var head [16]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return errs.Wrap(errs.Invalid, "snapshot is cut short", err)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/memberlist"
@@ -24,8 +25,15 @@ import (
 
 // gossipKeyringFile holds the gossip keys in the data directory: a JSON array of
 // keys in base64, the first of which encrypts. The format is that of serf, which
-// writes the file whenever the keys change.
-const gossipKeyringFile = "serf.keyring"
+// writes the file in place whenever the keys change: a crash may leave a part of it, and
+// gossipKeyringCopy, which this server writes behind it, is whole at all times.
+const (
+	gossipKeyringFile = "serf.keyring"
+	gossipKeyringCopy = "serf.keyring.copy"
+)
+
+// gossipKeyringCheck is how often a server looks whether its keys changed.
+const gossipKeyringCheck = 250 * time.Millisecond
 
 // setupGossipKeys gives gossip its keys, if it is to be encrypted: those of the
 // file in the data directory, which the configured key begins when there is none.
@@ -34,15 +42,16 @@ func (s *Server) setupGossipKeys(conf *serf.Config, logger hclog.Logger) error {
 	keys := [][]byte{configured}
 	if s.config.DataDir != "" {
 		path = filepath.Join(s.config.DataDir, gossipKeyringFile)
-		kept, err := readGossipKeys(path)
-		switch {
-		case err != nil:
+		kept, err := keptGossipKeys(s.config.DataDir, logger)
+		if err != nil {
 			return err
-		case len(kept) > 0:
+		}
+		if len(kept) > 0 {
 			keys = kept
 			warnGossipKey(configured, kept, logger)
-		case len(configured) > 0:
-			if err := writeGossipKeys(path, keys); err != nil {
+		}
+		if len(keys[0]) > 0 {
+			if err := keepGossipKeys(s.config.DataDir, keys); err != nil {
 				return err
 			}
 		}
@@ -56,6 +65,57 @@ func (s *Server) setupGossipKeys(conf *serf.Config, logger hclog.Logger) error {
 	}
 	conf.MemberlistConfig.Keyring, conf.KeyringFile = ring, path
 	return nil
+}
+
+// keptGossipKeys returns the keys in the data directory, nil for none. Those of the copy
+// count when the file was not written to its end.
+func keptGossipKeys(dir string, logger hclog.Logger) ([][]byte, error) {
+	path := filepath.Join(dir, gossipKeyringFile)
+	kept, err := readGossipKeys(path)
+	if len(kept) > 0 {
+		return kept, nil
+	}
+	if _, missing := os.Stat(path); errors.Is(missing, fs.ErrNotExist) {
+		return nil, nil // so that an operator can begin anew
+	}
+	from, copyErr := readGossipKeys(filepath.Join(dir, gossipKeyringCopy))
+	if len(from) == 0 || copyErr != nil {
+		return nil, err
+	}
+	logger.Warn("the gossip keyring was not written to its end, its copy is in force", "file", gossipKeyringFile, "error", err)
+	return from, nil
+}
+
+// keepGossipKeys writes the file and its copy, each whole or as before.
+func keepGossipKeys(dir string, keys [][]byte) error {
+	return errors.Join(writeGossipKeys(filepath.Join(dir, gossipKeyringCopy), keys), writeGossipKeys(filepath.Join(dir, gossipKeyringFile), keys))
+}
+
+// runGossipKeys writes the keys to the disk, whole and for good, soon after they have changed.
+func (s *Server) runGossipKeys(ctx context.Context) {
+	if s.gossipRing == nil || s.config.DataDir == "" {
+		return
+	}
+	tick := time.NewTicker(gossipKeyringCheck)
+	defer tick.Stop()
+	kept := bytes.Join(s.gossipRing.GetKeys(), nil)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		keys := s.gossipRing.GetKeys()
+		now := bytes.Join(keys, nil)
+		if bytes.Equal(now, kept) {
+			continue
+		}
+		if err := keepGossipKeys(s.config.DataDir, keys); err != nil {
+			s.logger.Error("could not keep the gossip keys, will try again", "error", err)
+			continue
+		}
+		kept = now
+	}
 }
 
 // warnGossipKey tells of a configured key that the file makes useless.
@@ -124,16 +184,25 @@ func writeGossipKeys(path string, keys [][]byte) error {
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(path), 0o700)
 	}
-	if err == nil {
-		err = os.WriteFile(path+".new", text, 0o600)
+	if old, readErr := os.ReadFile(path); readErr == nil && bytes.Equal(old, text) {
+		return syncFile(path)
 	}
 	if err == nil {
-		err = os.Rename(path+".new", path)
+		err = writeFileSync(path, text)
 	}
 	if err != nil {
 		return errs.Newf(errs.Invalid, "cannot keep the gossip key in the data directory: %w", err)
 	}
 	return nil
+}
+
+// syncFile has what somebody wrote reach the disk.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // GossipKeys runs an operation on the keyring of every member of the gossip pool,

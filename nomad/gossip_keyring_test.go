@@ -2,11 +2,14 @@ package nomad
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/memberlist"
@@ -56,10 +59,50 @@ func TestGossipKeyringFileRulesOnceThereIsOne(t *testing.T) {
 	}
 	expect("after a rotation", keyA, keyB, keyA)
 	expect("after the key was taken out of the configuration", "", keyB, keyA)
-	if err := os.Truncate(path, 0); err != nil {
+	for _, rest := range []string{"", `["YmJiYmJiYmJ`} {
+		if err := os.WriteFile(path, []byte(rest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		expect("after a crash in a write", keyA, keyB, keyA)
+	}
+	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	expect("after a crash in the first write", keyA, keyA)
+	expect("after the file was removed", keyA, keyA)
+}
+
+// What serf writes in place is on the disk as a whole soon after.
+func TestGossipKeysAreCopiedWhenTheyChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		conf := DefaultConfig()
+		conf.DataDir, conf.Gossip.EncryptKey = dir, []byte(keyA)
+		s := &Server{config: conf, logger: hclog.NewNullLogger()}
+		gossip := &serf.Config{MemberlistConfig: &memberlist.Config{}}
+		if err := s.setupGossipKeys(gossip, s.logger); err != nil {
+			t.Fatal(err)
+		}
+		s.gossipRing = gossip.MemberlistConfig.Keyring
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.runGossipKeys(ctx)
+		}()
+		synctest.Wait()
+		if err := errors.Join(s.gossipRing.AddKey([]byte(keyB)), s.gossipRing.UseKey([]byte(keyB))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		cancel()
+		<-ended
+		for _, name := range []string{gossipKeyringFile, gossipKeyringCopy} {
+			keys, err := readGossipKeys(filepath.Join(dir, name))
+			if err != nil || string(bytes.Join(keys, []byte(" "))) != keyB+" "+keyA {
+				t.Errorf("%s holds %q, %v", name, keys, err)
+			}
+		}
+	})
 }
 
 func TestDamagedGossipKeyringIsRefusedWithoutItsKeys(t *testing.T) {

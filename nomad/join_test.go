@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jointoken"
@@ -224,35 +229,134 @@ func TestNothingButJoiningWithoutACertificate(t *testing.T) {
 	})
 }
 
-// A node agent renews with what it has; a server needs nobody.
+// nodeCaller calls the leader as a node agent does that shows its certificate.
+type nodeCaller struct {
+	*joining
+	source *tlsconf.Source
+}
+
+func (n *nodeCaller) RPC(ctx context.Context, method string, args, reply any) error {
+	client, err := dialAs(n.Cluster, n.Nodes[0], n.source)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.Call(ctx, method, args, reply, wire.CallOptions{})
+}
+
+// A node agent renews with what it has, and joins again when it comes too late; a
+// server needs nobody.
 func TestCertificatesAreRenewed(t *testing.T) {
 	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
 		c := j.agent(tlsconf.RoleClient, j.token(structs.JoinRoleClient, 1, 0).Text)
 		source := j.mustJoin(c)
-		for range 4 { // beyond the life of the first certificates
-			time.Sleep(45 * time.Minute)
-			client, err := dialAs(j.Cluster, j.WaitLeader(), source)
+		mode := func(name string) os.FileMode {
+			info, err := os.Stat(filepath.Join(string(c.Dir), name))
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, before, err := c.Dir.RenewAt()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Dir.Renew(t.Context(), client, "global", nil); err != nil {
-				t.Fatal(err)
-			}
-			client.Close()
-			if _, after, err := c.Dir.RenewAt(); err != nil || !after.After(before) {
-				t.Fatalf("valid until %s, then until %s: %v", before, after, err)
-			}
-			if err := source.Reload(source.Settings(), nil); err != nil {
-				t.Fatal(err)
-			}
+			return info.Mode().Perm()
 		}
-		if err := source.CheckRole(tlsconf.RoleClient, "global"); err != nil {
+		if mode("identity.pem") != 0o600 || mode(".") != 0o700 {
+			t.Errorf("others may read the key: %v in %v", mode("identity.pem"), mode("."))
+		}
+		c.Token = "expired long since and no token any more"
+		var uses, again atomic.Int32
+		r := &enroll.Renewer{Dir: c.Dir, Region: "global", Server: &nodeCaller{j, source}, Logger: hclog.NewNullLogger(),
+			Use: func() error {
+				uses.Add(1)
+				return source.Reload(source.Settings(), nil)
+			},
+			Again: func(ctx context.Context) error {
+				again.Add(1)
+				return enroll.Prepare(ctx, c)
+			}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { r.Run(ctx) })
+		defer wg.Wait()
+		defer cancel()
+		time.Sleep(4 * time.Hour) // beyond the life of four certificates
+		if n := uses.Load(); n < 4 || n > 6 || again.Load() != 0 {
+			t.Errorf("renewed %d times, joined again %d times", n, again.Load())
+		}
+		if err := callAs(t, j.Cluster, source, "Status.Ping", &structs.GenericRequest{}, nil); err != nil {
 			t.Error(err)
 		}
+		before := uses.Load()
+		j.Fabric.Isolate(j.Nodes[0].Host)
+		time.Sleep(2 * time.Hour)
+		if uses.Load() != before || again.Load() == 0 {
+			t.Errorf("renewed %d times by nobody, tried to join %d times", uses.Load()-before, again.Load())
+		}
+		j.Fabric.HealAll()
+		cancel()
+		wg.Wait()
+		if err := enroll.Prepare(t.Context(), c); err == nil || !strings.Contains(err.Error(), "join token") {
+			t.Errorf("after its certificate expired, without a token: %v", err)
+		}
+		c.Token = j.token(structs.JoinRoleClient, 1, 0).Text
+		ctx, cancel = context.WithCancel(t.Context())
+		defer cancel()
+		wg.Go(func() { r.Run(ctx) })
+		time.Sleep(time.Hour)
+		if err := callAs(t, j.Cluster, source, "Status.Ping", &structs.GenericRequest{}, nil); err != nil {
+			t.Errorf("with a new token: %v", err)
+		}
+	})
+}
+
+// An authority that was replaced signs no more, and is dropped when nobody needs it;
+// meanwhile a node agent and the server go on.
+func TestAuthorityIsReplacedOnRequest(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		c := j.agent(tlsconf.RoleClient, j.token(structs.JoinRoleClient, 1, 0).Text)
+		source := j.mustJoin(c)
+		r := &enroll.Renewer{Dir: c.Dir, Region: "global", Server: &nodeCaller{j, source}, Logger: hclog.NewNullLogger(),
+			Use: func() error { return source.Reload(source.Settings(), nil) }, Again: func(context.Context) error { return errs.New(errs.Invalid, "too late") }}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { r.Run(ctx) })
+		defer wg.Wait()
+		defer cancel()
+		phases := func() (out string) {
+			var list structs.AuthorityListResponse
+			if err := j.WaitLeader().RPC(t.Context(), "Authority.List", &structs.AuthorityListRequest{}, &list); err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range list.Authorities {
+				out += string(a.Phase) + " "
+			}
+			return out
+		}
+		if got := phases(); got != "signs " {
+			t.Fatalf("at first: %s", got)
+		}
+		var made structs.AuthorityRotateResponse
+		if err := j.WaitLeader().RPC(t.Context(), "Authority.Rotate", &structs.AuthorityRotateRequest{}, &made); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(made.Authority.Until); made.Authority.Phase != structs.AuthorityNext || left < 59*time.Minute || left > time.Hour {
+			t.Errorf("made %+v", made.Authority)
+		}
+		if err := j.WaitLeader().RPC(t.Context(), "Authority.Rotate", &structs.AuthorityRotateRequest{}, &made); !errors.Is(err, errs.Conflict) {
+			t.Errorf("a second one: %v", err)
+		}
+		for _, want := range []string{"signs next ", "trusted signs ", "signs "} {
+			if got := phases(); got != want {
+				t.Fatalf("%s, want %s", got, want)
+			}
+			for end := time.Now().Add(65 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Minute) {
+				if err := callAs(t, j.Cluster, source, "Status.Ping", &structs.GenericRequest{}, nil); err != nil {
+					t.Fatalf("while it is %s: %v", want, err)
+				}
+			}
+		}
+		b, err := os.ReadFile(filepath.Join(string(c.Dir), "ca.pem"))
+		if err != nil || strings.Count(string(b), "BEGIN CERTIFICATE") != 1 {
+			t.Errorf("the node agent trusts %d authorities: %v", strings.Count(string(b), "BEGIN CERTIFICATE"), err)
+		}
+		j.mustJoin(j.agent(tlsconf.RoleServer, j.token(structs.JoinRoleServer, 1, 0).Text))
 	})
 }
 

@@ -1,7 +1,9 @@
 package nomad
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,25 +27,63 @@ var joinTokenCreate = newLeader("JoinToken.Create",
 		if r.Role == structs.JoinRoleServer && !c.acl.IsManagement() {
 			return errs.New(errs.PermissionDenied, errPermissionDenied.Msg+": a server may do everything, so that a token to join as one takes a management token")
 		}
-		secret, now := jointoken.NewSecret(), time.Now().UTC()
+		secret, now := c.joinSecret(c.srv.keyring.ActiveID()), time.Now().UTC()
 		token := &structs.JoinToken{
 			ID: uuid.NewString(), Name: r.Name, Role: r.Role, SecretHash: jointoken.Hash(secret), MaxUses: r.MaxUses,
 			CreateTime: now, ExpirationTime: now.Add(r.TTL),
 		}
-		text, err := c.srv.joinText(token, secret)
+		if _, err := c.srv.joinText(token, secret); err != nil {
+			return err
+		}
+		res, err := c.apply(ctx, structs.JoinTokenUpsertRequestType, &structs.JoinTokenUpsertRequest{JoinToken: token})
 		if err != nil {
 			return err
 		}
-		reply.Index, err = c.commit(ctx, structs.JoinTokenUpsertRequestType, &structs.JoinTokenUpsertRequest{JoinToken: token})
-		if err != nil {
-			return err
-		}
-		token.CreateIndex, token.ModifyIndex = reply.Index, reply.Index
-		reply.JoinToken, reply.Text = token.Stub(), text
-		c.srv.logger.Info("created a join token", "token", token.ID, "name", token.Name, "role", token.Role,
+		c.srv.logger.Info("created a join token", "token", res.rows(), "name", token.Name, "role", token.Role,
 			"uses", token.MaxUses, "expires", token.ExpirationTime, "by", caller(c))
-		return nil
+		if slices.Equal(res.rows(), []string{token.ID}) {
+			return c.tellJoinToken(reply, res, secret)
+		}
+		return tellJoinToken(ctx, c, r, reply, res)
 	})
+
+// joinSecret returns the secret of a new join token. With a request ID it follows from
+// that and from a root key, so that a second try can tell it again: the state has its
+// hash alone. It is random without one.
+func (c *leaderCall) joinSecret(keyID string) string {
+	if !c.request.id.IsZero() {
+		if b := c.srv.keyring.Derive(keyID, "join token", c.request.id[:]); b != nil {
+			return jointoken.SecretOf(b)
+		}
+	}
+	return jointoken.NewSecret()
+}
+
+// tellJoinToken answers who made a join token in a first try.
+func tellJoinToken(_ context.Context, c *leaderCall, _ *structs.JoinTokenCreateRequest, reply *structs.JoinTokenCreateResponse, res applied) error {
+	sn := c.srv.state.Snapshot()
+	made, err := storedRows(res, func(id string) *structs.JoinToken { return sn.JoinToken(nil, id) })
+	if err != nil {
+		return err
+	}
+	for k := range sn.RootKeys(nil) {
+		if secret := c.joinSecret(k.KeyID); bytes.Equal(jointoken.Hash(secret), made[0].SecretHash) {
+			return c.tellJoinToken(reply, res, secret)
+		}
+	}
+	return errs.Newf(errs.Conflict, "the leader was lost before it answered, and the secret of the join token %s cannot be told again: revoke it and make another one", made[0].ID)
+}
+
+func (c *leaderCall) tellJoinToken(reply *structs.JoinTokenCreateResponse, res applied, secret string) error {
+	sn := c.srv.state.Snapshot()
+	made, err := storedRows(res, func(id string) *structs.JoinToken { return sn.JoinToken(nil, id) })
+	if err != nil {
+		return err
+	}
+	reply.Index, reply.JoinToken = res.index, made[0].Stub()
+	reply.Text, err = c.srv.joinText(made[0], secret)
+	return err
+}
 
 // caller names who calls, for the log.
 func caller(c *leaderCall) string {

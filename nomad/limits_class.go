@@ -17,6 +17,7 @@ var urgent = []string{
 	"Operator.RaftGetConfiguration",
 	"Operator.RaftRemovePeerByID",
 	"Operator.TransferLeadershipToPeer",
+	"Region.LatestIndex",
 	"Region.List",
 	"Variables.RenewLock",
 }

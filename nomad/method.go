@@ -51,6 +51,8 @@ type methodInfo struct {
 	// checked writes are refused by the store when access control has changed since
 	// the caller's rights were looked at, see runChecked.
 	checked bool
+	// tellsSecrets marks a write whose answer holds secrets that its leader made.
+	tellsSecrets bool
 	// global writes may belong in the authoritative region, as their body says.
 	global bool
 }
@@ -169,9 +171,9 @@ type writeMethod[Req, Resp any] struct {
 	run   func(context.Context, *leaderCall, *Req, *Resp) error
 	opts  func(*Req) *structs.WriteRequest
 	owned ownership[Req] // nil for what belongs to one region
-	// first fills the reply from the first outcome of a call that was sent again;
-	// nil where the store is asked.
-	first func(*Resp, uint64)
+	// first answers a call that was sent again by what its first try did; nil where
+	// the call runs again.
+	first func(context.Context, *leaderCall, *Req, *Resp, applied) error
 }
 
 // leaderCall is what a write has at hand while it runs on the leader.
@@ -247,10 +249,13 @@ func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req
 
 func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
 	args, reply := c.args.(*Req), c.reply.(*Resp)
+	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began}
 	if c.again() && m.first != nil {
 		if o, known := s.state.Snapshot().Outcome(c.request.id); known {
-			m.first(reply, o.Index)
-			return o.Err
+			if o.Err != nil {
+				return o.Err
+			}
+			return m.first(ctx, lc, args, reply, applied{index: o.Index, value: o.Rows})
 		}
 	}
 	if !m.allow(c.id.ACL, args) {
@@ -260,7 +265,6 @@ func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 		return c.unsure(err)
 	}
 	defer s.gate.Leave(m.class)
-	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began}
 	err := s.refusedWrite(m.runChecked(ctx, lc, args, reply))
 	if !lc.asked {
 		err = c.unsure(err)

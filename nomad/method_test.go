@@ -81,7 +81,7 @@ func TestEveryMethodIsDeclaredAndBound(t *testing.T) {
 // openMethods answer anyone. A method enters this list on purpose only.
 var openMethods = []string{
 	"ACL.Bootstrap", "ACL.Explain", "ACL.ListAuthMethods", "ACL.ListPolicies", "ACL.ListRoles", "ACL.Login", "ACL.OIDCAuthURL", "ACL.OIDCCompleteAuth", "ACL.ResolveToken", "ACL.WhoAmI",
-	"Keyring.ListPublic", "Namespace.ListNamespaces", "NodeLink.Update", "NodePool.List", "Region.List",
+	"Keyring.ListPublic", "Namespace.ListNamespaces", "NodeLink.Update", "NodePool.List", "Region.LatestIndex", "Region.List",
 	"Status.Cluster", "Status.HasNodeConn", "Status.Leader", "Status.Peers", "Status.Ping", "Status.ReadIndex",
 }
 

@@ -37,22 +37,34 @@ var nodeUpdateDrain = newLeader("Node.UpdateDrain",
 		if message != "" {
 			entry.NodeEvent = structs.NewNodeEvent(structs.NodeEventSubsystemDrain, message, now)
 		}
-		if c.id.Token != nil && c.srv.auth.Enabled() {
-			entry.AccessorID = c.id.Token.AccessorID
-		}
+		entry.AccessorID = c.accessor()
 		defer c.srv.drains.begin(n.ID)()
 		index, err := c.commit(ctx, structs.NodeUpdateDrainRequestType, entry)
 		if err != nil {
 			return err
 		}
-		reply.Index, reply.NodeModifyIndex, reply.EvalIDs = index, index, []string{}
-		if entry.DrainStrategy == nil {
-			return nil
-		}
-		entry.Caller = r.Caller
-		reply.OperationID, err = c.srv.beginDrain(ctx, n, entry)
-		return err
+		return tellDrain(ctx, c, r, reply, applied{index: index})
 	})
+
+// tellDrain answers who changed a drain, and sees to one that has begun.
+func tellDrain(ctx context.Context, c *leaderCall, r *structs.NodeUpdateDrainRequest, reply *structs.NodeDrainUpdateResponse, res applied) (err error) {
+	reply.Index, reply.NodeModifyIndex, reply.EvalIDs = res.index, res.index, []string{}
+	n := c.srv.state.Snapshot().Node(nil, r.NodeID)
+	if r.DrainStrategy == nil || n == nil || !n.Draining() {
+		return nil
+	}
+	by := &structs.NodeUpdateDrainRequest{Caller: r.Caller, AccessorID: c.accessor(), Meta: r.Meta}
+	reply.OperationID, err = c.srv.beginDrain(ctx, n, by)
+	return err
+}
+
+// accessor names the token of the caller, "" for none.
+func (c *leaderCall) accessor() string {
+	if c.id.Token == nil || !c.srv.auth.Enabled() {
+		return ""
+	}
+	return c.id.Token.AccessorID
+}
 
 // completeDrains ends the drains of nodes that nothing is left on.
 func (s *Server) completeDrains(ctx context.Context, ids ...string) error {
@@ -98,6 +110,12 @@ var nodeUpdateEligibility = newLeader("Node.UpdateEligibility",
 		reply.Index, reply.NodeModifyIndex = index, index
 		return err
 	})
+
+// tellEligibility answers who changed the eligibility of a node in a first try.
+func tellEligibility(_ context.Context, _ *leaderCall, _ *structs.NodeUpdateEligibilityRequest, reply *structs.NodeEligibilityUpdateResponse, res applied) error {
+	reply.Index, reply.NodeModifyIndex, reply.EvalIDs = res.index, res.index, []string{}
+	return nil
+}
 
 // UpdateDrain begins, changes or ends the drain of a node.
 func (n *Node) UpdateDrain(ctx context.Context, args *structs.NodeUpdateDrainRequest, reply *structs.NodeDrainUpdateResponse) error {

@@ -111,6 +111,19 @@ func (c *leaderCall) deregister(ctx context.Context, t structs.MessageType, entr
 	return nil
 }
 
+// tellDeregistered and tellBatchDeregistered answer who deleted nodes in a first try.
+func tellDeregistered(_ context.Context, c *leaderCall, r *structs.NodeDeregisterRequest, reply *structs.NodeUpdateResponse, res applied) error {
+	c.srv.heartbeats.forget(r.NodeID)
+	reply.Index, reply.NodeModifyIndex, reply.EvalIDs = res.index, res.index, []string{}
+	return nil
+}
+
+func tellBatchDeregistered(_ context.Context, c *leaderCall, r *structs.NodeBatchDeregisterRequest, reply *structs.NodeUpdateResponse, res applied) error {
+	c.srv.heartbeats.forget(r.NodeIDs...)
+	reply.Index, reply.NodeModifyIndex, reply.EvalIDs = res.index, res.index, []string{}
+	return nil
+}
+
 var nodeEvaluate = newLeader("Node.Evaluate", writesNodes[structs.NodeEvaluateRequest],
 	func(_ context.Context, c *leaderCall, r *structs.NodeEvaluateRequest, reply *structs.NodeUpdateResponse) error {
 		n := c.srv.state.Snapshot().Node(nil, r.NodeID)

@@ -57,6 +57,25 @@ var nodeRegister = newLeader("Node.Register", anyone[structs.NodeRegisterRequest
 		return nil
 	})
 
+// tellRegistered answers a node whose first try registered it. The identity that it
+// was to get is lost, so that it gets another.
+func tellRegistered(_ context.Context, c *leaderCall, r *structs.NodeRegisterRequest, reply *structs.NodeUpdateResponse, res applied) error {
+	if r.Node == nil {
+		return errPermissionDenied
+	}
+	n := c.srv.state.Snapshot().Node(nil, r.Node.ID)
+	if n == nil {
+		return errGoneAgain
+	}
+	if err := c.mayRegister(r.Node, n); err != nil {
+		return err
+	}
+	reply.SignedIdentity, _ = c.identityDue(n, true, time.Now())
+	reply.Index, reply.NodeModifyIndex = res.index, res.index
+	c.answerNode(n.ID, reply)
+	return nil
+}
+
 // mayRegister checks the proof of who registers a node: the secret of a known
 // one; for a new one an introduction, as far as the operator wants it.
 func (c *leaderCall) mayRegister(n, before *structs.Node) error {
@@ -120,6 +139,21 @@ var nodeUpdateStatus = newLeader("Node.UpdateStatus", anyone[structs.NodeUpdateS
 		c.answerNode(n.ID, reply)
 		return nil
 	})
+
+// tellStatus answers a node whose first try changed its status.
+func tellStatus(_ context.Context, c *leaderCall, r *structs.NodeUpdateStatusRequest, reply *structs.NodeUpdateResponse, res applied) error {
+	n := c.srv.state.Snapshot().Node(nil, r.NodeID)
+	switch {
+	case n == nil:
+		return errNodeNotFound
+	case c.id.Node == nil || c.id.Node.ID != n.ID:
+		return errPermissionDenied
+	}
+	reply.SignedIdentity, _ = c.identityDue(n, r.ForceIdentityRenewal, time.Now())
+	reply.Index, reply.NodeModifyIndex = res.index, res.index
+	c.answerNode(n.ID, reply)
+	return nil
+}
 
 // statusInPool returns the status of a node of the pool: where pools are copied from
 // another region it is not ready before its pool is there.

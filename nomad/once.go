@@ -34,12 +34,28 @@ func appliedOnce[Req, Resp any, R interface {
 	*Resp
 	structs.WriteReply
 }](m *writeMethod[Req, Resp]) *methodInfo {
-	m.once = true
-	m.first = func(reply *Resp, index uint64) { R(reply).WriteMetaData().Index = index }
+	return toldAgain(m, func(_ context.Context, _ *leaderCall, _ *Req, reply *Resp, res applied) error {
+		R(reply).WriteMetaData().Index = res.index
+		return nil
+	})
+}
+
+// toldAgain is appliedOnce for a method whose reply says more: tell makes it of what
+// the one entry wrote, in the first try or long after.
+func toldAgain[Req, Resp any](m *writeMethod[Req, Resp], tell func(context.Context, *leaderCall, *Req, *Resp, applied) error) *methodInfo {
+	m.once, m.first = true, tell
 	return m.methodInfo
 }
 
-// askedAgain is appliedOnce for a method that asks the store in every try.
+// toldSecrets is toldAgain for a method whose reply holds secrets. The idempotency
+// token of somebody without a token could be guessed, so that it does not count.
+func toldSecrets[Req, Resp any](m *writeMethod[Req, Resp], tell func(context.Context, *leaderCall, *Req, *Resp, applied) error) *methodInfo {
+	m.tellsSecrets = true
+	return toldAgain(m, tell)
+}
+
+// askedAgain is appliedOnce for a method that runs in every try: it writes nothing, or
+// running it twice is as good as once.
 func askedAgain(m *methodInfo) *methodInfo {
 	m.once = true
 	return m
@@ -47,9 +63,37 @@ func askedAgain(m *methodInfo) *methodInfo {
 
 // The calls that are applied once, beside those of newWrite.
 var _ = []*methodInfo{
-	askedAgain(variableApply.methodInfo),
+	askedAgain(variableApply.methodInfo), askedAgain(variableRenew.methodInfo), appliedOnce(workloadEventRaise),
 	appliedOnce(aclUpsertPolicies), appliedOnce(aclDeletePolicies), appliedOnce(aclDeleteTokens),
 	appliedOnce(aclDeleteRolesByID), appliedOnce(aclDeleteAuthMethods), appliedOnce(aclDeleteBindingRules),
+	toldAgain(aclUpsertRoles, tellRoles), toldAgain(aclUpsertAuthMethods, tellAuthMethods), toldAgain(aclUpsertBindingRules, tellBindingRules),
+	toldSecrets(aclUpsertTokens, tellTokens), toldSecrets(aclBootstrap, tellBootstrap),
+	toldSecrets(aclLogin, tellLogin[structs.ACLLoginRequest]), toldSecrets(aclOIDCCompleteAuth, tellLogin[structs.ACLOIDCCompleteAuthRequest]),
+	toldSecrets(aclUpsertOneTimeToken, tellOneTimeToken), toldSecrets(aclExchangeOneTimeToken, tellExchange), appliedOnce(aclExpireOneTimeTokens),
+	askedAgain(aclOIDCAuthURL.methodInfo), askedAgain(aclIntroduceNode.methodInfo),
+	toldSecrets(nodeRegister, tellRegistered), toldSecrets(nodeUpdateStatus, tellStatus), appliedOnce(nodeEmitEvents),
+	toldAgain(nodeUpdateDrain, tellDrain), toldAgain(nodeUpdateEligibility, tellEligibility),
+	toldAgain(nodeDeregister, tellDeregistered), toldAgain(nodeBatchDeregister, tellBatchDeregistered), askedAgain(nodeEvaluate.methodInfo),
+	toldAgain(authorityRotate, tellRotated), toldSecrets(joinTokenCreate, tellJoinToken), appliedOnce(joinTokenDelete), askedAgain(authorityJoin.methodInfo),
+	askedAgain(operatorReplicationAccept.methodInfo), askedAgain(operatorRemovePeer.methodInfo), askedAgain(operatorTransfer.methodInfo),
+}
+
+// errGoneAgain answers a second try whose first made something that is gone.
+var errGoneAgain = errs.New(errs.Conflict, "the write was applied, and what it wrote was deleted or replaced before it could be answered: read before trying again")
+
+// storedRows returns what a write wrote, as the store has it now.
+func storedRows[T any](res applied, get func(string) *T) ([]*T, error) {
+	names := res.rows()
+	if len(names) == 0 {
+		return nil, errs.New(errs.Internal, "the store does not tell what the write wrote")
+	}
+	out := make([]*T, len(names))
+	for i, name := range names {
+		if out[i] = get(name); out[i] == nil {
+			return nil, errGoneAgain
+		}
+	}
+	return out, nil
 }
 
 // onceSince is the first version that applies tagged entries.
@@ -85,7 +129,7 @@ func (s *Server) name(ctx context.Context, c *call, w *structs.WriteRequest) {
 	if !s.onceGate.passes(c.began, s.tagsEntries) {
 		return
 	}
-	if w != nil && w.IdempotencyToken != "" {
+	if w != nil && w.IdempotencyToken != "" && (w.AuthToken != "" || !c.tellsSecrets) {
 		c.request.id = tokenID(c.name, w)
 		return
 	}
@@ -134,8 +178,13 @@ func (r *request) tag(now time.Time) structs.RequestTag {
 	return structs.RequestTag{ID: r.id, Time: now.Unix(), Base: r.since}
 }
 
-// apply has one entry committed, once for all tries of the call.
+// apply has one entry committed, once for all tries of the call, and only while what
+// the caller's rights were checked against stands.
 func (c *leaderCall) apply(ctx context.Context, t structs.MessageType, msg any) (applied, error) {
+	t, msg, err := c.checkedEntry(t, msg)
+	if err != nil {
+		return applied{}, err
+	}
 	entry, err := c.srv.encodeEntry(c.tag(c.began), t, msg)
 	if err != nil {
 		return applied{}, err

@@ -48,6 +48,9 @@ var operatorRemovePeer = newLeader("Operator.RaftRemovePeerByID",
 		}
 		conf := c.srv.raft.GetConfiguration().Configuration()
 		if !containsServer(conf, string(r.ID)) {
+			if c.again() { // the first try, which this server leads after, removed it
+				return nil
+			}
 			return errs.Newf(errs.NotFound, "id %q was not found in the Raft configuration", r.ID)
 		}
 		if len(voters(conf)) == 1 && isVoter(conf, string(r.ID)) {
@@ -68,8 +71,11 @@ var operatorTransfer = newLeader("Operator.TransferLeadershipToPeer",
 			return err
 		}
 		addr, id := c.srv.raft.LeaderWithID()
-		reply.From = structs.RaftIDAddress{Address: addr, ID: id}
 		reply.To = structs.RaftIDAddress{Address: to.Address, ID: to.ID}
+		if to.ID == id && c.again() { // the first try made it the leader, nobody knows of whom
+			return nil
+		}
+		reply.From = structs.RaftIDAddress{Address: addr, ID: id}
 		if reply.Noop = to.ID == id; reply.Noop {
 			return nil
 		}

@@ -34,6 +34,12 @@ type applied struct {
 	value any    // what the state method answered, nil for most
 }
 
+// rows returns the names of what the write wrote, where the store tells them.
+func (a *applied) rows() []string {
+	names, _ := a.value.([]string)
+	return names
+}
+
 // opResult is what the FSM answers for one write.
 type opResult struct {
 	applied

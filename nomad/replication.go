@@ -1,9 +1,11 @@
 package nomad
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,8 +50,6 @@ type puller struct {
 
 	mu     sync.Mutex
 	tables map[string]*structs.ReplicatedTable // under mu
-	// cluster is the ID of the cluster that is copied, under mu; "" while none was heard of.
-	cluster string
 }
 
 // startReplication copies what is global from the region that owns it.
@@ -93,12 +93,26 @@ func (p *puller) follow(ctx context.Context, f follower) {
 	}
 }
 
-// rest waits after an error, but no longer than until the region comes back.
+// SetReplicationToken replaces the secret with which this region copies. What waits for
+// another try after an error tries soon.
+func (s *Server) SetReplicationToken(secret string) { s.replicationToken.Store(&secret) }
+
+// replicationSecret returns the secret with which this region copies, "" for none.
+func (s *Server) replicationSecret() string {
+	if set := s.replicationToken.Load(); set != nil {
+		return *set
+	}
+	return s.config.ACL.ReplicationToken
+}
+
+// rest waits after an error, but no longer than until the region comes back or there is
+// another secret.
 func (p *puller) rest(ctx context.Context, pause time.Duration) {
+	secret := p.srv.replicationSecret()
 	_, alive := p.srv.router.Pick(p.srv.config.AuthoritativeRegion)
 	for end := time.Now().Add(pause); ctx.Err() == nil && time.Now().Before(end); {
 		waitFor(ctx.Done(), min(replicationPause, time.Until(end)))
-		if _, now := p.srv.router.Pick(p.srv.config.AuthoritativeRegion); now && !alive {
+		if _, now := p.srv.router.Pick(p.srv.config.AuthoritativeRegion); now && !alive || p.srv.replicationSecret() != secret {
 			return
 		}
 	}
@@ -106,7 +120,7 @@ func (p *puller) rest(ctx context.Context, pause time.Duration) {
 
 // options are those of a question that the leader there answers.
 func (p *puller) options() structs.QueryOptions {
-	return structs.QueryOptions{Region: p.srv.config.AuthoritativeRegion, AuthToken: p.srv.config.ACL.ReplicationToken}
+	return structs.QueryOptions{Region: p.srv.config.AuthoritativeRegion, AuthToken: p.srv.replicationSecret()}
 }
 
 // watch are the options of a question that any server there answers, where the
@@ -131,7 +145,7 @@ func (p *puller) pace(ctx context.Context) error { return p.limiter.Wait(ctx) }
 // mayReadAll makes sure that the answers hide nothing: lists leave out what the
 // caller may not see and do not say so.
 func (p *puller) mayReadAll(ctx context.Context) error {
-	if p.srv.config.ACL.ReplicationToken == "" {
+	if p.srv.replicationSecret() == "" {
 		return errs.New(errs.Invalid, "acl.replication_token is not set: give it the secret of a management token of the authoritative region")
 	}
 	if err := p.pace(ctx); err != nil {
@@ -152,29 +166,50 @@ func (p *puller) mayReadAll(ctx context.Context) error {
 
 // sameCluster refuses to copy from a cluster that took the place of the one that was
 // copied before: it holds nothing yet, and nothing would be left here. A server says
-// which cluster it is of once it has a leader, a little later than it answers.
-func (p *puller) sameCluster() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	said, region := false, p.srv.config.AuthoritativeRegion
-	for _, m := range p.srv.serf.Members() {
-		id := m.Tags[clusterTag]
-		if m.Tags[router.TagRegion] != region || m.Status != serf.StatusAlive || id == "" {
-			continue
-		}
-		if p.cluster == "" {
-			p.cluster = id
-		}
-		if id != p.cluster {
-			return errs.Newf(errs.PreconditionFailed, "the region %q is another cluster (%s) than the one that was copied (%s): if it was made anew on purpose, restart the leader of this region to copy from it",
-				region, id, p.cluster)
-		}
-		said = true
-	}
-	if !said {
+// which cluster it is of once it has a leader, a little later than it answers. Which one
+// is copied is in the state, so that it outlives leaders and restarts.
+func (p *puller) sameCluster(ctx context.Context) error {
+	ids, region := p.srv.clustersOf(p.srv.config.AuthoritativeRegion), p.srv.config.AuthoritativeRegion
+	if len(ids) == 0 {
 		return errs.Newf(errs.Unavailable, "no server of the region %q has said yet which cluster it is of", region)
 	}
-	return nil
+	meta := p.srv.state.Snapshot().ClusterMetadata(nil)
+	if meta == nil {
+		return errs.New(errs.Unavailable, "this region has no cluster ID yet")
+	}
+	copied := cmp.Or(meta.Copies, ids[0])
+	for _, id := range ids {
+		if id != copied {
+			return errs.Newf(errs.PreconditionFailed, "the region %q is another cluster (%s) than the one that was copied (%s): if it was made anew on purpose, `cairn operator replication accept` in this region copies from it",
+				region, id, copied)
+		}
+	}
+	if meta.Copies != "" {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock() // one table of all notes it
+	if meta := p.srv.state.Snapshot().ClusterMetadata(nil); meta.Copies != "" {
+		return nil // and the next round looks at it
+	}
+	_, err := p.srv.noteCopied(ctx, &structs.ClusterCopiesRequest{ClusterID: copied})
+	return err
+}
+
+// clustersOf returns the IDs of the clusters that the live servers of a region say they are of.
+func (s *Server) clustersOf(region string) (ids []string) {
+	for _, m := range s.serf.Members() {
+		id := m.Tags[clusterTag]
+		if m.Tags[router.TagRegion] == region && m.Status == serf.StatusAlive && id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// noteCopied notes which cluster is copied. Servers that do not know the entry skip it.
+func (s *Server) noteCopied(ctx context.Context, r *structs.ClusterCopiesRequest) (applied, error) {
+	return s.apply(ctx, structs.ClusterCopiesRequestType|structs.IgnoreUnknownTypeFlag, r)
 }
 
 // note keeps how a round went, and logs an error that is new.

@@ -109,7 +109,7 @@ func (c *copied[T]) read(ctx context.Context, p *puller, q structs.QueryOptions)
 		err = errs.New(errs.Internal, "the list has no index")
 	}
 	if err == nil {
-		err = p.sameCluster()
+		err = p.sameCluster(ctx)
 	}
 	return there, index, err
 }

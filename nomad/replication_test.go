@@ -318,7 +318,26 @@ func TestRegionThatWasMadeAnewIsNotCopied(t *testing.T) {
 			}
 		}
 		r.Crash(r.far)
-		r.Restart(r.far) // and so the operator says that it is meant
+		r.Restart(r.far)
+		within(t, "a leader that copies again", func() bool {
+			for _, table := range r.status(r.far).Tables {
+				if strings.Contains(table.LastError, "is another cluster") {
+					return true
+				}
+			}
+			return false
+		})
+		time.Sleep(5 * time.Minute)
+		for _, o := range objects {
+			if !r.has(r.far, o.kind, o.id) {
+				t.Errorf("the %s %s went with a restart", o.kind, o.id)
+			}
+		}
+		var accepted structs.ReplicationAcceptResponse
+		r.mustCall(r.far, "Operator.ReplicationAccept", &structs.ReplicationAcceptRequest{WriteRequest: root("mars")}, &accepted)
+		if accepted.ClusterID == accepted.Before || accepted.Before == "" || accepted.Index == 0 {
+			t.Errorf("accepted %+v", accepted)
+		}
 		for _, o := range objects {
 			r.eventually(o, false)
 		}
@@ -500,4 +519,21 @@ func TestManyRowsAreCopiedInBatches(t *testing.T) {
 			t.Errorf("%d rows were written although nothing changed", after-before)
 		}
 	})
+}
+
+func TestReplicationTokenIsReplacedWhileTheServerRuns(t *testing.T) {
+	wrong := func(conf *nomad.Config) { conf.ACL.ReplicationToken = "11111111-0000-0000-0000-000000000000" }
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		r := &regions{Cluster: c, t: t, home: c.Nodes[0]}
+		r.mustCall(r.home, "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{BootstrapSecret: rootSecret}, &structs.ACLTokenUpsertResponse{})
+		r.far = c.Add(sharing, wrong, inRegion("mars"), expects(1), joins(r.home.Host))
+		within(t, "a leader", r.far.IsLeader)
+		time.Sleep(5 * time.Minute) // the pauses are at their longest
+		if r.far.RPC(t.Context(), "ACL.ListTokens", &structs.ACLTokenListRequest{QueryOptions: ask("")}, &structs.ACLTokenListResponse{}) == nil {
+			t.Fatal("the first token was copied with a wrong secret")
+		}
+		r.far.SetReplicationToken(rootSecret)
+		time.Sleep(10 * time.Second)
+		r.mustCall(r.far, "ACL.ListTokens", &structs.ACLTokenListRequest{QueryOptions: ask("")}, &structs.ACLTokenListResponse{})
+	}, sharing)
 }

@@ -45,7 +45,11 @@ type Server struct {
 	proposer  *proposer
 	watchdog  *watchdog
 	onceGate  gate
-	locks     *lockTimers
+	// replicationToken is what took the place of the configured one, nil for nothing.
+	replicationToken atomic.Pointer[string]
+	// regionIndexes are for writes that are passed on to other regions.
+	regionIndexes regionIndexes
+	locks         *lockTimers
 
 	heartbeats *heartbeats
 	nodeConns  *nodeConns
@@ -167,7 +171,8 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.logins.Sign, s.logins.Timeout = s.keyring.Sign, s.config.ACL.ProviderTimeout
 	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
-	s.fsm.work, s.fsm.restored = &s.watchdog.store, s.resetEvents
+	s.fsm.work, s.fsm.persisting, s.fsm.restoring = &s.watchdog.store, &s.watchdog.persist, &s.watchdog.restore
+	s.fsm.restored = s.resetEvents
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
 	s.drains = newDrainWatch()
@@ -187,6 +192,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runTags(s.ctx) })
 	s.wg.Go(func() { s.runWarm(s.ctx) })
 	s.wg.Go(func() { s.runIdentity(s.ctx) })
+	s.wg.Go(func() { s.runGossipKeys(s.ctx) })
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
 	s.wg.Go(func() { s.runLinkSync(s.ctx) })

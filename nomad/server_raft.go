@@ -97,7 +97,7 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 		return err
 	}
 	appended := make(chan struct{}, 1)
-	s.raft, err = raft.NewRaft(conf, s.fsm, &appendSignal{s.stores.Log, appended, &s.watchdog.log}, s.stores.Stable, s.stores.Snapshots, s.transport)
+	s.raft, err = raft.NewRaft(conf, s.fsm, &appendSignal{s.stores.Log, appended, &s.watchdog.log}, &voteStore{s.stores.Stable, &s.watchdog.vote}, s.stores.Snapshots, s.transport)
 	if err != nil {
 		return errs.Newf(errs.Internal, "cannot start raft from the data directory: %w", err)
 	}
@@ -219,4 +219,23 @@ func (a *appendSignal) StoreLogs(logs []*raft.Log) error {
 // IsMonotonic is what the log below says of itself; part of raft.MonotonicLogStore.
 func (a *appendSignal) IsMonotonic() bool {
 	return isMonotonic(a.LogStore)
+}
+
+// voteStore tells how long it takes to write term and vote, without which a server can
+// neither vote nor stand for election.
+type voteStore struct {
+	raft.StableStore
+	work *work
+}
+
+// Set writes a value.
+func (v *voteStore) Set(key, value []byte) error {
+	defer v.work.end(v.work.begin())
+	return v.StableStore.Set(key, value)
+}
+
+// SetUint64 writes a number.
+func (v *voteStore) SetUint64(key []byte, value uint64) error {
+	defer v.work.end(v.work.begin())
+	return v.StableStore.SetUint64(key, value)
 }

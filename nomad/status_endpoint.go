@@ -62,6 +62,12 @@ var regionList = newLocal("Region.List", anyone[structs.GenericRequest],
 		return nil
 	})
 
+var regionLatest = newLocal("Region.LatestIndex", anyone[structs.GenericRequest],
+	func(_ context.Context, s *Server, _ *structs.GenericRequest, reply *structs.RegionIndexResponse) error {
+		reply.Index = s.state.LatestIndex()
+		return nil
+	})
+
 // Ping answers whether the server is there.
 func (s *Status) Ping(ctx context.Context, args *structs.GenericRequest, reply *struct{}) error {
 	return statusPing.serve(ctx, s.srv, args, reply)
@@ -96,4 +102,9 @@ func (s *Status) ReadIndex(ctx context.Context, args *structs.ReadIndexRequest, 
 // List returns the sorted names of the regions known by gossip.
 func (r *Region) List(ctx context.Context, args *structs.GenericRequest, reply *[]string) error {
 	return regionList.serve(ctx, r.srv, args, reply)
+}
+
+// LatestIndex returns a logical index that the store of the region has reached.
+func (r *Region) LatestIndex(ctx context.Context, args *structs.GenericRequest, reply *structs.RegionIndexResponse) error {
+	return regionLatest.serve(ctx, r.srv, args, reply)
 }

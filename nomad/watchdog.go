@@ -19,6 +19,9 @@ const (
 	// storeTicks is hangTicks for the store. It waits for nothing but processors, and
 	// large batches take a while on every server alike.
 	storeTicks = 10 * hangTicks
+	// snapshotTicks is hangTicks for a snapshot, which has no length that would be too
+	// much: what counts is that nothing of it moves.
+	snapshotTicks = 10 * hangTicks
 	// slowWarnings is the least time between two warnings of slow work.
 	slowWarnings = 10 * time.Second
 )
@@ -31,14 +34,18 @@ type work struct {
 	limit  int // ticks
 
 	begun, ended atomic.Uint64
-	startedAt    atomic.Int64 // Unix nanoseconds
+	moves        atomic.Uint64 // parts of runs that came to an end
+	startedAt    atomic.Int64  // Unix nanoseconds
 	nanos        atomic.Uint64
 	slow         atomic.Uint64
 	longest      atomic.Int64 // nanoseconds, since the last warning
+	hangs        atomic.Bool  // what the last tick found
 
 	// The rest belongs to the watchdog.
 	seen     uint64 // the run that was under way at the last tick, 0 for none
+	moved    uint64 // moves at the last tick
 	ticks    int    // for how many ticks
+	cried    bool   // whether it was told that it hangs, where that is not health
 	told     uint64 // slow runs at the last warning
 	toldRuns uint64
 	toldAt   time.Time
@@ -69,11 +76,13 @@ func (w *work) tick() bool {
 	if w.ended.Load() == run {
 		run = 0
 	}
-	if run == 0 || run != w.seen {
-		w.seen, w.ticks = run, 0
-		return false
+	moves := w.moves.Load()
+	if run == 0 || run != w.seen || moves != w.moved {
+		w.seen, w.moved, w.ticks = run, moves, 0
+	} else {
+		w.ticks++
 	}
-	w.ticks++
+	w.hangs.Store(w.ticks >= w.limit)
 	return w.ticks >= w.limit
 }
 
@@ -98,22 +107,41 @@ type health struct {
 // watchdog looks, from a goroutine of its own, whether the log and the store come
 // to an end with what they do.
 type watchdog struct {
-	log, store work
-	every      time.Duration
-	now        atomic.Pointer[health]
+	// log and vote are writes to the disk, store is a batch of entries, persist and
+	// restore are snapshots.
+	log, vote, store, persist, restore work
+	every                              time.Duration
+	now                                atomic.Pointer[health]
 	// verdict tells runLeadership whether this server hangs.
 	verdict chan bool // capacity 1
 }
 
 func newWatchdog(limit time.Duration) *watchdog {
+	const disk, machine = "look at the disk of the data directory", "look at the processors and the memory of this machine"
+	slow := limit / 10
 	w := &watchdog{
-		log: work{name: "writing the Raft log", limit: hangTicks, slowAt: limit / 10, advice: "look at the disk of the data directory"},
-		store: work{name: "applying to the store", limit: storeTicks, slowAt: limit / 10 * storeTicks / hangTicks,
-			advice: "look at the processors and the memory of this machine"},
-		every: limit / hangTicks, verdict: make(chan bool, 1),
+		log:     work{name: "writing the Raft log", limit: hangTicks, slowAt: slow, advice: disk},
+		vote:    work{name: "writing term and vote", limit: hangTicks, slowAt: slow, advice: disk},
+		store:   work{name: "applying to the store", limit: storeTicks, slowAt: slow * storeTicks / hangTicks, advice: machine},
+		persist: work{name: "writing a snapshot", limit: snapshotTicks, slowAt: slowSnapshot, advice: disk},
+		restore: work{name: "restoring a snapshot", limit: snapshotTicks, slowAt: slowSnapshot, advice: disk},
+		every:   limit / hangTicks, verdict: make(chan bool, 1),
 	}
 	w.now.Store(&health{over: make(chan struct{})})
 	return w
+}
+
+// slowSnapshot is when a snapshot that moves on is worth a warning.
+const slowSnapshot = time.Minute
+
+// all returns the kinds of work by the names that metrics give them, the most telling first.
+func (w *watchdog) all() []namedWork {
+	return []namedWork{{"log", &w.log}, {"vote", &w.vote}, {"store", &w.store}, {"restore", &w.restore}, {"snapshot", &w.persist}}
+}
+
+type namedWork struct {
+	name string
+	*work
 }
 
 // set replaces the finding.
@@ -140,16 +168,15 @@ var closedChan = func() chan struct{} {
 	return c
 }()
 
-// find returns what hangs, nil if nothing does.
-func (w *watchdog) find() *work {
-	log, store := w.log.tick(), w.store.tick()
-	switch {
-	case log:
-		return &w.log
-	case store:
-		return &w.store
+// find returns what keeps this server from leading, nil if nothing does. A snapshot
+// that is written does not: the log and the metrics tell of it.
+func (w *watchdog) find() (found *work) {
+	for _, k := range w.all() {
+		if k.tick() && found == nil && k.work != &w.persist {
+			found = k.work
+		}
 	}
-	return nil
+	return found
 }
 
 // runWatchdog makes a server that hangs give up leadership: it sends nothing as a
@@ -164,9 +191,11 @@ func (s *Server) runWatchdog(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		w.log.warn(s.logger)
-		w.store.warn(s.logger)
+		for _, k := range w.all() {
+			k.warn(s.logger)
+		}
 		hanging := w.find()
+		s.warnSnapshot()
 		switch was := w.err(); {
 		case hanging != nil && was == nil:
 			s.beginHang(hanging)
@@ -212,6 +241,17 @@ func (w *watchdog) say(hangs bool) {
 	w.verdict <- hangs
 }
 
+// warnSnapshot tells, once, of a snapshot that does not get written: the log grows
+// meanwhile.
+func (s *Server) warnSnapshot() {
+	w := &s.watchdog.persist
+	if hangs := w.hangs.Load(); hangs != w.cried {
+		if w.cried = hangs; hangs {
+			s.logger.Error("a snapshot does not get written, the log grows meanwhile", "since", time.Unix(0, w.startedAt.Load()).UTC().Format(time.RFC3339), "advice", w.advice)
+		}
+	}
+}
+
 // leaderNow returns the leader that raft knows. While this server hangs that is
 // the new one from which something came in, although raft's main loop has not
 // looked at it.
@@ -235,22 +275,22 @@ func (s *Server) hanging() error {
 }
 
 var (
-	descWorkRuns    = prometheus.NewDesc("cairn_raft_work_total", "Writes to the log and batches applied to the store, by work.", []string{"work"}, nil)
+	descWorkRuns    = prometheus.NewDesc("cairn_raft_work_total", "Writes to the log and of votes, batches applied to the store, and snapshots, by work.", []string{"work"}, nil)
 	descWorkSeconds = prometheus.NewDesc("cairn_raft_work_seconds_total", "Time spent in them, by work.", []string{"work"}, nil)
 	descWorkSlow    = prometheus.NewDesc("cairn_raft_work_slow_total", "How many of them took a tenth of the time after which they count as hanging, by work.", []string{"work"}, nil)
-	descWorkHangs   = prometheus.NewDesc("cairn_raft_work_hangs", "1 while it hangs and this server does not lead therefore, by work.", []string{"work"}, nil)
+	descWorkHangs   = prometheus.NewDesc("cairn_raft_work_hangs", "1 while it hangs, by work; unless that is snapshot, this server does not lead therefore.", []string{"work"}, nil)
 )
 
 func (s *Server) collectWork(ch chan<- prometheus.Metric) {
-	for name, w := range map[string]*work{"log": &s.watchdog.log, "store": &s.watchdog.store} {
+	for _, k := range s.watchdog.all() {
 		send := func(d *prometheus.Desc, t prometheus.ValueType, v float64) {
-			ch <- prometheus.MustNewConstMetric(d, t, v, name)
+			ch <- prometheus.MustNewConstMetric(d, t, v, k.name)
 		}
-		send(descWorkRuns, prometheus.CounterValue, float64(w.ended.Load()))
-		send(descWorkSeconds, prometheus.CounterValue, time.Duration(w.nanos.Load()).Seconds())
-		send(descWorkSlow, prometheus.CounterValue, float64(w.slow.Load()))
+		send(descWorkRuns, prometheus.CounterValue, float64(k.ended.Load()))
+		send(descWorkSeconds, prometheus.CounterValue, time.Duration(k.nanos.Load()).Seconds())
+		send(descWorkSlow, prometheus.CounterValue, float64(k.slow.Load()))
 		hangs := 0.0
-		if s.watchdog.err() != nil && w.ended.Load() != w.begun.Load() {
+		if k.hangs.Load() {
 			hangs = 1
 		}
 		send(descWorkHangs, prometheus.GaugeValue, hangs)

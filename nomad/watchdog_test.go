@@ -2,6 +2,7 @@ package nomad_test
 
 import (
 	"context"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,169 @@ func stickyLogs(logs map[string]*stickyLog) nomadtest.Option {
 		conf.Raft.Stores = &stores
 		logs[conf.NodeName] = l
 	}
+}
+
+// valve lets pass unless it is closed.
+type valve struct {
+	mu   sync.Mutex
+	free chan struct{} // guarded by mu, nil or closed while it is open
+}
+
+func (v *valve) hang() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.free = make(chan struct{})
+}
+
+func (v *valve) work() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.free)
+}
+
+func (v *valve) wait() {
+	v.mu.Lock()
+	free := v.free
+	v.mu.Unlock()
+	if free != nil {
+		<-free
+	}
+}
+
+// sticky is a disk for votes and snapshots that can hang.
+type sticky struct {
+	raft.StableStore
+	raft.SnapshotStore
+	writes, reads valve
+}
+
+func (s *sticky) Set(key, value []byte) error {
+	s.writes.wait()
+	return s.StableStore.Set(key, value)
+}
+
+func (s *sticky) SetUint64(key []byte, value uint64) error {
+	s.writes.wait()
+	return s.StableStore.SetUint64(key, value)
+}
+
+func (s *sticky) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, t raft.Transport) (raft.SnapshotSink, error) {
+	sink, err := s.SnapshotStore.Create(v, index, term, c, at, t)
+	return stickySink{sink, s}, err
+}
+
+func (s *sticky) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, r, err := s.SnapshotStore.Open(id)
+	return meta, stickyReader{r, s}, err
+}
+
+type stickySink struct {
+	raft.SnapshotSink
+	disk *sticky
+}
+
+func (s stickySink) Write(b []byte) (int, error) {
+	s.disk.writes.wait()
+	return s.SnapshotSink.Write(b)
+}
+
+type stickyReader struct {
+	io.ReadCloser
+	disk *sticky
+}
+
+func (s stickyReader) Read(b []byte) (int, error) {
+	s.disk.reads.wait()
+	return s.ReadCloser.Read(b)
+}
+
+// stickyDisks gives every server a disk for votes and snapshots that can hang, by name.
+func stickyDisks(disks map[string]*sticky) nomadtest.Option {
+	return func(conf *nomad.Config) {
+		d := &sticky{StableStore: conf.Raft.Stores.Stable, SnapshotStore: conf.Raft.Stores.Snapshots}
+		stores := *conf.Raft.Stores
+		stores.Stable, stores.Snapshots = d, d
+		conf.Raft.Stores = &stores
+		disks[conf.NodeName] = d
+	}
+}
+
+func TestServerThatCannotWriteItsVoteSaysSo(t *testing.T) {
+	disks := map[string]*sticky{}
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		old, voter := c.WaitLeader(), c.Follower()
+		disk := disks[nameOf(voter)]
+		disk.writes.hang()
+		c.Crash(old)
+		within(t, "the server says what hangs", func() bool {
+			err := voter.Ready()
+			return err != nil && strings.Contains(err.Error(), "term and vote")
+		})
+		if metric(t, voter.Server, "cairn_raft_work_hangs", "vote") != 1 || metric(t, voter.Server, "cairn_raft_work_hangs", "log") != 0 {
+			t.Error("the metrics do not tell that the vote hangs")
+		}
+		disk.writes.work()
+		c.WaitLeader()
+		within(t, "all is well again", func() bool { return voter.Ready() == nil })
+		if metric(t, voter.Server, "cairn_raft_work_hangs", "vote") != 0 {
+			t.Error("the vote hangs still")
+		}
+	}, stickyDisks(disks))
+}
+
+func TestSnapshotThatHangsIsToldOf(t *testing.T) {
+	disks := map[string]*sticky{}
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		leader := c.WaitLeader()
+		disk := disks[nameOf(leader)]
+		mustPut(t, leader, "app/db", "old")
+		disk.writes.hang()
+		written := make(chan error, 1)
+		go func() { written <- leader.Raft().Snapshot().Error() }()
+		time.Sleep(35 * time.Second)
+		if metric(t, leader.Server, "cairn_raft_work_hangs", "snapshot") != 1 {
+			t.Error("the metrics do not tell that the snapshot hangs")
+		}
+		mustPut(t, leader, "app/db", "new")
+		if c.WaitLeader() != leader || leader.Ready() != nil {
+			t.Errorf("a snapshot that hangs cost the leader its term, or it is not well: %v", leader.Ready())
+		}
+		disk.writes.work()
+		if err := <-written; err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if metric(t, leader.Server, "cairn_raft_work_hangs", "snapshot") != 0 || metric(t, leader.Server, "cairn_raft_work_total", "snapshot") != 1 {
+			t.Error("the snapshot hangs still, or is not counted")
+		}
+
+		_, from, err := disk.SnapshotStore.Open(lastSnapshot(t, disk).ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer from.Close()
+		restored := make(chan error, 1)
+		disk.reads.hang()
+		go func() { restored <- leader.Raft().Restore(lastSnapshot(t, disk), from, 10*time.Minute) }()
+		time.Sleep(40 * time.Second)
+		if metric(t, leader.Server, "cairn_raft_work_hangs", "restore") != 1 {
+			t.Error("the metrics do not tell that the restore hangs")
+		}
+		if err := leader.Ready(); err == nil || !strings.Contains(err.Error(), "restoring a snapshot") {
+			t.Errorf("its health is %v", err)
+		}
+		disk.reads.work()
+		<-restored // another may lead, so that it may be refused
+		within(t, "all is well again", func() bool { return leader.Ready() == nil })
+	}, stickyDisks(disks))
+}
+
+func lastSnapshot(t *testing.T, s raft.SnapshotStore) *raft.SnapshotMeta {
+	list, err := s.List()
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%d snapshots: %v", len(list), err)
+	}
+	return list[0]
 }
 
 // metric returns the value of a metric whose labels, if it has any, include label.

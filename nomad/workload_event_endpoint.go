@@ -26,7 +26,7 @@ var workloadEventRaise = newLeader("WorkloadEvent.Raise",
 		}
 		event := *r.Event
 		event.Time = time.Now().UnixNano()
-		res, err := c.srv.apply(ctx, structs.WorkloadEventRaiseRequestType|structs.IgnoreUnknownTypeFlag,
+		res, err := c.apply(ctx, structs.WorkloadEventRaiseRequestType|structs.IgnoreUnknownTypeFlag,
 			&structs.WorkloadEventRaiseRequest{Event: &event})
 		reply.Index = res.index
 		return err

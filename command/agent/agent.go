@@ -51,8 +51,12 @@ type Agent struct {
 	port net.Listener
 	// limits are what was applied since the start, nil for nothing.
 	limits atomic.Pointer[RequestLimitsConfig]
+	// replicationToken is what was applied since the start, nil for nothing.
+	replicationToken atomic.Pointer[string]
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
+	// endRenewal ends the renewal of a node agent's certificate, nil where there is none.
+	endRenewal func()
 }
 
 // Start runs an agent with a checked configuration. It returns once the HTTP API
@@ -137,12 +141,16 @@ func (a *Agent) startHalves(rpc net.Listener, newServer startFunc) error {
 	if a.server == nil {
 		a.server = newRemote(c, a.client)
 	}
+	a.startRenewal()
 	return nil
 }
 
 // stopHalves ends what startHalves started.
 func (a *Agent) stopHalves() error {
 	var err error
+	if a.endRenewal != nil {
+		a.endRenewal()
+	}
 	if a.client != nil {
 		err = a.client.Shutdown()
 	}
@@ -251,6 +259,9 @@ func (a *Agent) Stop(leave bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	a.http.stop(ctx, a.cancel)
 	cancel()
+	if a.endRenewal != nil {
+		a.endRenewal()
+	}
 	var all []error
 	if a.client != nil {
 		if leave {

@@ -52,6 +52,11 @@ func (a *Agent) clientConfig(rpc net.Listener) client.Config {
 	if a.tls != nil {
 		out.SecureHTTP = a.tls.Web
 	}
+	if c.TLSConfig.Auto && !c.Server.Enabled && len(out.Servers) == 0 {
+		if where, err := c.certDir().Cluster(); err == nil { // the heartbeats tell of others
+			out.Servers = where.Servers
+		}
+	}
 	if c.TLSConfig.EnableRPC {
 		out.Secure = func() *tls.Config {
 			if c.TLSConfig.VerifyServerHostname {
@@ -228,6 +233,9 @@ func (r *remote) LocalMember() *structs.AgentMember {
 
 // Stats returns no figures of a server; part of runner.
 func (*remote) Stats() map[string]map[string]string { return map[string]map[string]string{} }
+
+// SetReplicationToken changes nothing: servers copy; part of replicator.
+func (*remote) SetReplicationToken(string) {}
 
 // Leave and Shutdown do nothing: the agent ends its node agent itself; part of runner.
 func (*remote) Leave(context.Context) error { return nil }

@@ -101,6 +101,11 @@ type ACLConfig struct {
 // ClientConfig configures the node agent.
 type ClientConfig struct {
 	Enabled bool `hcl:"enabled"`
+	// JoinToken is the text of a join token, JoinTokenFile a file with one; an agent
+	// that has a certificate looks at neither, and one that runs a server, too, joins
+	// as that.
+	JoinToken     string `hcl:"join_token" secret:"true"`
+	JoinTokenFile string `hcl:"join_token_file"`
 	// StateDir holds who the node is; by default it is client in DataDir.
 	StateDir string `hcl:"state_dir"`
 	// Servers and those of ServerJoin are server ports, host or host:port.
@@ -187,6 +192,9 @@ type ServerConfig struct {
 	RaftProtocol    int `hcl:"raft_protocol"`
 	ProtocolVersion int `hcl:"protocol_version"`
 	RaftMultiplier  int `hcl:"raft_multiplier"`
+	// RaftHangTimeout is how long the disk may take, times RaftMultiplier, before the
+	// server gives up leadership.
+	RaftHangTimeout time.Duration `hcl:"raft_hang_timeout"`
 
 	RaftSnapshotThreshold int                `hcl:"raft_snapshot_threshold"`
 	RaftSnapshotInterval  time.Duration      `hcl:"raft_snapshot_interval"`
@@ -330,6 +338,7 @@ func DefaultConfig() *Config {
 			RaftProtocol:             3,
 			ProtocolVersion:          1,
 			RaftMultiplier:           1,
+			RaftHangTimeout:          3 * time.Second,
 			RetryInterval:            30 * time.Second,
 			EventBufferSize:          100,
 			EnableEventBroker:        true,

@@ -13,6 +13,13 @@ import (
 	"github.com/cairn-project/cairn/nomad"
 )
 
+// Bounds of raft_hang_timeout: below, an ordinary disk would cost elections; above, the
+// clients have long given up.
+const (
+	minHangTimeout = 500 * time.Millisecond
+	maxHangTimeout = 10 * time.Minute
+)
+
 // Validate returns every problem of the configuration at once.
 func (c *Config) Validate() error { return c.validate(true) }
 
@@ -122,6 +129,8 @@ func (s *ServerConfig) problems() []problem {
 	bad(s.RaftProtocol != 0 && s.RaftProtocol != 3, "raft_protocol: %d is not supported, it must be 3", s.RaftProtocol)
 	bad(s.ProtocolVersion != 0 && s.ProtocolVersion != 1, "protocol_version: %d is not supported, it must be 1", s.ProtocolVersion)
 	bad(s.RaftMultiplier < 0 || s.RaftMultiplier > 10, "raft_multiplier: must be from 1 to 10")
+	bad(s.RaftHangTimeout != 0 && (s.RaftHangTimeout < minHangTimeout || s.RaftHangTimeout > maxHangTimeout),
+		"raft_hang_timeout: must be from %s to %s", minHangTimeout, maxHangTimeout)
 	bad(s.RaftSnapshotThreshold < 0 || s.RaftTrailingLogs < 0 || s.RaftSnapshotInterval < 0,
 		"raft_*: must not be negative")
 	bad(s.RaftSnapshotInterval > 0 && s.RaftSnapshotInterval < 5*time.Millisecond, "raft_snapshot_interval: must be at least 5ms")
@@ -162,6 +171,9 @@ func (g *ClientConfig) problems() []problem {
 		for line := range strings.Lines(err.Error()) {
 			out = append(out, problem{msg: "client." + strings.TrimSpace(line)})
 		}
+	}
+	if g.JoinToken != "" && g.JoinTokenFile != "" {
+		out = append(out, problem{msg: "client.join_token: give the token or join_token_file, not both"})
 	}
 	if _, err := parseCores(g.Reserved.Cores); err != nil {
 		out = append(out, problem{msg: "client.reserved.cores: " + err.Error()})

@@ -46,6 +46,8 @@ type fakeServer struct {
 	charged   []string
 	chargeErr error
 	limits    nomad.LimitConfig
+	// replicationToken is what SetReplicationToken was told.
+	replicationToken string
 	// others is what Drain answers.
 	others bool
 	// onDrain runs in Drain, nil for nothing.
@@ -98,6 +100,7 @@ func (f *fakeServer) Charge(_ context.Context, r nomad.Charged) error {
 	f.charged = append(f.charged, what+" "+r.Secret+" "+r.Remote+r.User)
 	return f.chargeErr
 }
+func (f *fakeServer) SetReplicationToken(secret string)     { f.replicationToken = secret }
 func (f *fakeServer) SetLimits(c nomad.LimitConfig)         { f.limits = c }
 func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool) {}
 func (f *fakeServer) RightsOf(policies, roles []string) (*acl.ACL, error) {
@@ -278,6 +281,10 @@ func (f *fakeServer) fill() *fakeServer {
 	})
 	on(f, "Operator.RaftGetConfiguration", func(_ *structs.GenericRequest, r *structs.RaftConfigurationResponse) error {
 		r.Servers = []*structs.RaftServer{{ID: "a", Node: "n1.global", Address: "127.0.0.1:4647", Leader: true, Voter: true, RaftProtocol: "3"}}
+		return nil
+	})
+	on(f, "Operator.ReplicationAccept", func(_ *structs.ReplicationAcceptRequest, r *structs.ReplicationAcceptResponse) error {
+		r.ClusterID, r.Before, r.Index = "new", "old", 45
 		return nil
 	})
 	on(f, "Operator.ReplicationStatus", func(_ *structs.GenericRequest, r *structs.ReplicationStatusResponse) error {

@@ -23,6 +23,16 @@ func (f *fakeServer) fillJoinTokens() {
 		r.JoinToken, r.Text, r.Index = stub, "cairn-join-1-text", 43
 		return nil
 	})
+	authority := &structs.AuthorityStub{ID: "ab12", Phase: structs.AuthorityNext, Requested: true, CreateTime: time.Unix(1, 0).UTC(),
+		NotBefore: time.Unix(1, 0).UTC(), NotAfter: time.Unix(3, 0).UTC(), Until: time.Unix(2, 0).UTC()}
+	on(f, "Authority.List", func(_ *structs.AuthorityListRequest, r *structs.AuthorityListResponse) error {
+		r.Authorities, r.QueryMeta = []*structs.AuthorityStub{authority}, structs.QueryMeta{Index: 42, KnownLeader: true}
+		return nil
+	})
+	on(f, "Authority.Rotate", func(_ *structs.AuthorityRotateRequest, r *structs.AuthorityRotateResponse) error {
+		r.Authority, r.Index = authority, 45
+		return nil
+	})
 	on(f, "JoinToken.Delete", func(_ *structs.JoinTokenDeleteRequest, r *structs.GenericResponse) error { r.Index = 44; return nil })
 }
 
@@ -41,6 +51,12 @@ func TestJoinTokenRoutes(t *testing.T) {
 			t.Errorf("TTL %s: %d %s", ttl, w.Code, w.Body)
 		}
 	}
+	if w := call(h, "GET", "/v1/operator/authorities", ""); !strings.Contains(w.Body.String(), `"Phase":"next"`) || w.Header().Get("X-Nomad-Index") != "42" {
+		t.Errorf("authorities: %s", w.Body)
+	}
+	if w := call(h, "PUT", "/v1/operator/authority/rotate", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"ID":"ab12"`) {
+		t.Errorf("rotate: %d %s", w.Code, w.Body)
+	}
 	if w := call(h, "GET", "/v1/operator/join-tokens", ""); !strings.Contains(w.Body.String(), `"Node":"s2"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -58,6 +74,23 @@ func configured(t *testing.T, args ...string) (*Config, error) {
 	}
 	c, _, err := f.config()
 	return c, err
+}
+
+// A node agent that is no server is certified as that.
+func TestNodeAgentsJoinByToken(t *testing.T) {
+	dir := t.TempDir()
+	c, err := configured(t, "-client", "-data-dir", dir, "-join-token", "x")
+	if err != nil || !c.TLSConfig.Auto || !c.TLSConfig.VerifyServerHostname || c.TLSConfig.CAFile != filepath.Join(dir, "client", "tls", "ca.pem") {
+		t.Errorf("%+v: %v", c.TLSConfig, err)
+	}
+	c, err = configured(t, "-client", "-server", "-data-dir", dir, "-join-token", "x")
+	if err != nil || c.TLSConfig.CAFile != filepath.Join(dir, "server", "tls", "ca.pem") {
+		t.Errorf("both in one: %+v: %v", c.TLSConfig, err)
+	}
+	c, err = configured(t, "-client", "-data-dir", dir)
+	if err != nil || c.TLSConfig.EnableRPC {
+		t.Errorf("without a token: %+v: %v", c.TLSConfig, err)
+	}
 }
 
 // A token or a certificate that is there is as good as tls.auto.
@@ -95,7 +128,7 @@ func TestAutoTLSProblems(t *testing.T) {
 	server := []string{"-server", "-data-dir", t.TempDir()}
 	for want, args := range map[string][]string{
 		"-dev keeps nothing":           {"-dev", "-tls-auto"},
-		"authority certifies servers":  {"-client", "-data-dir", t.TempDir(), "-tls-auto"},
+		"client.join_token: give":      {"-client", "-data-dir", t.TempDir(), "-join-token", "x", "-join-token-file", "y"},
 		"bootstrap_expect: must not":   append(server, "-join-token", "x", "-bootstrap-expect", "3"),
 		"or join_token_file, not both": append(server, "-join-token", "x", "-join-token-file", "y"),
 		"auto_cert_ttl: must be from":  append(server, "-config", write(`tls { auto_cert_ttl = "1s" }`)),
@@ -115,17 +148,27 @@ func TestAutoTLSProblems(t *testing.T) {
 
 func TestJoinTokenFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	s := &ServerConfig{JoinTokenFile: file}
-	if _, err := s.joinToken(false); err == nil || !strings.Contains(err.Error(), "join_token_file") {
-		t.Errorf("a file that is missing: %v", err)
-	}
-	if text, err := s.joinToken(true); err != nil || text != "" {
-		t.Errorf("a file that is not needed any more: %q %v", text, err)
-	}
-	if err := os.WriteFile(file, []byte("text\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if text, err := s.joinToken(false); err != nil || text != "text\n" {
-		t.Errorf("%q %v", text, err)
+	for _, c := range []*Config{
+		{DataDir: t.TempDir(), Server: ServerConfig{Enabled: true, JoinTokenFile: file}},
+		{DataDir: t.TempDir(), Client: ClientConfig{Enabled: true, JoinTokenFile: file}},
+	} {
+		if _, err := c.joinToken(); err == nil || !strings.Contains(err.Error(), "join_token_file") {
+			t.Errorf("a file that is missing: %v", err)
+		}
+		if err := os.WriteFile(file, []byte("text\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := c.joinToken(); err != nil || text != "text\n" {
+			t.Errorf("%q %v", text, err)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.certDir().SaveIdentity([]byte("cert"), []byte("key"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := c.joinToken(); err != nil || text != "" {
+			t.Errorf("a file that is not needed any more: %q %v", text, err)
+		}
 	}
 }

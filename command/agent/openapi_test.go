@@ -64,6 +64,8 @@ var samples = map[string][2]string{
 	"PUT /v1/var/{path...}":                     {"app/db", `{"Items":{"a":"b"},"Lock":{"ID":"x","TTL":"20s"}}`},
 	"DELETE /v1/var/{path...}":                  {"app/db", ""},
 	"DELETE /v1/operator/raft/peer":             {"?id=a", ""},
+	"PUT /v1/operator/replication/accept":       {"", ""},
+	"PUT /v1/operator/authority/rotate":         {"", ""},
 	"PUT /v1/operator/join-token":               {"", `{"Role":"server","TTL":"1h"}`},
 	"DELETE /v1/operator/join-token/{id}":       {"x", ""},
 	"PUT /v1/operator/raft/transfer-leadership": {"?id=a", ""},

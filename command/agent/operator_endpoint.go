@@ -9,6 +9,12 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
+// replicationAccepted tells which cluster is copied from now on, and which was before.
+type replicationAccepted struct {
+	ClusterID string
+	Before    string
+}
+
 func operatorRoutes() []route {
 	id := param{name: "id", kind: "string", summary: "Raft ID of the server"}
 	address := param{name: "address", kind: "string", summary: "Raft address of the server"}
@@ -17,6 +23,12 @@ func operatorRoutes() []route {
 			rpc: "Operator.RaftGetConfiguration", summary: "Show the Raft peers."}),
 		plain[structs.ReplicationStatusResponse](doc{methods: "GET", pattern: "/v1/operator/replication",
 			rpc: "Operator.ReplicationStatus", summary: "Show how this region copies what the authoritative region owns."}),
+		write(doc{methods: "PUT POST", pattern: "/v1/operator/replication/accept", rpc: "Operator.ReplicationAccept",
+			summary: "Copy from the authoritative region although it is another cluster than before. What it does not have is deleted here."},
+			asIs[structs.ReplicationAcceptRequest],
+			func(_ *request, p *structs.ReplicationAcceptResponse) (replicationAccepted, error) {
+				return replicationAccepted{p.ClusterID, p.Before}, nil
+			}),
 		local[nothing](doc{methods: "DELETE", pattern: "/v1/operator/raft/peer", rpc: "Operator.RaftRemovePeerByID",
 			summary: "Remove a Raft peer by its ID.", params: []param{id}, region: true}, removePeer),
 		local[structs.LeadershipTransferResponse](doc{methods: "PUT POST", pattern: "/v1/operator/raft/transfer-leadership",

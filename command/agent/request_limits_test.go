@@ -163,3 +163,23 @@ func TestReloadChangesTheRequestLimits(t *testing.T) {
 		t.Errorf("limits taken out of the file: the server has %+v, the log %s", srv.limits, &out)
 	}
 }
+
+func TestReplicationTokenIsReloaded(t *testing.T) {
+	f := newFake()
+	a := &Agent{config: DefaultConfig(), logger: hclog.NewNullLogger(), server: f}
+	for _, secret := range []string{"", "one", "one", "two", ""} {
+		before := f.replicationToken
+		f.replicationToken = "untouched"
+		next := DefaultConfig()
+		next.ACL.ReplicationToken = secret
+		if err := a.reloadReplicationToken(next); err != nil {
+			t.Fatal(err)
+		}
+		if f.replicationToken == "untouched" {
+			f.replicationToken = before
+		}
+		if f.replicationToken != secret {
+			t.Errorf("the server copies with %q, not %q", f.replicationToken, secret)
+		}
+	}
+}

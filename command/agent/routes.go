@@ -27,6 +27,7 @@ func routes() []route {
 		agentRoutes(),
 		keyringRoutes(),
 		gossipKeyringRoutes(),
+		authorityRoutes(),
 		joinTokenRoutes(),
 		operationRoutes(),
 		metricsRoutes(),

@@ -211,8 +211,8 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 }
 
 // reload reads the configuration again and takes over what can change while
-// the agent runs: the log level, the certificates, the limits of requests and the
-// metadata of the node.
+// the agent runs: the log level, the certificates, the limits of requests, the
+// metadata of the node and the replication token.
 func (a *Agent) reload(f *flags) {
 	c, _, err := f.config()
 	if err != nil {
@@ -242,7 +242,22 @@ func (a *Agent) reloadSteps() []reloadStep {
 		{"read the certificates", a.reloadTLS},
 		{"apply the limits of requests", a.reloadLimits},
 		{"apply the metadata of the node", a.reloadMeta},
+		{"take the replication token", a.reloadReplicationToken},
 	}
+}
+
+// reloadReplicationToken takes over acl.replication_token.
+func (a *Agent) reloadReplicationToken(next *Config) error {
+	secret := next.ACL.ReplicationToken
+	before := a.replicationToken.Swap(&secret)
+	if before == nil {
+		before = &a.config.ACL.ReplicationToken
+	}
+	if secret != *before {
+		a.server.SetReplicationToken(secret)
+		a.logger.Named("agent").Info("acl.replication_token changed")
+	}
+	return nil
 }
 
 var onOff = map[bool]string{true: "on", false: "off: everybody may do everything"}

@@ -38,6 +38,12 @@ type gossiper interface {
 	GossipKeys(ctx context.Context, op structs.GossipKeyOp, key string) (*structs.GossipKeyResponse, error)
 }
 
+// replicator copies from another region.
+type replicator interface {
+	// SetReplicationToken replaces the secret with which it does.
+	SetReplicationToken(secret string)
+}
+
 // runner is the life of the server.
 type runner interface {
 	// Ready returns nil once the server can serve reads and writes.
@@ -61,9 +67,10 @@ type ending interface {
 	Err() error
 }
 
-// living is the life of the server and its end.
+// living is the life of the server, what it copies meanwhile, and its end.
 type living interface {
 	runner
+	replicator
 	ending
 }
 

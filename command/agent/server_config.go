@@ -82,6 +82,7 @@ func (s *ServerConfig) nodes(out *nomad.Config) {
 func (s *ServerConfig) raft(r *nomad.RaftConfig) {
 	r.LogStore = nomad.LogStore(cmp.Or(s.RaftLogStore.Backend, string(r.LogStore)))
 	r.Multiplier = cmp.Or(s.RaftMultiplier, r.Multiplier)
+	r.HangTimeout = cmp.Or(s.RaftHangTimeout, r.HangTimeout)
 	r.SnapshotThreshold = cmp.Or(uint64(s.RaftSnapshotThreshold), r.SnapshotThreshold)
 	r.SnapshotInterval = cmp.Or(s.RaftSnapshotInterval, r.SnapshotInterval)
 	r.TrailingLogs = cmp.Or(uint64(s.RaftTrailingLogs), r.TrailingLogs)

@@ -39,6 +39,7 @@ func TestServerConfig(t *testing.T) {
 			retry_join = ["old"]
 			retry_interval = "9s"
 			raft_multiplier = 2
+			raft_hang_timeout = "7s"
 			max_variable_size = 131072
 			root_key_rotation_threshold = "24h"
 			heartbeat_grace = "11s"
@@ -77,6 +78,7 @@ func TestServerConfig(t *testing.T) {
 		{"tries", got.Gossip.RetryMax, 3},
 		{"gossip address", got.Gossip.AdvertiseAddr, "127.0.0.1"},
 		{"multiplier", got.Raft.Multiplier, 2},
+		{"hang timeout", got.Raft.HangTimeout, 7 * time.Second},
 		{"log", got.Raft.LogStore, nomad.LogStoreBolt},
 		{"freelist", got.Raft.NoFreelistSync, true},
 		{"variable size", got.MaxVariableSize, 128 << 10},

@@ -21,9 +21,12 @@ const (
 )
 
 // certDir returns where the agent keeps what the cluster's authority gave it, ""
-// where nothing is kept.
+// where nothing is kept. An agent that is both is known as a server.
 func (c *Config) certDir() enroll.Dir {
 	dir := c.serverDataDir()
+	if !c.Server.Enabled {
+		dir = c.clientDataDir()
+	}
 	if dir == "" {
 		return ""
 	}
@@ -35,15 +38,13 @@ func (c *Config) certDir() enroll.Dir {
 // that is there: an agent that joined does not fall back to clear text because a
 // flag was left out.
 func (c *Config) fillAuto() []problem {
-	t, s, dir := &c.TLSConfig, &c.Server, c.certDir()
-	if s.JoinToken != "" || s.JoinTokenFile != "" || s.Enabled && !t.EnableRPC && dir != "" && dir.Exists() {
+	t, dir := &c.TLSConfig, c.certDir()
+	some := c.Server.Enabled || c.Client.Enabled
+	if text, file := c.joinSource(); text != "" || file != "" || some && !t.EnableRPC && dir != "" && dir.Exists() {
 		t.Auto = true
 	}
-	if !t.Auto {
+	if !t.Auto || !some {
 		return nil
-	}
-	if !s.Enabled {
-		return []problem{{msg: "tls.auto: the cluster's own authority certifies servers; give a node agent ca_file, cert_file and key_file, and remove auto and the join token"}}
 	}
 	var out []problem
 	bad := func(when bool, msg string) {
@@ -69,19 +70,42 @@ func (a *Agent) enroll(ctx context.Context) error {
 	if !c.TLSConfig.Auto {
 		return nil
 	}
-	token, err := c.Server.joinToken(c.certDir().Exists())
+	token, err := c.joinToken()
 	if err != nil {
 		return err
 	}
-	key, err := c.Server.encryptKey()
-	if err != nil {
+	conf := enroll.Config{Dir: c.certDir(), Role: tlsconf.RoleClient, Region: c.Region, Node: c.NodeName, Token: token, IPs: a.ownIPs(), Logger: a.logger.Named("tls")}
+	if !c.Server.Enabled {
+		return enroll.Prepare(ctx, conf)
+	}
+	if conf.GossipKey, err = c.Server.encryptKey(); err != nil {
 		return fmt.Errorf("server.encrypt: %w", err)
 	}
-	return enroll.Prepare(ctx, enroll.Config{
-		Dir: c.certDir(), Role: tlsconf.RoleServer, Region: c.Region, Node: c.NodeName, Token: token,
-		First: c.Server.BootstrapExpect == 1, Fresh: !c.hasState(), GossipKey: key, Lifetime: c.TLSConfig.AutoCertTTL, IPs: a.ownIPs(),
-		Logger: a.logger.Named("tls"),
-	})
+	conf.Role, conf.First, conf.Fresh, conf.Lifetime = tlsconf.RoleServer, c.Server.BootstrapExpect == 1, !c.hasState(), c.TLSConfig.AutoCertTTL
+	return enroll.Prepare(ctx, conf)
+}
+
+// startRenewal keeps the certificate of a node agent fresh: servers make theirs
+// themselves.
+func (a *Agent) startRenewal() {
+	c := a.config
+	if !c.TLSConfig.Auto || c.Server.Enabled {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	a.endRenewal = func() {
+		cancel()
+		<-ended
+	}
+	r := &enroll.Renewer{
+		Dir: c.certDir(), Region: c.Region, IPs: a.ownIPs(), Server: a.client, Logger: a.logger.Named("tls"),
+		Use: func() error { return a.tls.Reload(a.tls.Settings(), nil) }, Again: a.enroll,
+	}
+	go func() {
+		defer close(ended)
+		r.Run(ctx)
+	}()
 }
 
 // hasState reports whether the server has run before.
@@ -90,17 +114,26 @@ func (c *Config) hasState() bool {
 	return err == nil
 }
 
+// joinSource returns the join token of the half that joins, or the file that has it.
+func (c *Config) joinSource() (text, file string) {
+	if c.Server.Enabled {
+		return c.Server.JoinToken, c.Server.JoinTokenFile
+	}
+	return c.Client.JoinToken, c.Client.JoinTokenFile
+}
+
 // joinToken returns the text of the join token, "" for none. A file that is gone
 // is no fault of an agent that has joined.
-func (s *ServerConfig) joinToken(joined bool) (string, error) {
-	if s.JoinTokenFile == "" {
-		return s.JoinToken, nil
+func (c *Config) joinToken() (string, error) {
+	text, file := c.joinSource()
+	if file == "" {
+		return text, nil
 	}
-	text, err := os.ReadFile(s.JoinTokenFile)
-	if err != nil && !joined {
-		return "", fmt.Errorf("server.join_token_file: %w", err)
+	b, err := os.ReadFile(file)
+	if err != nil && !c.certDir().Exists() {
+		return "", fmt.Errorf("join_token_file: %w", err)
 	}
-	return string(text), nil
+	return string(b), nil
 }
 
 // ownIPs are the addresses that the agent tells others.

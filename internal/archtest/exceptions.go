@@ -25,6 +25,7 @@ var internalOnly = map[string]string{
 	"Node.UpdateStatus":       "node agents tell that they are alive",
 	"NodeLink.Notify":         "the leader has the server that holds a node's link tell its agent of a change",
 	"NodeLink.Update":         "servers tell each other which links of node agents they have",
+	"Region.LatestIndex":      "a server asks another region how far its store is before it passes a write on",
 	"Status.HasNodeConn":      "servers ask each other which of them a node is connected to",
 	"Status.Cluster":          "a leader asks a server which cluster it belongs to before it takes it in",
 	"Status.Ping":             "servers and SDKs of the RPC port ask each other whether they are there",

@@ -47,8 +47,11 @@ type Token struct {
 func NewSecret() string {
 	var b [32]byte
 	rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	return SecretOf(b[:])
 }
+
+// SecretOf returns bytes that nobody can guess as a secret.
+func SecretOf(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 // Hash is what is kept of a secret.
 func Hash(secret string) []byte {

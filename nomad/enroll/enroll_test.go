@@ -219,6 +219,8 @@ func TestAuthoritiesFollowEachOther(t *testing.T) {
 	authority := func(id string, made int, active bool) *structs.Authority {
 		return &structs.Authority{ID: id, CreateTime: at(made), Active: active}
 	}
+	requested, since := authority("b", 100, false), authority("b", 100, true)
+	requested.Requested, since.ActivateTime = true, at(103)
 	for _, row := range []struct {
 		what     string
 		all      []*structs.Authority
@@ -233,6 +235,10 @@ func TestAuthoritiesFollowEachOther(t *testing.T) {
 		{what: "one that all know", all: []*structs.Authority{authority("a", 0, true), authority("b", 365*8, false)}, now: 365*8 + 7,
 			want: Decision{Activate: authority("b", 365*8, false)}},
 		{what: "certificates that live longer", all: []*structs.Authority{authority("a", 0, true), authority("b", 365*8, false)}, now: 365*8 + 7, lifetime: 30 * 24 * time.Hour},
+		{what: "one that was asked for", all: []*structs.Authority{authority("a", 0, true), requested}, now: 102, lifetime: 72 * time.Hour},
+		{what: "one that was asked for and all know", all: []*structs.Authority{authority("a", 0, true), requested}, now: 103, lifetime: 72 * time.Hour, want: Decision{Activate: requested}},
+		{what: "certificates of the one before", all: []*structs.Authority{authority("a", 0, false), since}, now: 105, lifetime: 72 * time.Hour},
+		{what: "no certificate of the one before", all: []*structs.Authority{authority("a", 0, false), since}, now: 106, lifetime: 72 * time.Hour, want: Decision{Drop: authority("a", 0, false)}},
 		{what: "one that was before", all: []*structs.Authority{authority("a", 0, false), authority("b", 365*8, true)}, now: 365 * 9},
 	} {
 		if diff := cmp.Diff(row.want, Decide(row.all, at(row.now), row.lifetime)); diff != "" {

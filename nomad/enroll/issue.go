@@ -49,31 +49,62 @@ type Decision struct {
 	Create, Active bool
 	// Activate is the one that shall sign from now on, nil for no change.
 	Activate *structs.Authority
+	// Drop is one that has signed before and whose last certificate has expired, nil
+	// for none.
+	Drop *structs.Authority
 }
 
 // Decide looks at all authorities; lifetime is that of the certificates they sign.
 func Decide(all []*structs.Authority, now time.Time, lifetime time.Duration) Decision {
-	var active, next *structs.Authority
+	active, next := Current(all)
+	if active == nil {
+		return Decision{Create: true, Active: true}
+	}
+	if next != nil {
+		if !now.Before(SignsFrom(next, lifetime)) {
+			return Decision{Activate: next}
+		}
+		return Decision{}
+	}
+	for _, a := range all {
+		if end := TrustedUntil(a, active, lifetime); !end.IsZero() && !now.Before(end) {
+			return Decision{Drop: a}
+		}
+	}
+	return Decision{Create: now.Sub(active.CreateTime) >= authorityLifetime-renewBefore}
+}
+
+// Current returns the authority that signs and the one that will, nil for none.
+func Current(all []*structs.Authority) (active, next *structs.Authority) {
 	for _, a := range all {
 		if a.Active {
 			active = a
 		}
 	}
-	if active == nil {
-		return Decision{Create: true, Active: true}
-	}
 	for _, a := range all {
-		if a.CreateTime.After(active.CreateTime) && (next == nil || a.CreateTime.After(next.CreateTime)) {
+		if active != nil && a.CreateTime.After(active.CreateTime) && (next == nil || a.CreateTime.After(next.CreateTime)) {
 			next = a
 		}
 	}
-	if next != nil {
-		if now.Sub(next.CreateTime) >= max(trustedFor, lifetime) {
-			return Decision{Activate: next}
-		}
-		return Decision{}
+	return active, next
+}
+
+// SignsFrom returns when the next authority signs: every agent has renewed its
+// certificate by then, and so knows it.
+func SignsFrom(next *structs.Authority, lifetime time.Duration) time.Time {
+	if next.Requested {
+		return next.CreateTime.Add(lifetime)
 	}
-	return Decision{Create: now.Sub(active.CreateTime) >= authorityLifetime-renewBefore}
+	return next.CreateTime.Add(max(trustedFor, lifetime))
+}
+
+// TrustedUntil returns when the last certificate of an authority that signed before has
+// expired, zero for one that signs or will sign, or where that is not known.
+func TrustedUntil(a, active *structs.Authority, lifetime time.Duration) time.Time {
+	if active == nil || a.Active || active.ActivateTime.IsZero() || !a.CreateTime.Before(active.CreateTime) {
+		return time.Time{}
+	}
+	return active.ActivateTime.Add(lifetime)
 }
 
 // Holder is whom a certificate is for.

@@ -150,7 +150,7 @@ func (c *Config) accept(key []byte, r *structs.AuthorityJoinResponse) error {
 
 // Caller makes calls to a server over a connection that shows the certificate.
 type Caller interface {
-	Call(ctx context.Context, method string, args, reply any, opts wire.CallOptions) error
+	RPC(ctx context.Context, method string, args, reply any) error
 }
 
 // Renew asks a server for a new certificate with the one that is in use, as node
@@ -166,7 +166,7 @@ func (d Dir) Renew(ctx context.Context, server Caller, region string, ips []net.
 	}
 	req := &structs.AuthorityRenewRequest{CSR: der, QueryOptions: structs.QueryOptions{Region: region}}
 	reply := &structs.AuthorityRenewResponse{}
-	if err := server.Call(ctx, "Authority.Renew", req, reply, wire.CallOptions{}); err != nil {
+	if err := server.RPC(ctx, "Authority.Renew", req, reply); err != nil {
 		return err
 	}
 	if _, err := tls.X509KeyPair(reply.Certificate, key); err != nil {

@@ -438,3 +438,23 @@ func BenchmarkSealParallel(b *testing.B) {
 		}
 	})
 }
+
+func TestDerive(t *testing.T) {
+	key := mustRootKey(t, 0)
+	a, b := mustRing(t, key), mustRing(t, key)
+	got := a.Derive(key.KeyID, "purpose", []byte("context"))
+	if len(got) != 32 || !bytes.Equal(got, b.Derive(key.KeyID, "purpose", []byte("context"))) {
+		t.Fatalf("two servers derive %x and %x", got, b.Derive(key.KeyID, "purpose", []byte("context")))
+	}
+	for _, other := range [][]byte{
+		a.Derive(key.KeyID, "purpose", []byte("contexts")), a.Derive(key.KeyID, "purposec", []byte("ontext")),
+		mustRing(t, mustRootKey(t, 0)).Derive(key.KeyID, "purpose", []byte("context")),
+	} {
+		if bytes.Equal(got, other) {
+			t.Error("something else gives the same bytes")
+		}
+	}
+	if a.Derive("unknown", "purpose", nil) != nil {
+		t.Error("a key that is not here derives")
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/cipher"
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -35,6 +36,7 @@ type secret struct {
 	wrapped [sha256.Size]byte // digest of the wrapped form it came from
 	digest  [sha256.Size]byte // digest of the material itself
 	aead    cipher.AEAD
+	derive  []byte // the key of derived secrets
 	keyID   []byte // additional data of every seal
 	seals   atomic.Uint64
 
@@ -100,7 +102,12 @@ func newSecret(m Material, wrapped [sha256.Size]byte) (*secret, error) {
 	if err != nil {
 		return nil, err
 	}
+	derive, err := hkdf.Key(sha256.New, m.DataKey, nil, "cairn derived secrets", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
 	s := &secret{
+		derive:  derive,
 		wrapped: wrapped,
 		digest:  sha256.Sum256(append(append([]byte(nil), m.DataKey...), m.SigningKey...)),
 		aead:    aead,

@@ -2,7 +2,10 @@ package keyring
 
 import (
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"time"
@@ -71,6 +74,20 @@ func (k *Keyring) Open(dst, sealed []byte, keyID string) ([]byte, error) {
 		return nil, errUnreadable
 	}
 	return out, nil
+}
+
+// Derive returns 32 bytes that follow from a root key, a purpose and a context, the
+// same on every server, and that nobody else can guess. It is nil if the key is not here.
+func (k *Keyring) Derive(keyID, purpose string, context []byte) []byte {
+	key := k.set.Load().byID[keyID]
+	if key == nil {
+		return nil
+	}
+	mac := hmac.New(sha256.New, key.secret.derive)
+	mac.Write(binary.AppendUvarint(nil, uint64(len(purpose))))
+	mac.Write([]byte(purpose))
+	mac.Write(context)
+	return mac.Sum(nil)
 }
 
 // sealWith appends nonce, ciphertext and tag to dst.

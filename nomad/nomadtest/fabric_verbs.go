@@ -78,3 +78,19 @@ func (f *Fabric) isCutLocked(a, b string) bool {
 	}
 	return f.isolated[l.low] || f.isolated[l.high]
 }
+
+// Reset ends the connections between two hosts with an error at both ends. What
+// was on its way is lost; new connections can be made.
+func (f *Fabric) Reset(a, b string) {
+	f.mu.Lock()
+	var conns []*fabricConn
+	for c := range f.conns {
+		if c.link == linkOf(a, b) {
+			conns = append(conns, c)
+		}
+	}
+	f.mu.Unlock()
+	for _, c := range conns {
+		c.reset()
+	}
+}

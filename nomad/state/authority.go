@@ -44,6 +44,17 @@ func (s *StateStore) UpsertAuthority(index uint64, r *structs.AuthorityUpsertReq
 	})
 }
 
+// DeleteAuthority drops an authority, if it is there; the one that signs stays.
+func (s *StateStore) DeleteAuthority(index uint64, r *structs.AuthorityDeleteRequest) error {
+	return s.write(index, "", func(tx *Txn) error {
+		if row := Authorities.read(tx, Key{ID: r.ID}); row != nil && row.Active {
+			return errs.New(errs.PreconditionFailed, "the authority signs certificates: another one has to sign before it can go")
+		}
+		Authorities.drop(tx, Key{ID: r.ID})
+		return nil
+	})
+}
+
 // sealsAuthority reports whether an authority's key is sealed by a root key.
 func sealsAuthority(tx *Txn, keyID string) bool {
 	for _, a := range Authorities.all(tx) {

@@ -71,6 +71,12 @@ func (sn *Snapshot) OneTimeToken(ws memdb.WatchSet, secretID string) *structs.On
 	return OneTimeTokens.getBy(sn, ws, secretID)
 }
 
+// OneTimeTokenOf returns the one-time token of an accessor, expired or not; nil if
+// there is none.
+func (sn *Snapshot) OneTimeTokenOf(accessor string) *structs.OneTimeToken {
+	return OneTimeTokens.get(sn, nil, Key{ID: accessor})
+}
+
 // ExpiredOneTimeTokens yields the one-time tokens that now is not before, in order
 // of accessor.
 func (sn *Snapshot) ExpiredOneTimeTokens(now time.Time) iter.Seq[*structs.OneTimeToken] {

@@ -18,6 +18,8 @@ const (
 	// maxOutcomeText and maxOutcomeErrata bound what is kept of an error.
 	maxOutcomeText   = 1024
 	maxOutcomeErrata = 8
+	// maxOutcomeRows bounds the names of rows, in bytes, that are kept of all outcomes.
+	maxOutcomeRows = 4 << 20
 )
 
 // errForgotten answers a try that may be the second of a request whose outcome
@@ -31,6 +33,9 @@ type Outcome struct {
 	Index uint64
 	// Variable is the answer to an operation on a variable, nil for others.
 	Variable *structs.VarApplyStateResponse
+	// Rows names what the request wrote, where its answer cannot be told without; the
+	// rows themselves are in the store.
+	Rows []string
 	// Err is nil for a request that succeeded.
 	Err error
 }
@@ -42,6 +47,7 @@ type kept struct {
 	time  int64
 	index uint64
 	err   *errs.Error
+	rows  *keptRows // nil for none
 
 	// The rest is the answer to an operation on a variable.
 	variable rowOf
@@ -52,6 +58,12 @@ type kept struct {
 	createIndex, modifyIndex uint64
 	createTime, modifyTime   int64
 	lock                     *structs.VariableLock
+}
+
+// keptRows are the names of the rows that a request wrote, and their bytes.
+type keptRows struct {
+	names []string
+	size  int
 }
 
 // rowOf tells which row an answer has.
@@ -86,6 +98,8 @@ type requestView struct {
 	// time of all.
 	floor uint64
 	clock int64
+	// rows is the size of the names that are kept.
+	rows int
 }
 
 func (v *requestView) get(at uint64) *kept {
@@ -111,7 +125,9 @@ func (w *requestWindow) add(tag *structs.RequestTag, o *Outcome) {
 	if n/chunkSize == uint64(len(w.chunks)) {
 		w.chunks = append(w.chunks, new(keptChunk))
 	}
-	w.chunks[n/chunkSize][n%chunkSize].set(tag, o)
+	k := &w.chunks[n/chunkSize][n%chunkSize]
+	k.set(tag, o)
+	w.rows += k.rowBytes()
 	w.at[tag.ID] = w.next
 	w.next++
 	w.clock = max(w.clock, tag.Time)
@@ -123,7 +139,7 @@ func (w *requestWindow) add(tag *structs.RequestTag, o *Outcome) {
 // full reports whether the oldest outcome has to go.
 func (w *requestWindow) full() bool {
 	n := w.next - w.first
-	return n > maxOutcomes || n > 0 && w.get(w.first).time < w.clock-maxOutcomeAge
+	return n > maxOutcomes || w.rows > maxOutcomeRows || n > 0 && w.get(w.first).time < w.clock-maxOutcomeAge
 }
 
 // drop forgets the oldest outcome.
@@ -131,6 +147,7 @@ func (w *requestWindow) drop() {
 	k := w.get(w.first)
 	delete(w.at, k.id)
 	w.floor = k.index
+	w.rows -= k.rowBytes()
 	w.first++
 	if w.first-w.start == chunkSize {
 		w.chunks, w.start = w.chunks[1:], w.first
@@ -143,6 +160,9 @@ func (k *kept) outcome() Outcome {
 	o := Outcome{Index: k.index}
 	if k.err != nil {
 		o.Err = k.err
+	}
+	if k.rows != nil {
+		o.Rows = k.rows.names
 	}
 	if k.variable == noVariable {
 		return o
@@ -164,6 +184,12 @@ func (k *kept) set(tag *structs.RequestTag, o *Outcome) {
 	if o.Err != nil {
 		k.err = shortened(o.Err)
 	}
+	if len(o.Rows) > 0 {
+		k.rows = &keptRows{names: o.Rows}
+		for _, name := range o.Rows {
+			k.rows.size += len(name)
+		}
+	}
 	v := o.Variable
 	if v == nil {
 		return
@@ -178,6 +204,14 @@ func (k *kept) set(tag *structs.RequestTag, o *Outcome) {
 		k.variable = conflictRow
 		k.row(&v.Conflict.VariableMetadata)
 	}
+}
+
+// rowBytes is the size of the names that k keeps.
+func (k *kept) rowBytes() int {
+	if k.rows == nil {
+		return 0
+	}
+	return k.rows.size
 }
 
 func (k *kept) row(m *structs.VariableMetadata) {
@@ -252,7 +286,7 @@ func (v *requestView) persist(e *encoder) error {
 	for at := v.first; at < v.next && err == nil; at++ {
 		k := v.get(at)
 		o := k.outcome()
-		r := &structs.RequestRecord{ID: k.id[:], Time: k.time, Index: k.index, Variable: o.Variable}
+		r := &structs.RequestRecord{ID: k.id[:], Time: k.time, Index: k.index, Variable: o.Variable, Rows: o.Rows}
 		if k.err != nil {
 			r.Code, r.Msg, r.Errata = k.err.Code, k.err.Msg, k.err.Errata
 		}
@@ -271,7 +305,7 @@ func (w *requestWindow) restore(r *structs.RequestRecord) error {
 	if copy(tag.ID[:], r.ID) != len(r.ID) || len(r.ID) != len(tag.ID) {
 		return errs.Newf(errs.Invalid, "a request ID has %d bytes", len(r.ID))
 	}
-	o := Outcome{Index: r.Index, Variable: r.Variable}
+	o := Outcome{Index: r.Index, Variable: r.Variable, Rows: r.Rows}
 	if r.Code != "" {
 		o.Err = errs.New(r.Code, r.Msg).WithErrata(r.Errata...)
 	}

@@ -138,3 +138,38 @@ func TestOutcomesAreInTheSnapshot(t *testing.T) {
 		t.Fatalf("a forgotten request gave %+v after a restore", o)
 	}
 }
+
+func TestNamesOfRowsAreBounded(t *testing.T) {
+	s := New(nil, nil)
+	keep := func(n, size int) {
+		s.Batch(func(b *StateStore) {
+			name := string(bytes.Repeat([]byte{'a' + byte(n%26)}, size))
+			b.KeepOutcome(testTag(n, 100), Outcome{Index: b.NextIndex(), Rows: []string{name, name}})
+		})
+	}
+	keep(1, 10)
+	if o, known := s.Snapshot().Outcome(testTag(1, 0).ID); !known || len(o.Rows) != 2 || o.Rows[0] != "bbbbbbbbbb" {
+		t.Fatalf("kept %+v", o)
+	}
+	for n := range 10 {
+		keep(n+2, maxOutcomeRows/8)
+	}
+	if w := s.core.requests; w.rows > maxOutcomeRows || w.next-w.first != 4 {
+		t.Fatalf("%d bytes of names of %d requests are kept", w.rows, w.next-w.first)
+	}
+	var snapshot bytes.Buffer
+	if err := s.Snapshot().Persist(&snapshot); err != nil {
+		t.Fatal(err)
+	}
+	other := New(nil, nil)
+	if err := other.Restore(&snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := other.core.requests.rows, s.core.requests.rows; got != want {
+		t.Fatalf("%d bytes are kept after a restore, %d before", got, want)
+	}
+	keep(20, maxOutcomeRows) // more than is kept of all
+	if o, again := try(s, testTag(20, 100), structs.VarOpSet, "app/db", 0); !again || !errors.Is(o.Err, errs.Deadline) {
+		t.Fatalf("a request too large to remember gave %+v", o)
+	}
+}

@@ -37,6 +37,22 @@ func (s *StateStore) SetClusterMetadata(index uint64, r *structs.ClusterMetadata
 	})
 }
 
+// SetCopiedCluster notes which cluster is copied, if that is what was noted before.
+func (s *StateStore) SetCopiedCluster(index uint64, r *structs.ClusterCopiesRequest) error {
+	return s.write(index, "", func(tx *Txn) error {
+		row := Cluster.read(tx, Key{ID: "cluster"}).Copy()
+		switch {
+		case row == nil || r.ClusterID == "":
+			return errs.New(errs.Invalid, "a cluster that has an ID copies one that has an ID")
+		case row.Copies != r.Before:
+			return errs.Newf(errs.Conflict, "the cluster that is copied is %q, not %q", row.Copies, r.Before)
+		}
+		row.Copies, row.ModifyIndex = strings.Clone(r.ClusterID), tx.opIndex
+		Cluster.put(tx, row)
+		return nil
+	})
+}
+
 // ClusterMetadata returns what the cluster knows about itself, nil before its first leader.
 func (sn *Snapshot) ClusterMetadata(ws memdb.WatchSet) *structs.ClusterMetadata {
 	return Cluster.get(sn, ws, Key{ID: "cluster"})

@@ -38,3 +38,28 @@ func TestClusterIDIsSetOnce(t *testing.T) {
 		t.Fatalf("the row changed to %+v", got)
 	}
 }
+
+func TestCopiedClusterIsReplacedByWhoKnowsIt(t *testing.T) {
+	s := New(nil, nil)
+	set := func(index uint64, id, before string) error {
+		return s.SetCopiedCluster(index, &structs.ClusterCopiesRequest{ClusterID: id, Before: before})
+	}
+	if err := set(1, "a", ""); !errors.Is(err, errs.Invalid) {
+		t.Errorf("without a cluster of its own: %v", err)
+	}
+	if err := s.SetClusterMetadata(2, &structs.ClusterMetadataRequest{ClusterID: "own"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(3, "a", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(4, "b", ""); !errors.Is(err, errs.Conflict) {
+		t.Errorf("another one by somebody who knows of none: %v", err)
+	}
+	if err := set(5, "b", "a"); err != nil {
+		t.Error(err)
+	}
+	if row := s.Snapshot().ClusterMetadata(nil); row.Copies != "b" || row.ClusterID != "own" || row.ModifyIndex != 5 {
+		t.Errorf("got %+v", row)
+	}
+}

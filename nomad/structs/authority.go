@@ -18,6 +18,10 @@ type Authority struct {
 	// Active marks the one that signs. The others are trusted until they expire.
 	Active     bool
 	CreateTime time.Time
+	// Requested says that an operator asked for it, so that it signs as soon as every
+	// certificate was renewed once. ActivateTime is when it began to sign, zero before.
+	Requested    bool
+	ActivateTime time.Time
 
 	CreateIndex uint64
 	ModifyIndex uint64
@@ -38,6 +42,62 @@ func (a *Authority) Copy() *Authority {
 type AuthorityUpsertRequest struct {
 	Authority *Authority
 	WriteRequest
+}
+
+// AuthorityDeleteRequest drops an authority that is not the one that signs.
+type AuthorityDeleteRequest struct {
+	ID string
+	WriteRequest
+}
+
+// AuthorityStub is what may be told about an authority.
+type AuthorityStub struct {
+	// ID is the SHA-256 of the certificate in hex.
+	ID string
+	// Phase is next for one that is trusted and will sign, signs, or trusted for one
+	// that signed before.
+	Phase     AuthorityPhase
+	Requested bool
+	// NotBefore and NotAfter are of the certificate.
+	NotBefore, NotAfter time.Time
+	CreateTime          time.Time
+	// Until is when the phase ends, zero where that is not decided.
+	Until time.Time
+
+	CreateIndex uint64
+	ModifyIndex uint64
+}
+
+// AuthorityPhase is where in its life an authority is.
+type AuthorityPhase string
+
+// The phases, in their order.
+const (
+	AuthorityNext    AuthorityPhase = "next"
+	AuthoritySigns   AuthorityPhase = "signs"
+	AuthorityTrusted AuthorityPhase = "trusted"
+)
+
+// AuthorityListRequest asks for the authorities of the region.
+type AuthorityListRequest struct {
+	QueryOptions
+}
+
+// AuthorityListResponse lists them, the oldest first.
+type AuthorityListResponse struct {
+	Authorities []*AuthorityStub
+	QueryMeta
+}
+
+// AuthorityRotateRequest asks for an authority in the place of the one that signs.
+type AuthorityRotateRequest struct {
+	WriteRequest
+}
+
+// AuthorityRotateResponse tells of the new one.
+type AuthorityRotateResponse struct {
+	Authority *AuthorityStub
+	WriteMeta
 }
 
 // AuthorityJoinRequest asks for the first certificate with a join token. The

@@ -6,7 +6,9 @@ type ClusterMetadata struct {
 	// ClusterID is a UUID; servers whose stores carry different ones never join.
 	ClusterID string
 	// CreateTime is in Unix nanoseconds.
-	CreateTime  int64
+	CreateTime int64
+	// Copies is the ID of the authoritative region's cluster, "" before the first copy.
+	Copies      string
 	CreateIndex uint64
 	ModifyIndex uint64
 }
@@ -25,4 +27,26 @@ type ClusterMetadataRequest struct {
 	ClusterID  string
 	CreateTime int64
 	WriteRequest
+}
+
+// ClusterCopiesRequest notes which cluster is copied. Before is the one that was noted
+// last, "" for none.
+type ClusterCopiesRequest struct {
+	ClusterID string
+	Before    string
+	WriteRequest
+}
+
+// ReplicationAcceptRequest has a region copy the cluster that the authoritative region
+// is now, although it copied another one before.
+type ReplicationAcceptRequest struct {
+	WriteRequest
+}
+
+// ReplicationAcceptResponse tells which cluster that is.
+type ReplicationAcceptResponse struct {
+	// ClusterID is copied from now on, Before was until now.
+	ClusterID string
+	Before    string
+	WriteMeta
 }

@@ -2,6 +2,7 @@ package structs
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/cairn-project/cairn/internal/errs"
 )
@@ -87,4 +88,64 @@ type RequestRecord struct {
 	Errata []errs.Erratum
 	// Variable is what the store answered to an operation on a variable.
 	Variable *VarApplyStateResponse
+	// Rows names the rows that the request wrote, where its answer shows them.
+	Rows []string
+}
+
+// RowWriter is a request whose answer shows rows that it wrote: with their names
+// the answer can be told again.
+type RowWriter interface{ WrittenRows() []string }
+
+// WrittenRows returns the accessors.
+func (r *ACLTokenUpsertRequest) WrittenRows() []string {
+	return rowNames(r.Tokens, func(t *ACLToken) string { return t.AccessorID })
+}
+
+// WrittenRows returns the accessor.
+func (r *ACLTokenBootstrapRequest) WrittenRows() []string {
+	return rowNames([]*ACLToken{r.Token}, func(t *ACLToken) string { return t.AccessorID })
+}
+
+// WrittenRows returns the accessor that the one-time token is for.
+func (r *OneTimeTokenUpsertRequest) WrittenRows() []string {
+	return rowNames([]*OneTimeToken{r.OneTimeToken}, func(t *OneTimeToken) string { return t.AccessorID })
+}
+
+// WrittenRows returns the accessors whose one-time tokens are used up.
+func (r *OneTimeTokenDeleteRequest) WrittenRows() []string { return r.AccessorIDs }
+
+// WrittenRows returns the IDs.
+func (r *ACLRolesUpsertRequest) WrittenRows() []string {
+	return rowNames(r.ACLRoles, func(role *ACLRole) string { return role.ID })
+}
+
+// WrittenRows returns the names.
+func (r *ACLAuthMethodUpsertRequest) WrittenRows() []string {
+	return rowNames(r.AuthMethods, func(m *ACLAuthMethod) string { return m.Name })
+}
+
+// WrittenRows returns the IDs.
+func (r *ACLBindingRulesUpsertRequest) WrittenRows() []string {
+	return rowNames(r.ACLBindingRules, func(rule *ACLBindingRule) string { return rule.ID })
+}
+
+// WrittenRows returns the ID.
+func (r *AuthorityUpsertRequest) WrittenRows() []string {
+	return rowNames([]*Authority{r.Authority}, func(a *Authority) string { return a.ID })
+}
+
+// WrittenRows returns the ID.
+func (r *JoinTokenUpsertRequest) WrittenRows() []string {
+	return rowNames([]*JoinToken{r.JoinToken}, func(t *JoinToken) string { return t.ID })
+}
+
+// rowNames returns the names of rows, in memory of their own.
+func rowNames[T any](rows []*T, name func(*T) string) []string {
+	out := make([]string, 0, len(rows))
+	for _, row := range rows {
+		if row != nil {
+			out = append(out, strings.Clone(name(row)))
+		}
+	}
+	return out
 }

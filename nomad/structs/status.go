@@ -39,6 +39,9 @@ type ReadIndexRequest struct {
 	QueryOptions
 }
 
+// RegionIndexResponse tells how far the store of a region is, at the least.
+type RegionIndexResponse struct{ Index uint64 }
+
 // ClusterResponse tells which cluster a server belongs to.
 type ClusterResponse struct {
 	// ClusterID is "" for a server that holds no state yet.

@@ -61,6 +61,10 @@ const (
 	ACLCheckedRequestType MessageType = 108
 	// OperationUpsertRequestType notes how far long work is; it may be skipped.
 	OperationUpsertRequestType MessageType = 109
+	// AuthorityDeleteRequestType drops an authority that signs nothing any more.
+	AuthorityDeleteRequestType MessageType = 110
+	// ClusterCopiesRequestType notes which cluster a region copies; it may be skipped.
+	ClusterCopiesRequestType MessageType = 111
 	// TaggedRequestType marks an entry that is applied once, see AppendTag.
 	TaggedRequestType MessageType = 120
 )
