@@ -12,7 +12,7 @@ import (
 )
 
 // eventTopics are the topics that have events, for completion.
-var eventTopics = []string{"ACLAuthMethod", "ACLBindingRule", "ACLPolicy", "ACLRole", "ACLToken", "Namespace", "Node", "NodePool", "Variable", "WorkloadEvent"}
+var eventTopics = []string{"ACLAuthMethod", "ACLBindingRule", "ACLPolicy", "ACLRole", "ACLToken", "Namespace", "Node", "NodePool", "Operation", "Variable", "WorkloadEvent"}
 
 // eventStream follows the changes of the cluster.
 type eventStream struct {

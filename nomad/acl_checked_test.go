@@ -29,8 +29,7 @@ func meddling(meddle func(try int)) (*writeMethod[structs.ACLPolicyUpsertRequest
 
 // What a delegate's write was checked against has to stand when it is applied.
 func TestDelegatedWritesAreCheckedAgain(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	root := bootstrapped(t, s)
 	right := `operator { capabilities = ["acl-policy-write"] }`
 	for _, tc := range []struct {

@@ -145,6 +145,7 @@ var ownMethods = map[string]func(id, secret string) any{
 		return &structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: id}}
 	},
 	"Node.GetClientAllocs": func(id, secret string) any { return &structs.NodeSpecificRequest{NodeID: id, SecretID: secret} },
+	"NodeLink.Notify":      func(id, _ string) any { return &structs.NodeNotifyRequest{NodeID: id} },
 	"Node.GetNode":         func(id, _ string) any { return &structs.NodeSpecificRequest{NodeID: id} },
 	"Node.UpdateDrain":     func(id, _ string) any { return &structs.NodeUpdateDrainRequest{NodeID: id} },
 	"Node.UpdateEligibility": func(id, _ string) any {
@@ -249,8 +250,7 @@ func TestEveryMethodIsEnforced(t *testing.T) {
 // What nodes may do about themselves they may not do about others, of another pool
 // at that: not by their secret and not by their identity.
 func TestNodesSpeakForThemselvesOnly(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	admin := bootstrapped(t, s)
 	waitForKeys(t, s)
 	without := tokenWith(t, s, admin, structs.ACLClientToken, unrelated).SecretID
@@ -284,7 +284,7 @@ func TestNodesSpeakForThemselvesOnly(t *testing.T) {
 func TestWhatIsForOperatorsOnly(t *testing.T) {
 	for name, m := range methods {
 		rules := guards[name].rules
-		if want := rules == operator("join-token-write").rules || rules == operator("raft-write").rules; m.operatorsOnly != want {
+		if want := rules == operator("join-token-write").rules || rules == operator("authority-rotate").rules || rules == operator("raft-write").rules; m.operatorsOnly != want {
 			t.Errorf("%s: for operators only %v, want %v", name, m.operatorsOnly, want)
 		}
 	}
@@ -293,8 +293,7 @@ func TestWhatIsForOperatorsOnly(t *testing.T) {
 // TestEveryMethodOfAgentsIsEnforced has a row for each method that is called over the
 // link of a node, streams included, with the callers of TestEveryMethodIsEnforced.
 func TestEveryMethodOfAgentsIsEnforced(t *testing.T) {
-	s := startLone(t)
-	s.auth = s.newResolver(true)
+	s := startEnforced(t)
 	admin := bootstrapped(t, s)
 	waitForKeys(t, s)
 	expired := tokenWith(t, s, admin, structs.ACLManagementToken, "")

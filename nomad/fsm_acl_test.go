@@ -119,7 +119,7 @@ func TestCheckedEntries(t *testing.T) {
 	}
 	later := checked(n.state.Snapshot().ACLIndex(), policy("c"))
 	first, again := run(tagged(2, 0, later)), run(tagged(2, 0, later))
-	if first[0].err != nil || again[0] != first[0] {
+	if first[0].err != nil || again[0].err != nil || again[0].index != first[0].index {
 		t.Errorf("checked again: %+v, then %+v", first[0], again[0])
 	}
 	for name, bad := range map[string][]byte{"nothing": nil, "no access control": upsertNamespace(t, "y"), "itself": checked(9, policy("d")), "damaged": {byte(structs.ACLPolicyUpsertRequestType), 0xc1}} {

@@ -126,7 +126,7 @@ var joinTokenList = newRead("JoinToken.List", []string{state.JoinTokens.Name()},
 		return nil
 	})
 
-var _ = operatorsOnly(joinTokenCreate.methodInfo, joinTokenDelete.methodInfo)
+var _ = operatorsOnly(joinTokenCreate.methodInfo, joinTokenDelete.methodInfo, authorityRotate.methodInfo)
 
 // Create makes a join token.
 func (j *JoinToken) Create(ctx context.Context, args *structs.JoinTokenCreateRequest, reply *structs.JoinTokenCreateResponse) error {

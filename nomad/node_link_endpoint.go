@@ -2,6 +2,7 @@ package nomad
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -150,10 +152,10 @@ var nodeLinkNotify = newLocal("NodeLink.Notify",
 	func(a *acl.ACL, _ *structs.NodeNotifyRequest) bool { return a.AllowClientOp() },
 	func(ctx context.Context, s *Server, r *structs.NodeNotifyRequest, reply *structs.NodeCallResponse) error {
 		n, err := s.knownNode(ctx, r.NodeID)
-		switch {
-		case err != nil:
+		switch id, _ := ctx.Value(callerKey{}).(*auth.Identity); {
+		case err != nil && !errors.Is(err, errs.NotFound):
 			return err
-		case !sameSecret(n, r.AuthToken):
+		case err != nil || !sameSecret(n, r.AuthToken) && (id == nil || id.Node == nil || id.Node.ID != n.ID):
 			return errPermissionDenied
 		}
 		reply.Server = s.config.NodeName

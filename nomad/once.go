@@ -75,6 +75,7 @@ var _ = []*methodInfo{
 	toldAgain(nodeUpdateDrain, tellDrain), toldAgain(nodeUpdateEligibility, tellEligibility),
 	toldAgain(nodeDeregister, tellDeregistered), toldAgain(nodeBatchDeregister, tellBatchDeregistered), askedAgain(nodeEvaluate.methodInfo),
 	toldAgain(authorityRotate, tellRotated), toldSecrets(joinTokenCreate, tellJoinToken), appliedOnce(joinTokenDelete), askedAgain(authorityJoin.methodInfo),
+	appliedOnce(operationUpsert), askedAgain(systemGarbageCollect.methodInfo),
 	askedAgain(operatorReplicationAccept.methodInfo), askedAgain(operatorRemovePeer.methodInfo), askedAgain(operatorTransfer.methodInfo),
 }
 

@@ -370,6 +370,11 @@ var lostAnswers = map[string]lostAnswer{
 	"WorkloadEvent.Raise": lost(func(caller) *structs.WorkloadEventRaiseRequest {
 		return &structs.WorkloadEventRaiseRequest{Event: &structs.WorkloadEvent{Namespace: "default", Type: "done", Source: structs.PeerIdentity{NodeID: "n1"}}}
 	}, noCheck[structs.WorkloadEventRaiseRequest, structs.WorkloadEventRaiseResponse]),
+	"Operation.Upsert": lost(func(caller) *structs.OperationUpsertRequest {
+		return &structs.OperationUpsertRequest{Operation: &structs.Operation{ID: "op-made", Kind: "backup", Name: "made", Agent: "s1", State: structs.OperationRunning}}
+	}, noCheck[structs.OperationUpsertRequest, structs.OperationUpsertResponse]),
+	"System.GarbageCollect": entryless(func(caller) *structs.SystemRequest { return &structs.SystemRequest{} },
+		noCheck[structs.SystemRequest, structs.GenericResponse]),
 }
 
 // lostElsewhere are writes that are lost in tests of their own, or why they are in none.

@@ -35,11 +35,8 @@ var operationUpsert = newLeader("Operation.Upsert",
 			return errs.New(errs.Invalid, "an agent notes work that it runs itself, under its name")
 		}
 		op := *r.Operation
-		op.AccessorID = ""
-		if c.id.Token != nil && c.srv.auth.Enabled() {
-			op.AccessorID = c.id.Token.AccessorID
-		}
-		index, err := c.srv.noteOperation(ctx, &op)
+		op.AccessorID = c.accessor()
+		index, err := c.commit(ctx, structs.OperationUpsertRequestType|structs.IgnoreUnknownTypeFlag, &structs.OperationUpsertRequest{Operation: &op})
 		reply.Index = index
 		return err
 	})

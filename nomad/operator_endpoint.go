@@ -102,7 +102,7 @@ func (s *Server) transferTarget(r *structs.RaftPeerRequest) (raft.Server, error)
 	return raft.Server{}, errs.Newf(errs.NotFound, "%s%s is not a Raft peer", r.ID, r.Address)
 }
 
-var _ = operatorsOnly(operatorRemovePeer.methodInfo, operatorTransfer.methodInfo)
+var _ = operatorsOnly(operatorRemovePeer.methodInfo, operatorTransfer.methodInfo, operatorReplicationAccept.methodInfo)
 
 // RaftGetConfiguration shows the Raft peers.
 func (o *Operator) RaftGetConfiguration(ctx context.Context, args *structs.GenericRequest, reply *structs.RaftConfigurationResponse) error {
