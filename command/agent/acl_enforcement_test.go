@@ -419,6 +419,9 @@ func (g *guarded) request(method, target, body, secret string) (int, string) {
 		g.t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	if strings.HasPrefix(target, "/v1/event/stream") && resp.StatusCode == http.StatusOK {
+		return resp.StatusCode, "" // it has no end
+	}
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		g.t.Fatal(err)

@@ -39,7 +39,7 @@ func (n *rpcNode) charge(ctx context.Context, c jsonrpc.Caller, m *jsonrpc.Metho
 var socketClasses = map[int32]limit.Class{
 	0:   limit.Read, // the greeting
 	101: limit.Read, 102: limit.Read, 103: limit.Read,
-	201: limit.Read, 202: limit.Read, 203: limit.Control, 204: limit.Control, 205: limit.Control, 206: limit.Read, 207: limit.Read,
+	201: limit.Read, 202: limit.Read, 203: limit.Control, 204: limit.Control, 205: limit.Control, 206: limit.Read, 207: limit.Read, 208: limit.Control,
 	301: limit.Write, 302: limit.Control, 303: limit.Write, 304: limit.Write, 305: limit.Write, 306: limit.Control, 307: limit.Read,
 	401: limit.Read,
 	501: limit.Write, 502: limit.Control, 503: limit.Control, 504: limit.Control,
