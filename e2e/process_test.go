@@ -61,7 +61,7 @@ func spawnEnv(t *testing.T, dir string, out *output, env []string, args ...strin
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(binary, args...), out: out, done: make(chan struct{})}
 	p.cmd.Dir = dir
-	p.cmd.Env = append(append(cleanEnv(), "HOME="+dir), env...)
+	p.cmd.Env = append(append(cleanEnv(), "HOME="+dir, "TMPDIR="+filepath.Dir(binary)), env...) // what a killed one leaves goes with the binary
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.run()
 	return p
