@@ -17,7 +17,7 @@ func TestNodesGoInBoundedBatches(t *testing.T) {
 	now := time.Now()
 	for i := range nodeGCBatch + 10 {
 		n := &structs.Node{ID: fmt.Sprintf("n%05d", i), SecretID: uuid.NewString(), NodePool: structs.NodePoolDefault, Status: structs.NodeStatusDown, StatusUpdatedAt: now.Unix() - 10}
-		if err := s.state.UpsertNode(s.state.NextIndex(), &structs.NodeRegisterRequest{Node: n}); err != nil {
+		if _, err := s.apply(t.Context(), structs.NodeRegisterRequestType, &structs.NodeRegisterRequest{Node: n}); err != nil {
 			t.Fatal(err)
 		}
 	}
