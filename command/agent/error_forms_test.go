@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,11 +30,11 @@ type carrier struct {
 // of the product; HTTP is where they end.
 func carriers(t *testing.T) []carrier {
 	t.Helper()
-	var made error // what the handlers return
-	handle := func(_ context.Context, _ json.RawMessage) (any, error) { return nil, made }
+	var made atomic.Pointer[error] // what the handlers return; what a socket orders, the race detector does not see
+	handle := func(_ context.Context, _ json.RawMessage) (any, error) { return nil, *made.Load() }
 	over := func(call func() error) func(error) error {
 		return func(err error) error {
-			made = err
+			made.Store(&err)
 			return call()
 		}
 	}
@@ -55,7 +56,7 @@ func carriers(t *testing.T) []carrier {
 
 	path := filepath.Join(t.TempDir(), "d.sock")
 	local, err := client.Listen(path, client.ServerOptions{}, client.Module{ID: 9, Name: "fail", Allow: client.AnyPeer, Methods: []client.Method{
-		{ID: 901, Name: "fail", Handle: func(context.Context, *client.Request) ([]byte, error) { return nil, made }}}})
+		{ID: 901, Name: "fail", Handle: func(context.Context, *client.Request) ([]byte, error) { return nil, *made.Load() }}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func carriers(t *testing.T) []carrier {
 	node, err := nodelink.NewAgent(nodelink.AgentConfig{Hello: func() nodelink.Hello {
 		return nodelink.Hello{Region: "global", NodeID: nobodysID, Secret: nobodysID, Epoch: 1, Instance: "i", Build: "1"}
 	},
-		Handlers: nodelink.Handlers{"Node.Ping": func(context.Context, *nodelink.Call) (any, error) { return nil, made }}})
+		Handlers: nodelink.Handlers{"Node.Ping": func(context.Context, *nodelink.Call) (any, error) { return nil, *made.Load() }}})
 	if err != nil {
 		t.Fatal(err)
 	}
