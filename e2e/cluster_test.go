@@ -302,11 +302,12 @@ next:
 	return out
 }
 
-// quickPut is put for callers that turn to another server soon.
+// quickPut is put for callers that turn to another server soon, with the same value,
+// which no other put of the path has: it is applied once, whichever try is first.
 func (a *agent) quickPut(path, value string) error {
 	v := api.NewVariable(path)
 	v.Items = api.VariableItems{"v": value}
-	_, _, err := a.quick().Variables().Update(v, nil)
+	_, _, err := a.quick().Variables().Update(v, &api.WriteOptions{IdempotencyToken: path + "=" + value})
 	return err
 }
 
