@@ -302,12 +302,11 @@ next:
 	return out
 }
 
-// quickPut is put for callers that turn to another server soon, with the same value,
-// which no other put of the path has: it is applied once, whichever try is first.
+// quickPut is put for callers that turn to another server soon.
 func (a *agent) quickPut(path, value string) error {
 	v := api.NewVariable(path)
 	v.Items = api.VariableItems{"v": value}
-	_, _, err := a.quick().Variables().Update(v, &api.WriteOptions{IdempotencyToken: path + "=" + value})
+	_, _, err := a.quick().Variables().Update(v, nil)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/pool"
+	"github.com/cairn-project/cairn/internal/presence"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -91,7 +92,8 @@ func (c *call) hops(ctx context.Context) int {
 // route runs the call here or passes it on to where it belongs: first to its
 // region, then to the leader. Calls that provably did nothing, reads, and writes
 // with a request ID are tried again until the hold time-out, so that an election
-// is a pause and not an error. The time that a blocking query waited for its change
+// is a pause and not an error. A write is not tried again for a client that left:
+// it may have written elsewhere meanwhile, and this write would undo that. The time that a blocking query waited for its change
 // does not count.
 func (s *Server) route(ctx context.Context, c *call) error {
 	if c.region != "" && c.region != s.config.Region {
@@ -123,7 +125,7 @@ func (s *Server) route(ctx context.Context, c *call) error {
 		if time.Since(c.began) < 2*c.blocking { // each try waits anew
 			pace.deadline = pace.deadline.Add(time.Since(start))
 		}
-		if !pace.wait(ctx, changed) {
+		if !pace.wait(ctx, changed) || c.kind == writeKind && presence.Left(ctx) {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/presence"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nomadtest"
@@ -136,6 +137,33 @@ func TestCallsToAFrozenLeaderEndAtTheElection(t *testing.T) {
 			t.Fatalf("read %q", got)
 		}
 	})
+}
+
+// A client that left may have written elsewhere meanwhile: what it asked for before
+// is not tried again after that.
+func TestWriteIsNotTriedAgainForAClientThatLeft(t *testing.T) {
+	for name, there := range map[string]bool{"waits": true, "left": false} {
+		t.Run(name, func(t *testing.T) {
+			nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+				leader, follower := c.WaitLeader(), c.Follower()
+				mustPut(t, follower, "app/db", "before")
+				slow(c, 20*time.Millisecond)
+				time.AfterFunc(5*time.Millisecond, func() { c.Fabric.Isolate(leader.Host) })
+				ctx := presence.With(context.Background(), func() bool { return there })
+				_, err := follower.Put(ctx, "app/db", structs.VariableItems{"v": "after"})
+				if (err == nil) != there {
+					t.Errorf("the write ended with %v", err)
+				}
+				want := "before"
+				if there {
+					want = "after"
+				}
+				if got := mustGet(t, follower, "app/db"); got != want {
+					t.Errorf("read %q", got)
+				}
+			})
+		})
+	}
 }
 
 func TestCallIsPassedOnTwiceAtMost(t *testing.T) {

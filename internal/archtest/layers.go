@@ -28,6 +28,7 @@ var layers = []row{
 	{0, "internal/grpcport"},
 	{0, "internal/raftnet"},
 	{0, "internal/pool"},
+	{0, "internal/presence"},
 	{0, "internal/h1"},
 	{0, "internal/proxyproto"},
 	{0, "internal/drpc"},

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cairn-project/cairn/internal/presence"
 )
 
 // bufferSize is the size of a connection's buffer in bytes: what an ordinary
@@ -71,6 +73,7 @@ type conn struct {
 
 func newConn(s *Server, base context.Context, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, begun: true}
+	base = presence.With(base, func() bool { return !hasLeft(nc) })
 	c.ctx, c.cancel = context.WithCancel(context.WithValue(base, http.LocalAddrContextKey, nc.LocalAddr()))
 	c.req = (&http.Request{}).WithContext(c.ctx)
 	c.blank = *c.req

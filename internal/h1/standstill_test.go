@@ -1,12 +1,16 @@
 package h1
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cairn-project/cairn/internal/presence"
 )
 
 // gated is a connection whose reads wait for a gate, as those of a process that
@@ -90,4 +94,39 @@ func TestAStandstillIsNoticed(t *testing.T) {
 			t.Error("never forgotten")
 		}
 	})
+}
+
+// A handler learns at once that its client has left, before anybody watches.
+func TestHandlersMayAskForTheClient(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, left := make(chan bool), make(chan struct{})
+	s := New(newHTTP(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ctx := context.WithoutCancel(r.Context()) // what the watch finds does not count
+		asked <- presence.Left(ctx)
+		<-left
+		for !presence.Left(ctx) {
+			runtime.Gosched()
+		}
+		asked <- true
+	})))
+	go func() { _ = s.Serve(ln) }()
+	defer s.Close()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(client, put("/clock", "6")); err != nil {
+		t.Fatal(err)
+	}
+	if <-asked {
+		t.Error("a client that waits has left")
+	}
+	_ = client.Close()
+	close(left)
+	if !<-asked {
+		t.Error("a client that left is there")
+	}
 }
