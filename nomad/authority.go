@@ -28,20 +28,7 @@ func (s *Server) startAuthority(t *term) error {
 	if s.config.TLS.auto() == nil {
 		return nil
 	}
-	t.wg.Go(func() {
-		for {
-			pause := authorityCheck
-			if err := s.ensureAuthority(t.ctx); err != nil && t.ctx.Err() == nil {
-				s.logger.Error("could not look after the certificate authority, will try again", "error", err)
-				pause = establishRetry
-			}
-			select {
-			case <-t.ctx.Done():
-				return
-			case <-time.After(pause):
-			}
-		}
-	})
+	s.lookAfter(t, "the certificate authority", authorityCheck, s.ensureAuthority)
 	return nil
 }
 

@@ -172,23 +172,30 @@ const keyCheckInterval = time.Minute
 // startKeyring makes the first root key, in the background as it takes a while,
 // and replaces the active one when it is old or has sealed much.
 func (s *Server) startKeyring(t *term) error {
+	s.lookAfter(t, "the root key", keyCheckInterval, func(ctx context.Context) error {
+		if !s.rootKeyDue(time.Now()) {
+			return nil
+		}
+		return s.createRootKey(ctx)
+	})
+	return nil
+}
+
+// lookAfter runs a duty now and every so often until the term ends, sooner after
+// it failed.
+func (s *Server) lookAfter(t *term, what string, every time.Duration, duty func(context.Context) error) {
 	t.wg.Go(func() {
 		for {
-			pause := keyCheckInterval
-			if s.rootKeyDue(time.Now()) {
-				if err := s.createRootKey(t.ctx); err != nil && t.ctx.Err() == nil {
-					s.logger.Error("could not create a root key, will try again", "error", err)
-					pause = establishRetry
-				}
+			pause := every
+			if err := duty(t.ctx); err != nil && t.ctx.Err() == nil {
+				s.logger.Error("could not look after "+what+", will try again", "after", establishRetry, "error", err)
+				pause = establishRetry
 			}
-			select {
-			case <-t.ctx.Done():
+			if waitFor(t.ctx.Done(), pause) {
 				return
-			case <-time.After(pause):
 			}
 		}
 	})
-	return nil
 }
 
 // rootKeyDue reports whether a new root key is needed at now.
