@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -39,9 +40,11 @@ type Logins struct {
 	pending map[string]*pendingLogin
 }
 
-// knownMethod is one version of an auth method with what checks its tokens.
+// knownMethod is one version of an auth method with what asks its provider.
 type knownMethod struct {
-	hash      string
+	hash   string
+	client *http.Client
+	// validator checks JWTs; nil until the first one comes. Guarded by Logins.mu.
 	validator *jwt.Validator
 }
 
@@ -94,35 +97,58 @@ func unreachable(m *structs.ACLAuthMethod, err error) error {
 	return errs.Wrap(errs.Invalid, "the provider of auth method "+m.Name+" does not answer: "+oneLine(err), err)
 }
 
-// validator returns what checks the tokens of this version of the method.
-func (l *Logins) validator(ctx context.Context, m *structs.ACLAuthMethod) (*jwt.Validator, error) {
+// known returns what is kept of this version of the method.
+func (l *Logins) known(m *structs.ACLAuthMethod) (*knownMethod, error) {
 	hash := string(m.Hash)
 	l.mu.Lock()
-	known := l.methods[m.Name]
-	l.mu.Unlock()
-	if known != nil && known.hash == hash {
-		return known.validator, nil
+	defer l.mu.Unlock()
+	if k := l.methods[m.Name]; k != nil && k.hash == hash {
+		return k, nil
 	}
-	sets, err := l.keySets(ctx, m.Config)
+	authorities := m.Config.DiscoveryCaPem
+	if m.Type != structs.ACLAuthMethodTypeOIDC && m.Config.JWKSURL != "" {
+		authorities = []string{m.Config.JWKSCACert}
+	}
+	client, err := providerClient(authorities, l.timeout())
 	if err != nil {
 		return nil, unreachable(m, err)
 	}
-	v, err := jwt.NewValidator(sets...)
+	if l.methods == nil || len(l.methods) >= maxMethods {
+		l.methods = map[string]*knownMethod{}
+	}
+	k := &knownMethod{hash: hash, client: client}
+	l.methods[m.Name] = k
+	return k, nil
+}
+
+// validator returns what checks the tokens of this version of the method.
+func (l *Logins) validator(ctx context.Context, m *structs.ACLAuthMethod) (*jwt.Validator, error) {
+	k, err := l.known(m)
 	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	v := k.validator
+	l.mu.Unlock()
+	if v != nil {
+		return v, nil
+	}
+	set, err := keySet(ctx, m.Config, k.client)
+	if err != nil {
+		return nil, unreachable(m, err)
+	}
+	if v, err = jwt.NewValidator(set); err != nil {
 		return nil, errs.Wrap(errs.Invalid, "auth method "+m.Name+" has no keys", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.methods == nil || len(l.methods) >= maxMethods {
-		l.methods = map[string]*knownMethod{}
-	}
-	l.methods[m.Name] = &knownMethod{hash, v}
+	k.validator = v
 	return v, nil
 }
 
-// keySets returns the keys that may sign the tokens of a method. They outlive the
+// keySet returns the keys that may sign the tokens of a method. They outlive the
 // login that made them, so that of its context they keep the values only.
-func (l *Logins) keySets(ctx context.Context, c *structs.ACLAuthMethodConfig) ([]jwt.KeySet, error) {
+func keySet(ctx context.Context, c *structs.ACLAuthMethodConfig, client *http.Client) (jwt.KeySet, error) {
 	if len(c.JWTValidationPubKeys) > 0 {
 		var keys []crypto.PublicKey
 		for _, text := range c.JWTValidationPubKeys {
@@ -132,20 +158,12 @@ func (l *Logins) keySets(ctx context.Context, c *structs.ACLAuthMethodConfig) ([
 			}
 			keys = append(keys, key)
 		}
-		set, err := jwt.NewStaticKeySet(keys)
-		return []jwt.KeySet{set}, err
-	}
-	authorities := c.DiscoveryCaPem
-	if c.JWKSURL != "" {
-		authorities = []string{c.JWKSCACert}
-	}
-	client, err := providerClient(authorities, l.timeout())
-	if err != nil {
-		return nil, err
+		return jwt.NewStaticKeySet(keys)
 	}
 	kept, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), oauth2.HTTPClient, client))
 	stop := context.AfterFunc(ctx, cancel)
 	var set jwt.KeySet
+	var err error
 	if c.JWKSURL != "" {
 		set, err = jwt.NewJSONWebKeySet(kept, c.JWKSURL, "")
 	} else {
@@ -155,7 +173,7 @@ func (l *Logins) keySets(ctx context.Context, c *structs.ACLAuthMethodConfig) ([
 		cancel()
 		return nil, cmp.Or(ctx.Err(), err)
 	}
-	return []jwt.KeySet{set}, nil
+	return set, nil
 }
 
 // oneLine shortens the text of an error of the provider or of a library.

@@ -123,7 +123,7 @@ func (r *Resolver) whileOff(secret string) *Identity {
 		return disabled
 	}
 	store := r.config.Store()
-	if strings.Count(secret, ".") == 2 {
+	if isJWT(secret) {
 		claims := new(signedClaims)
 		if r.config.Verify(secret, claims) == nil {
 			if id, err := r.machine(store, claims); err == nil && id != nil {

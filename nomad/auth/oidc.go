@@ -180,15 +180,15 @@ func (l *Logins) openProvider(ctx context.Context, m *structs.ACLAuthMethod) (*o
 	if len(algs) == 0 {
 		algs = []oidc.Alg{oidc.RS256}
 	}
-	client, err := providerClient(c.DiscoveryCaPem, l.timeout())
+	known, err := l.known(m)
 	if err != nil {
-		return nil, unreachable(m, err)
+		return nil, err
 	}
 	conf, err := oidc.NewConfig(c.OIDCDiscoveryURL, c.OIDCClientID, oidc.ClientSecret(secret), algs, c.AllowedRedirectURIs)
 	if err != nil {
 		return nil, errs.Wrap(errs.Invalid, "the configuration of auth method "+m.Name+" is not usable: "+oneLine(err), err)
 	}
-	conf.RoundTripper = timed{client.Transport, ctx, l.timeout()}
+	conf.RoundTripper = timed{known.client.Transport, ctx, l.timeout()}
 	p, err := oidc.NewProvider(conf)
 	if err != nil {
 		return nil, unreachable(m, cmp.Or(ctx.Err(), err))
