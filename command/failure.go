@@ -115,7 +115,7 @@ func statusHint(code int, reason string) string {
 		return "" // there are no tokens, and the reason says whom to ask
 	case code == http.StatusForbidden || code == http.StatusUnauthorized:
 		return "give a token that may do this with -token or CAIRN_TOKEN"
-	case strings.Contains(strings.ToLower(reason), "leader"):
+	case code >= http.StatusInternalServerError && strings.Contains(strings.ToLower(reason), "leader"):
 		return "wait for an election, or look at `cairn server members` and `cairn operator raft list-peers -stale`"
 	case strings.Contains(strings.ToLower(reason), "no path to region"):
 		return "check -region and CAIRN_REGION: `cairn operator api /v1/regions` lists the regions"

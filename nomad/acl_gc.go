@@ -57,11 +57,11 @@ func (s *Server) deleteExpired(ctx context.Context, now time.Time) error {
 	}
 	for {
 		batch := s.expiredOneTimeTokens(now)
-		if len(batch) == 0 {
+		if len(batch.AccessorIDs) == 0 {
 			return nil
 		}
-		_, err := s.apply(ctx, structs.OneTimeTokenDeleteRequestType, &structs.OneTimeTokenDeleteRequest{AccessorIDs: batch})
-		if err != nil && !errors.Is(err, errs.NotFound) { // one may have gone meanwhile
+		_, err := s.apply(ctx, structs.OneTimeTokenDeleteRequestType, batch)
+		if err != nil && !errors.Is(err, errs.NotFound) { // one may have gone or been replaced meanwhile
 			return err
 		}
 	}
@@ -78,12 +78,13 @@ func (s *Server) expiredTokens(global bool, now time.Time) []string {
 	return batch
 }
 
-// expiredOneTimeTokens returns the accessors of one batch of one-time tokens that
-// have expired.
-func (s *Server) expiredOneTimeTokens(now time.Time) []string {
-	var batch []string
+// expiredOneTimeTokens returns the request that deletes one batch of one-time tokens
+// that have expired.
+func (s *Server) expiredOneTimeTokens(now time.Time) *structs.OneTimeTokenDeleteRequest {
+	batch := &structs.OneTimeTokenDeleteRequest{}
 	for o := range s.state.Snapshot().ExpiredOneTimeTokens(now) {
-		if batch = append(batch, o.AccessorID); len(batch) == tokenGCBatch {
+		batch.AccessorIDs, batch.Seen = append(batch.AccessorIDs, o.AccessorID), append(batch.Seen, o.ModifyIndex)
+		if len(batch.AccessorIDs) == tokenGCBatch {
 			break
 		}
 	}

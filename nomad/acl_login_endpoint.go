@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -28,7 +29,16 @@ var aclLogin = newLeader("ACL.Login",
 		if err != nil {
 			return err
 		}
-		claims, err := c.srv.logins.VerifyJWT(ctx, method, r.LoginToken)
+		var claims map[string]any
+		verify := func() error {
+			claims, err = c.srv.logins.VerifyJWT(ctx, method, r.LoginToken)
+			return err
+		}
+		if len(method.Config.JWTValidationPubKeys) > 0 {
+			err = verify()
+		} else {
+			err = c.asking(ctx, verify)
+		}
 		if err != nil {
 			return err
 		}
@@ -50,8 +60,10 @@ var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
 		if err != nil {
 			return err
 		}
-		reply.AuthURL, err = c.srv.logins.AuthURL(ctx, method, r.RedirectURI, r.ClientNonce)
-		return err
+		return c.asking(ctx, func() (err error) {
+			reply.AuthURL, err = c.srv.logins.AuthURL(ctx, method, r.RedirectURI, r.ClientNonce)
+			return err
+		})
 	}).shared(func(_ context.Context, s *Server, r *structs.ACLOIDCAuthURLRequest) (bool, error) {
 	return globalLogin(s, r.AuthMethodName), nil
 })
@@ -69,7 +81,11 @@ var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 		if err != nil {
 			return err
 		}
-		claims, err := c.srv.logins.CompleteAuth(ctx, method, r)
+		var claims map[string]any
+		err = c.asking(ctx, func() (err error) {
+			claims, err = c.srv.logins.CompleteAuth(ctx, method, r)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -77,6 +93,21 @@ var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 	}).shared(func(_ context.Context, s *Server, r *structs.ACLOIDCCompleteAuthRequest) (bool, error) {
 	return globalLogin(s, r.AuthMethodName), nil
 })
+
+// maxAsking bounds the logins that ask their providers at once.
+const maxAsking = 128
+
+// asking runs what may ask a provider, which may be slow, and anybody may have it asked: for
+// that time the login leaves its place among the writes to others.
+func (c *leaderCall) asking(ctx context.Context, ask func() error) error {
+	c.srv.gate.Park(limit.Write)
+	defer c.srv.gate.Resume(limit.Write)
+	if err := entered(c.srv.loginGate.Enter(ctx, limit.Write), "logins"); err != nil {
+		return err
+	}
+	defer c.srv.loginGate.Leave(limit.Write)
+	return ask()
+}
 
 // maxToldBytes bounds what the log tells of a login, whose words may be anybody's.
 const maxToldBytes = 512

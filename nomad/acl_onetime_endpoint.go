@@ -52,11 +52,9 @@ var aclExchangeOneTimeToken = newLeader("ACL.ExchangeOneTimeToken",
 		return c.exchangeOneTimeToken(ctx, r, reply)
 	})
 
-// exchangeOneTimeToken uses a one-time token up. Two exchanges at once run one
-// after the other, so that only the first gets the token.
+// exchangeOneTimeToken uses a one-time token up. Of two exchanges at once the store
+// refuses the second.
 func (c *leaderCall) exchangeOneTimeToken(ctx context.Context, r *structs.OneTimeTokenExchangeRequest, reply *structs.OneTimeTokenExchangeResponse) error {
-	c.srv.oneTimeMu.Lock()
-	defer c.srv.oneTimeMu.Unlock()
 	sn, now, secret := c.srv.state.Snapshot(), time.Now(), r.OneTimeSecretID
 	if secret == "" {
 		return errPermissionDenied
@@ -69,7 +67,7 @@ func (c *leaderCall) exchangeOneTimeToken(ctx context.Context, r *structs.OneTim
 	if token == nil || token.IsExpired(now) {
 		return errPermissionDenied
 	}
-	res, err := c.apply(ctx, structs.OneTimeTokenDeleteRequestType, &structs.OneTimeTokenDeleteRequest{AccessorIDs: []string{one.AccessorID}})
+	res, err := c.apply(ctx, structs.OneTimeTokenDeleteRequestType, &structs.OneTimeTokenDeleteRequest{AccessorIDs: []string{one.AccessorID}, Seen: []uint64{one.ModifyIndex}})
 	if errors.Is(err, errs.NotFound) {
 		return errPermissionDenied
 	}

@@ -502,6 +502,32 @@ func TestDelegatesThatExpire(t *testing.T) {
 		if got := root.as(old.SecretID).token(change); got.SecretID != old.SecretID {
 			t.Error("a token that changes itself is not told its secret")
 		}
+
+		// Nor does it keep its rights in a token that was there before.
+		root.policy("weak", `namespace "x" { policy = "read" }`)
+		root.policy("deny", `operator { policy = "deny" }`)
+		root.policy("delegate", `operator { capabilities = ["acl-token-write", "acl-token-read"] } namespace "x" { policy = "read" }`)
+		ending := client("weak")
+		ending.ExpirationTTL = time.Hour - time.Minute
+		for name, c := range map[string]struct {
+			token structs.ACLToken
+			gets  []string
+			ok    bool
+		}{
+			"more":             {client("weak"), []string{"delegate"}, false},
+			"more beside":      {client("weak"), []string{"weak", "delegate"}, false},
+			"without its deny": {client("delegate", "deny"), []string{"delegate"}, false},
+			"the same":         {client("delegate"), []string{"delegate", "weak"}, true},
+			"less":             {client("delegate"), []string{"weak"}, true},
+			"sooner at an end": {ending, []string{"delegate"}, true},
+		} {
+			change := client(c.gets...)
+			change.AccessorID = root.token(c.token).AccessorID
+			err := d.call("ACL.UpsertTokens", tokenRequest(change), &structs.ACLTokenUpsertResponse{})
+			if (err == nil) != c.ok || err != nil && !errors.Is(err, errs.PermissionDenied) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}, withACL)
 }
 

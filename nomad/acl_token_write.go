@@ -66,6 +66,26 @@ func (c *leaderCall) mayOutlive(t *structs.ACLToken) error {
 	return refuse("the token must expire when yours does, %s, or sooner: give it an ExpirationTime or ExpirationTTL", c.id.Expires.UTC().Format(time.RFC3339))
 }
 
+// mayRaise refuses a delegate to give a stored token more than it has, if that is valid
+// when the delegate's own is no more: mayOutlive would be for nothing otherwise.
+func (c *leaderCall) mayRaise(sn *state.Snapshot, existing, t *structs.ACLToken) error {
+	if c.mayOutlive(existing) == nil {
+		return nil
+	}
+	policies, err := storedPolicies(sn, tokenPolicies(sn, t))
+	if err != nil {
+		return err
+	}
+	before, err := c.srv.auth.Holder(sn, existing)
+	if err != nil {
+		return denied(err)
+	}
+	if gap := before.ACL.Lacks(policies...); gap != nil {
+		return refuse("the policy %q grants more than the token has, which is valid longer than yours: make another token", gap.Policy)
+	}
+	return nil
+}
+
 // storedTokens returns the tokens that a write stored.
 func (c *leaderCall) storedTokens(res applied) ([]*structs.ACLToken, error) {
 	sn := c.srv.state.Snapshot()
@@ -98,10 +118,14 @@ func (c *leaderCall) prepareToken(sn *state.Snapshot, t *structs.ACLToken, now t
 			return nil, err
 		}
 	}
-	if existing != nil {
-		keepOfToken(t, existing)
-	} else if err := c.newToken(sn, t, now); err != nil {
+	if existing == nil {
+		if err := c.newToken(sn, t, now); err != nil {
+			return nil, err
+		}
+	} else if err := c.mayRaise(sn, existing, t); err != nil {
 		return nil, err
+	} else {
+		keepOfToken(t, existing)
 	}
 	t.SetHash()
 	return t, nil

@@ -34,12 +34,16 @@ const shedRetry = time.Second
 // enter waits for a place to run a call of the method, and refuses it when too many
 // run and wait. Leave must follow where it returns no error.
 func (s *Server) enter(ctx context.Context, m *methodInfo) error {
-	err := s.gate.Enter(ctx, m.class)
+	return entered(s.gate.Enter(ctx, m.class), m.class.String()+" requests")
+}
+
+// entered explains what a gate said of one more of a kind.
+func entered(err error, kind string) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, limit.ErrFull), errors.Is(err, limit.ErrLate):
-		return errs.Newf(errs.Busy, "this server is overloaded with %s requests: try again later", m.class).WithRetryAfter(shedRetry/2 + rand.N(shedRetry))
+		return errs.Newf(errs.Busy, "this server is overloaded with %s: try again later", kind).WithRetryAfter(shedRetry/2 + rand.N(shedRetry))
 	}
 	return errs.Wrap(errs.Deadline, "the caller went away", err)
 }

@@ -81,8 +81,8 @@ type Server struct {
 	metrics     *serverMetrics
 	limits      *limits
 	gate        *limit.Gate
-	oneTimeMu   sync.Mutex // held while a one-time token is used up
 	logins      auth.Logins
+	loginGate   *limit.Gate // the logins that ask their providers
 	usage       *auth.Usage // when tokens were last used
 	usageOf     usagePeers
 	drains      *drainWatch
@@ -146,7 +146,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		reconcile: make(chan struct{}, 1), gossiped: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
-		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()),
+		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()), loginGate: limit.NewGate(limit.PerClass[int]{Write: maxAsking}),
 		agentSecret: uuid.NewString(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -43,8 +43,9 @@ func (s *StateStore) UpsertOneTimeToken(index uint64, r *structs.OneTimeTokenUps
 // error: of two that exchange it, the second has to know.
 func (s *StateStore) DeleteOneTimeTokens(index uint64, r *structs.OneTimeTokenDeleteRequest) error {
 	return s.write(index, "", func(tx *Txn) error {
-		for _, id := range r.AccessorIDs {
-			if OneTimeTokens.read(tx, Key{ID: id}) == nil {
+		for i, id := range r.AccessorIDs {
+			row := OneTimeTokens.read(tx, Key{ID: id})
+			if row == nil || i < len(r.Seen) && row.ModifyIndex != r.Seen[i] {
 				return errs.Newf(errs.NotFound, "one-time token of %q not found", id)
 			}
 			OneTimeTokens.drop(tx, Key{ID: id})

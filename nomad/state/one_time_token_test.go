@@ -48,6 +48,26 @@ func TestOneTimeTokenIsUsedOnce(t *testing.T) {
 	}
 }
 
+// Whoever decided to delete one does not delete another that took its place.
+func TestOneTimeTokenThatWasReplacedMeanwhile(t *testing.T) {
+	s := newStore(t)
+	s.tokens(token(1), token(2))
+	must(t, s.oneTime(2, "b", 50))
+	must(t, s.oneTime(1, "a", 50))
+	b, a := s.LatestIndex()-1, s.LatestIndex()
+	must(t, s.oneTime(1, "c", 60))
+	both := &structs.OneTimeTokenDeleteRequest{AccessorIDs: []string{id(2), id(1)}, Seen: []uint64{b, a}}
+	refused(t, s.DeleteOneTimeTokens(s.NextIndex(), both), errs.NotFound, id(1))
+	if sn := s.Snapshot(); sn.OneTimeToken(nil, "b") == nil || sn.OneTimeToken(nil, "c") == nil {
+		t.Error("a part of the request was applied")
+	}
+	both.Seen[1] = s.Snapshot().OneTimeToken(nil, "c").ModifyIndex
+	must(t, s.DeleteOneTimeTokens(s.NextIndex(), both))
+	if sn := s.Snapshot(); sn.OneTimeToken(nil, "b") != nil || sn.OneTimeToken(nil, "c") != nil {
+		t.Error("what was meant is there")
+	}
+}
+
 func TestOneTimeTokenRefused(t *testing.T) {
 	s := newStore(t)
 	s.tokens(token(1), token(2))

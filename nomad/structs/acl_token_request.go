@@ -197,6 +197,9 @@ type OneTimeTokenExchangeResponse struct {
 // OneTimeTokenDeleteRequest deletes one-time tokens by accessor.
 type OneTimeTokenDeleteRequest struct {
 	AccessorIDs []string
+	// Seen are the ModifyIndexes of the tokens that are meant, in the order of AccessorIDs:
+	// one that took their place stays. Empty means whatever is there.
+	Seen []uint64
 	WriteRequest
 }
 
