@@ -152,6 +152,9 @@ func (c *aclBindingRuleWrite) apply(r *api.ACLBindingRule) error {
 			*o.field = o.value
 		}
 	}
+	if c.f.given("bind-type") && c.bindType == "management" && !c.f.given("bind-name") {
+		r.BindName = "" // what it gave before
+	}
 	switch {
 	case r.AuthMethod == "":
 		return usagef("-auth-method is missing")

@@ -9,19 +9,35 @@ import (
 )
 
 func newACLRoleList() action {
+	l := aclRoles("/v1/acl/roles")
+	l.words = about{
+		synopsis: "show all roles", usage: "[options] [prefix of the ID]",
+		text:     "Lists the roles that the token may see: all for a management token, else those that it holds.",
+		examples: [][2]string{{"Show them", "cairn acl role list"}},
+		max:      1, args: roleIDs,
+	}
+	return l
+}
+
+func newACLRoleSelf() action {
+	l := aclRoles("/v1/acl/role/self")
+	l.words = about{
+		synopsis: "show roles of current token", usage: "[options]",
+		text:     "Lists the roles of the token that the command is run with. A management token has none: it may do everything.",
+		examples: [][2]string{{"Which roles have I?", "cairn acl role self"}},
+	}
+	return l
+}
+
+// aclRoles lists the roles at path.
+func aclRoles(path string) *aclList[api.ACLRoleListStub] {
 	return &aclList[api.ACLRoleListStub]{
-		words: about{
-			synopsis: "show all roles", usage: "[options] [prefix of the ID]",
-			text:     "Lists the roles that the token may see: all for a management token, else those that it holds.",
-			examples: [][2]string{{"Show them", "cairn acl role list"}},
-			max:      1, args: roleIDs,
-		},
 		what: "roles", head: []string{"ID", "Name", "Description", "Policies"},
 		row: func(r *api.ACLRoleListStub) []string {
 			return []string{r.ID, r.Name, orNone(r.Description), orNone(policyLinks(r.Policies))}
 		},
-		fetch: func(c *api.Client, q *api.QueryOptions) ([]*api.ACLRoleListStub, error) {
-			list, _, err := c.ACLRoles().List(q)
+		fetch: func(c *api.Client, q *api.QueryOptions) (list []*api.ACLRoleListStub, err error) {
+			_, err = c.Raw().Query(path, &list, q)
 			return list, err
 		},
 	}

@@ -111,6 +111,17 @@ func TestAnswersOfTheAPIAreExplained(t *testing.T) {
 	}
 }
 
+// What is wrong with a request may speak of the leader too, and an election does not help then.
+func TestOnlyFailuresOfServersSpeakOfElections(t *testing.T) {
+	const reason = "the file acl-bootstrap-reset of the leader must hold the reset index and nothing else"
+	if hint := statusHint(http.StatusBadRequest, reason); hint != "" {
+		t.Errorf("hint %q", hint)
+	}
+	if hint := statusHint(http.StatusInternalServerError, "no cluster leader"); hint == "" {
+		t.Error("no hint where there is no leader")
+	}
+}
+
 func TestTLSWithAuthority(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("[]")) }))
 	defer srv.Close()

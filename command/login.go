@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -73,28 +74,41 @@ func (c *login) run(s *session, _ []string) error {
 	return c.show(s, t)
 }
 
-// choose fills in the method and its type from what the servers offer.
+// choose fills in the method and its type from what the servers offer. There may be a
+// default method of each type: an identity at hand is for the one of JWTs.
 func (c *login) choose(s *session, client *api.Client) error {
 	if c.method != "" && c.kind != "" {
 		return nil
+	}
+	if c.kind == "" && c.jwt != "" {
+		c.kind = methodJWT
+	}
+	liked := c.kind
+	if liked == "" && setting(s.opts.Getenv, "LOGIN_TOKEN") != "" {
+		liked = methodJWT
 	}
 	methods, _, err := client.ACLAuthMethods().List(s.query())
 	if err != nil {
 		return failed("listing auth methods", err)
 	}
+	var found *api.ACLAuthMethodListStub
 	for _, m := range methods {
-		if m != nil && (m.Name == c.method || c.method == "" && m.Default) {
-			if c.kind != "" && c.kind != m.Type {
-				return usagef("the auth method %s is of the type %s, not %s", clean(m.Name), clean(m.Type), c.kind)
-			}
-			c.method, c.kind = m.Name, m.Type
-			return nil
+		switch {
+		case m == nil || m.Name != c.method && (c.method != "" || !m.Default):
+		case found == nil || m.Type == cmp.Or(liked, methodOIDC):
+			found = m
 		}
 	}
-	if c.method == "" {
+	switch {
+	case found == nil && c.method == "":
 		return hinted(errors.New("no auth method is the default one"), "name one with -method: `cairn acl auth-method list` shows what there is")
+	case found == nil:
+		return hinted(fmt.Errorf("there is no auth method %s", clean(c.method)), "`cairn acl auth-method list` shows what there is")
+	case c.kind != "" && c.kind != found.Type:
+		return usagef("the auth method %s is of the type %s, not %s", clean(found.Name), clean(found.Type), c.kind)
 	}
-	return hinted(fmt.Errorf("there is no auth method %s", clean(c.method)), "`cairn acl auth-method list` shows what there is")
+	c.method, c.kind = found.Name, found.Type
+	return nil
 }
 
 func (c *login) withJWT(s *session, client *api.Client) (*api.ACLToken, error) {

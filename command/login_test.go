@@ -52,6 +52,17 @@ func TestLoginWithJWT(t *testing.T) {
 	f.run("login", "-login-token", "x").expect(t, 1, nil, []string{"logging in with gh: the JWT has expired (HTTP 401)", "binding rule"})
 	i.env["CAIRN_ADDR"] = "http://127.0.0.1:1"
 	i.run("login", "-method", "gh", "-type", "jwt", "-login-token", "x").expect(t, 1, nil, []string{"is an agent running at"})
+	method := func(name, kind string) map[string]any {
+		return map[string]any{"Name": name, "Type": kind, "Default": true}
+	}
+	f.replies["GET /v1/acl/auth-methods"] = reply{body: []map[string]any{method("aa", "JWT"), method("sso", "OIDC"), method("zz", "JWT")}}
+	f.run("login").expect(t, 1, nil, []string{"logging in with sso"})
+	f.replies["GET /v1/acl/auth-methods"] = reply{body: []map[string]any{method("sso", "OIDC")}}
+	f.run("login", "-login-token", "x").expect(t, 1, nil, []string{"the auth method sso is of the type OIDC, not JWT"})
+	f.replies["GET /v1/acl/auth-methods"] = reply{body: []map[string]any{method("a", "OIDC"), method("gh", "JWT")}}
+	f.run("login", "-login-token", "x").expect(t, 1, nil, []string{"logging in with gh: the JWT has expired"})
+	env["CAIRN_LOGIN_TOKEN"], env["CAIRN_ADDR"] = "x", f.URL
+	i.run("login").expect(t, 1, nil, []string{"logging in with gh: the JWT has expired"})
 	f.replies["GET /v1/acl/auth-methods"] = reply{body: "[]"}
 	f.run("login").expect(t, 1, nil, []string{"no auth method is the default one"})
 }

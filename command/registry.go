@@ -40,6 +40,7 @@ var registry = []entry{
 	{name: "acl role delete", new: newACLRoleDelete},
 	{name: "acl role info", new: func() action { return &aclRoleInfo{} }},
 	{name: "acl role list", new: newACLRoleList},
+	{name: "acl role self", new: newACLRoleSelf},
 	{name: "acl role update", new: func() action { return &aclRoleWrite{update: true} }},
 	{name: "acl token", new: subcommands("work with tokens", "A token is a secret with rights. Its accessor names it in public.", "acl token self")},
 	{name: "acl token create", new: func() action { return &aclTokenCreate{} }},

@@ -2,6 +2,7 @@ package nomad
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -112,6 +113,9 @@ func (c *leaderCall) asking(ctx context.Context, ask func() error) error {
 // maxToldBytes bounds what the log tells of a login, whose words may be anybody's.
 const maxToldBytes = 512
 
+// maxClaimBytes bounds what the log tells of the claims of a login, where its method has that told.
+const maxClaimBytes = 8 << 10
+
 // tellRefused tells the operator why a login came to nothing; nil is for one that did not.
 func (c *leaderCall) tellRefused(method string, err error) {
 	if err == nil {
@@ -119,6 +123,15 @@ func (c *leaderCall) tellRefused(method string, err error) {
 	}
 	text := err.Error()
 	c.srv.logger.Debug("login refused", "auth_method", method[:min(len(method), maxToldBytes)], "error", text[:min(len(text), maxToldBytes)])
+}
+
+// tellClaims tells whoever sets an auth method up what its provider says of people.
+func (c *leaderCall) tellClaims(method string, claims map[string]any) {
+	text, err := json.Marshal(claims)
+	if err != nil {
+		return
+	}
+	c.srv.logger.Debug("claims of a login", "auth_method", method, "claims", string(text[:min(len(text), maxClaimBytes)]))
 }
 
 // loginMethod returns the auth method of a login.
@@ -135,6 +148,9 @@ func loginMethod(sn *state.Snapshot, name, kind string) (*structs.ACLAuthMethod,
 
 // finishLogin makes the token of a login whose claims are proven.
 func (c *leaderCall) finishLogin(ctx context.Context, m *structs.ACLAuthMethod, claims map[string]any, reply *structs.ACLLoginResponse) error {
+	if m.Config.VerboseLogging {
+		c.tellClaims(m.Name, claims)
+	}
 	mapped, err := auth.MapClaims(m.Config, claims)
 	if err != nil {
 		return err

@@ -1,16 +1,21 @@
 package nomad
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/limit"
+	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -60,5 +65,22 @@ func TestLoginsThatWaitLeaveWritesAlone(t *testing.T) {
 	}
 	if l := s.gate.Loads()[limit.Write]; l.Running != 0 {
 		t.Errorf("%d writes run after all have ended", l.Running)
+	}
+}
+
+// Claims are about people: they go into the log only where an auth method says so.
+func TestClaimsAreToldWhenAsked(t *testing.T) {
+	for _, verbose := range []bool{false, true} {
+		var log bytes.Buffer
+		s := &Server{logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug}), state: state.New(hclog.NewNullLogger(), nil)}
+		m := &structs.ACLAuthMethod{Name: "ci", Config: &structs.ACLAuthMethodConfig{VerboseLogging: verbose}}
+		claims := map[string]any{"email": "pat@example.com", "long": strings.Repeat("x", 2*maxClaimBytes)}
+		// The method is not stored: the login is told that it changed.
+		if err := (&leaderCall{srv: s}).finishLogin(t.Context(), m, claims, &structs.ACLLoginResponse{}); !errors.Is(err, errs.Conflict) {
+			t.Errorf("the login ended with %v", err)
+		}
+		if told := strings.Contains(log.String(), "pat@example.com"); told != verbose || log.Len() > maxClaimBytes+maxToldBytes {
+			t.Errorf("verbose %v: the log has %d bytes, the claims %v", verbose, log.Len(), told)
+		}
 	}
 }

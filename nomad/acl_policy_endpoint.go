@@ -20,7 +20,7 @@ var aclListPolicies = newRead("ACL.ListPolicies", aclPolicyTables,
 	func(v *view, r *structs.ACLPolicyListRequest, reply *structs.ACLPolicyListResponse) error {
 		reply.Policies = []*structs.ACLPolicyListStub{}
 		for p := range v.ACLPolicies(v.ws, r.Prefix) {
-			if v.seesPolicy(p.Name) {
+			if v.id.Holds(p.Name) || !r.Own && v.seesPolicy(p.Name) {
 				reply.Policies = append(reply.Policies, p.Stub())
 			}
 		}

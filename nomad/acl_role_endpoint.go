@@ -25,7 +25,7 @@ var aclListRoles = newRead("ACL.ListRoles", aclRoleTables,
 	func(v *view, r *structs.ACLRolesListRequest, reply *structs.ACLRolesListResponse) error {
 		reply.ACLRoles = []*structs.ACLRoleListStub{}
 		for role := range v.ACLRoles(v.ws, r.Prefix) {
-			if v.seesRole(role.ID) {
+			if v.id.HoldsRole(role.ID) || !r.Own && v.seesRole(role.ID) {
 				reply.ACLRoles = append(reply.ACLRoles, role.Stub())
 			}
 		}

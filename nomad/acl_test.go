@@ -279,6 +279,21 @@ func TestListsShowWhatPoliciesAllow(t *testing.T) {
 		reader.refused(errs.PermissionDenied, "ACL.GetPolicy", &structs.ACLPolicySpecificRequest{Name: "hidden"}, &structs.SingleACLPolicyResponse{})
 		reader.must("ACL.GetRoleByName", &structs.ACLRoleByNameRequest{RoleName: "readers"}, &structs.ACLRoleByNameResponse{})
 		reader.refused(errs.PermissionDenied, "ACL.GetRoleByName", &structs.ACLRoleByNameRequest{RoleName: "absent"}, &structs.ACLRoleByNameResponse{})
+		root.policy("lister", `operator { capabilities = ["acl-policy-read", "acl-role-read"] }`)
+		lister := root.as(root.token(client("lister")).SecretID)
+		for who, want := range map[string][4]int{made.SecretID: {1, 1, 1, 1}, lister.secret: {3, 1, 1, 0}, root.secret: {3, 3, 1, 0}} {
+			var got [4]int
+			for i, own := range []bool{false, true} {
+				var policies structs.ACLPolicyListResponse
+				root.as(who).must("ACL.ListPolicies", &structs.ACLPolicyListRequest{Own: own}, &policies)
+				var roles structs.ACLRolesListResponse
+				root.as(who).must("ACL.ListRoles", &structs.ACLRolesListRequest{Own: own}, &roles)
+				got[i], got[2+i] = len(policies.Policies), len(roles.ACLRoles)
+			}
+			if got != want {
+				t.Errorf("lists %v, want %v: policies, own policies, roles, own roles", got, want)
+			}
+		}
 		var self structs.ACLWhoAmIResponse
 		reader.must("ACL.WhoAmI", &structs.GenericRequest{}, &self)
 		if self.Identity.ACLToken.AccessorID != made.AccessorID {

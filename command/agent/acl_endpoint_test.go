@@ -91,8 +91,10 @@ func (f *fakeServer) fillTokens(meta structs.QueryMeta) {
 
 func (f *fakeServer) fillRoles(meta structs.QueryMeta) {
 	role := &structs.ACLRole{ID: accessor, Name: "ops", Policies: []*structs.ACLRolePolicyLink{{Name: "web"}}, Hash: []byte{1}}
-	on(f, "ACL.ListRoles", func(_ *structs.ACLRolesListRequest, r *structs.ACLRolesListResponse) error {
-		r.ACLRoles, r.QueryMeta = []*structs.ACLRoleListStub{role.Stub()}, meta
+	on(f, "ACL.ListRoles", func(a *structs.ACLRolesListRequest, r *structs.ACLRolesListResponse) error {
+		if r.ACLRoles, r.QueryMeta = []*structs.ACLRoleListStub{role.Stub()}, meta; a.Own {
+			r.ACLRoles[0].Name = "my-own"
+		}
 		return nil
 	})
 	on(f, "ACL.GetRoleByID", func(a *structs.ACLRoleByIDRequest, r *structs.ACLRoleByIDResponse) error {
@@ -350,6 +352,8 @@ func TestACLReplies(t *testing.T) {
 		{"GET", "/v1/acl/auth-method/gh", "", "", `"MaxTokenTTL":"1h0m0s"`, "3600000000000"},
 		{"GET", "/v1/acl/policy/self", "", secretID, `"Name":"web"`, "Rules"},
 		{"GET", "/v1/acl/policy/self", "", "a.b.c", `"Name":"workload"`, `"web"`},
+		{"GET", "/v1/acl/role/self", "", secretID, `"Name":"my-own"`, "QueryMeta"},
+		{"GET", "/v1/acl/roles", "", secretID, `"Name":"ops"`, "my-own"},
 		{"POST", "/v1/acl/explain", `{}`, "", `"Overruled":[]`, "LastContact"},
 	} {
 		w := call(h, tc.method, tc.target, tc.body, "X-Nomad-Token", tc.header)

@@ -155,6 +155,7 @@ var accesses = map[string]access{
 	"PUT /v1/acl/token/{accessor}":       {rules: capability("acl-token-write"), rest: nobodysID, body: `{"AccessorID":"` + nobodysID + `"}`},
 	"DELETE /v1/acl/token/{accessor}":    {rules: capability("acl-token-write"), rest: nobodysID},
 	"GET /v1/acl/roles":                  {who: anyone},
+	"GET /v1/acl/role/self":              {who: anyone},
 	"PUT /v1/acl/role":                   {rules: capability("acl-role-write"), body: `{}`},
 	"GET /v1/acl/role/{id}":              {rules: capability("acl-role-read"), rest: nobodysID},
 	"GET /v1/acl/role/name/{name}":       {rules: capability("acl-role-read"), rest: "absent"},

@@ -48,7 +48,11 @@ func aclPolicyRoutes() []route {
 func aclPolicySelf() route {
 	d := doc{methods: "GET", pattern: "/v1/acl/policy/self", rpc: "ACL.ListPolicies ACL.GetClaimPolicies",
 		summary: "List the policies of the caller: of its token, or of its workload identity."}
-	byToken := read(doc{rpc: "ACL.ListPolicies"}, asIs[structs.ACLPolicyListRequest], policyStubs)
+	byToken := read(doc{rpc: "ACL.ListPolicies"},
+		func(_ *request, q *structs.ACLPolicyListRequest) error {
+			q.Own = true
+			return nil
+		}, policyStubs)
 	byClaims := read(doc{rpc: "ACL.GetClaimPolicies"}, asIs[structs.GenericRequest],
 		func(_ *request, p *structs.ACLPolicySetResponse) ([]*structs.ACLPolicyListStub, error) {
 			out := []*structs.ACLPolicyListStub{}

@@ -12,10 +12,13 @@ func aclRoleRoutes() []route {
 	return []route{
 		read(doc{methods: "GET", pattern: "/v1/acl/roles", rpc: "ACL.ListRoles",
 			summary: "List the roles that the caller may see.", lists: "prefix"},
-			asIs[structs.ACLRolesListRequest],
-			func(_ *request, p *structs.ACLRolesListResponse) ([]*structs.ACLRoleListStub, error) {
-				return list(p.ACLRoles), nil
-			}),
+			asIs[structs.ACLRolesListRequest], roleStubs),
+		read(doc{methods: "GET", pattern: "/v1/acl/role/self", rpc: "ACL.ListRoles",
+			summary: "List the roles of the caller's token."},
+			func(_ *request, q *structs.ACLRolesListRequest) error {
+				q.Own = true
+				return nil
+			}, roleStubs),
 		write(doc{methods: "PUT POST", pattern: "/v1/acl/role", rpc: "ACL.UpsertRoles",
 			summary: "Create a role; the servers choose its ID.", body: body},
 			bindRole, writtenRole),
@@ -47,6 +50,10 @@ func aclRoleRoutes() []route {
 				return r.needRest("role ID")
 			}, done[structs.ACLRolesDeleteByIDResponse]),
 	}
+}
+
+func roleStubs(_ *request, p *structs.ACLRolesListResponse) ([]*structs.ACLRoleListStub, error) {
+	return list(p.ACLRoles), nil
 }
 
 func bindRole(r *request, q *structs.ACLRolesUpsertRequest) error {

@@ -111,6 +111,7 @@ func TestRequestsAreChargedOnceAsWhatTheyCall(t *testing.T) {
 		"PUT /v1/var/a?lock-acquire":  "Variables.Apply",
 		"DELETE /v1/var/a":            "Variables.Apply",
 		"GET /v1/acl/policy/self":     "ACL.ListPolicies",
+		"GET /v1/acl/role/self":       "ACL.ListRoles",
 		"GET /v1/status/leader":       "Status.Leader",
 		"PUT /v1/node/abc/drain":      "Node.UpdateDrain",
 		"GET /v1/agent/health":        "",

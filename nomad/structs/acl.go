@@ -230,6 +230,8 @@ func (r *ACLPolicyDeleteRequest) Validate() error { return batchError(len(r.Name
 
 // ACLPolicyListRequest lists the policies that the caller may see.
 type ACLPolicyListRequest struct {
+	// Own selects those that the caller holds; a management token holds all.
+	Own bool
 	QueryOptions
 }
 

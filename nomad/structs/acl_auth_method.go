@@ -225,7 +225,7 @@ type ACLAuthMethodConfig struct {
 	// ClaimMappings and ListClaimMappings map claims to names in selectors and templates.
 	ClaimMappings     map[string]string
 	ListClaimMappings map[string]string
-	// VerboseLogging logs claims and must not be on in production.
+	// VerboseLogging logs the claims of logins at level debug and must not be on in production.
 	VerboseLogging bool
 }
 

@@ -150,6 +150,8 @@ type ACLRolesDeleteByIDResponse struct {
 
 // ACLRolesListRequest lists the roles that the caller may see.
 type ACLRolesListRequest struct {
+	// Own selects those that the caller's token is linked to.
+	Own bool
 	QueryOptions
 }
 
