@@ -54,12 +54,41 @@ func (m *writeMethod[Req, Resp]) runChecked(ctx context.Context, lc *leaderCall,
 
 // checkedEntry wraps an entry of a caller that is held to its rights.
 func (c *leaderCall) checkedEntry(t structs.MessageType, entry any) (structs.MessageType, any, error) {
-	if c.checked == 0 || c.acl.IsManagement() || !c.srv.router.MeetsMinimumVersion(c.srv.config.Region, checkedSince, false) {
+	if c.checked == 0 || c.acl.IsManagement() {
 		return t, entry, nil
 	}
-	b, err := structs.Encode(t, entry)
-	if err != nil {
+	return c.srv.wrapChecked(t, entry, &structs.ACLCheckedRequest{Checked: c.checked})
+}
+
+// wrapChecked makes r of an entry, which stays as it is while not every server knows such requests.
+func (s *Server) wrapChecked(t structs.MessageType, entry any, r *structs.ACLCheckedRequest) (structs.MessageType, any, error) {
+	if !s.router.MeetsMinimumVersion(s.config.Region, checkedSince, false) {
+		return t, entry, nil
+	}
+	var err error
+	if r.Entry, err = structs.Encode(t, entry); err != nil {
 		return 0, nil, errs.Wrap(errs.Internal, "could not encode the write", err)
 	}
-	return structs.ACLCheckedRequestType, &structs.ACLCheckedRequest{Checked: c.checked, Entry: b}, nil
+	return structs.ACLCheckedRequestType, r, nil
+}
+
+// storeLogin stores the token that prepare makes of a snapshot, anew if what binds
+// logins has changed before the token was stored: a rule that is gone binds nobody.
+func (c *leaderCall) storeLogin(ctx context.Context, prepare func(*state.Snapshot) (*structs.ACLToken, error)) (res applied, err error) {
+	for range maxCheckedTries {
+		sn := c.srv.state.Snapshot()
+		token, err := prepare(sn)
+		if err != nil {
+			return applied{}, err
+		}
+		t, entry, err := c.srv.wrapChecked(structs.ACLTokenUpsertRequestType, &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{token}},
+			&structs.ACLCheckedRequest{Checked: sn.BindingIndex(), Login: true})
+		if err != nil {
+			return applied{}, err
+		}
+		if res, err = c.apply(ctx, t, entry); !errors.Is(err, state.ErrACLChanged) {
+			return res, err
+		}
+	}
+	return applied{}, state.ErrACLChanged
 }

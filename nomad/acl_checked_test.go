@@ -3,10 +3,14 @@ package nomad
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -66,6 +70,45 @@ func TestDelegatedWritesAreCheckedAgain(t *testing.T) {
 		}
 		if made := s.state.Snapshot().ACLPolicy(nil, name) != nil; made != (err == nil) {
 			t.Errorf("%s: the policy is there: %v", tc.name, made)
+		}
+	}
+}
+
+// A login is bound by the rules as they are when its token is stored.
+func TestLoginsAreBoundAgain(t *testing.T) {
+	s := startEnforced(t)
+	root := bootstrapped(t, s)
+	gone := errs.New(errs.Invalid, "no rule is left")
+	for _, tc := range []struct {
+		name   string
+		meddle func(try int)
+		tries  int
+		want   error
+	}{
+		{"nothing happens", func(int) {}, 1, nil},
+		{"others log in", func(int) { tokenWith(t, s, root, structs.ACLManagementToken, "") }, 1, nil},
+		{"a policy changes once", func(try int) {
+			if try == 1 {
+				writePolicy(t, s, root, "other", `node { policy = "read" }`)
+			}
+		}, 2, nil},
+		{"rules change all the time", func(try int) { writePolicy(t, s, root, fmt.Sprint("p-", try), unrelated) }, maxCheckedTries, errs.Conflict},
+		{"the rule goes", func(int) { deletePolicy(t, s, root, "other") }, 2, gone},
+	} {
+		tries, secret := 0, uuid.NewString()
+		_, err := (&leaderCall{srv: s}).storeLogin(t.Context(), func(sn *state.Snapshot) (*structs.ACLToken, error) {
+			tries++
+			if tc.want == gone && sn.ACLPolicy(nil, "other") == nil {
+				return nil, gone
+			}
+			tc.meddle(tries)
+			return &structs.ACLToken{AccessorID: uuid.NewString(), SecretID: secret, Type: structs.ACLManagementToken}, nil
+		})
+		if !errors.Is(err, tc.want) || tries != tc.tries {
+			t.Errorf("%s: %v after %d tries", tc.name, err, tries)
+		}
+		if made := s.state.Snapshot().ACLTokenBySecret(nil, secret) != nil; made != (err == nil) {
+			t.Errorf("%s: the token is there: %v", tc.name, made)
 		}
 	}
 }

@@ -155,17 +155,27 @@ func (c *leaderCall) finishLogin(ctx context.Context, m *structs.ACLAuthMethod, 
 	if err != nil {
 		return err
 	}
-	sn, now := c.srv.state.Snapshot(), time.Now()
-	// The method may have gone or changed while its provider was asked.
-	if current := sn.ACLAuthMethod(nil, m.Name); current == nil || current.ModifyIndex != m.ModifyIndex {
-		return errs.Newf(errs.Conflict, "auth-method %q changed meanwhile: log in again", m.Name)
-	}
-	bound, err := auth.Bind(sn, m.Name, mapped)
+	now := time.Now()
+	res, err := c.storeLogin(ctx, func(sn *state.Snapshot) (*structs.ACLToken, error) { return loginToken(sn, m, mapped, now) })
 	if err != nil {
 		return err
 	}
+	c.srv.logger.Info("logged in", "auth_method", m.Name, "accessor_ids", res.rows())
+	return tellLogin(ctx, c, (*structs.ACLLoginRequest)(nil), reply, res)
+}
+
+// loginToken makes the token of a login by the method m, as the rules bind it now.
+func loginToken(sn *state.Snapshot, m *structs.ACLAuthMethod, claims *auth.Claims, now time.Time) (*structs.ACLToken, error) {
+	// The method may have gone or changed while its provider was asked.
+	if current := sn.ACLAuthMethod(nil, m.Name); current == nil || current.ModifyIndex != m.ModifyIndex {
+		return nil, errs.Newf(errs.Conflict, "auth-method %q changed meanwhile: log in again", m.Name)
+	}
+	bound, err := auth.Bind(sn, m.Name, claims)
+	if err != nil {
+		return nil, err
+	}
 	token := &structs.ACLToken{
-		AccessorID: uuid.NewString(), SecretID: uuid.NewString(), Name: auth.TokenName(m, mapped),
+		AccessorID: uuid.NewString(), SecretID: uuid.NewString(), Name: auth.TokenName(m, claims),
 		Type: structs.ACLClientToken, Policies: bound.Policies, Roles: bound.Roles,
 		Global: m.TokenLocality == structs.ACLAuthMethodTokenLocalityGlobal, ExpirationTTL: m.MaxTokenTTL,
 	}
@@ -174,12 +184,7 @@ func (c *leaderCall) finishLogin(ctx context.Context, m *structs.ACLAuthMethod, 
 	}
 	token.SetExpiration(now)
 	token.SetHash()
-	res, err := c.apply(ctx, structs.ACLTokenUpsertRequestType, &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{token}})
-	if err != nil {
-		return err
-	}
-	c.srv.logger.Info("logged in", "auth_method", m.Name, "accessor_ids", res.rows())
-	return tellLogin(ctx, c, (*structs.ACLLoginRequest)(nil), reply, res)
+	return token, nil
 }
 
 // tellLogin answers with the token that a login made.

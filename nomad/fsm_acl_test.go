@@ -135,3 +135,32 @@ func TestCheckedEntries(t *testing.T) {
 		t.Errorf("restored, access control changed at %d, not %d: servers would not agree", b, a)
 	}
 }
+
+// The token of a login depends on what binds it, and not on other tokens.
+func TestCheckedLogins(t *testing.T) {
+	n := testFSM(nil)
+	run := func(e []byte) error { return n.Apply(command(n.seen.Load()+1, e)).([]opResult)[0].err }
+	token := func(secret string) []byte {
+		return entry(t, structs.ACLTokenUpsertRequestType, &structs.ACLTokenUpsertRequest{Tokens: []*structs.ACLToken{
+			{AccessorID: secret, SecretID: secret, Type: structs.ACLManagementToken}}})
+	}
+	login := func(since uint64, secret string) []byte {
+		return entry(t, structs.ACLCheckedRequestType, &structs.ACLCheckedRequest{Checked: since, Login: true, Entry: token(secret)})
+	}
+	policy := entry(t, structs.ACLPolicyUpsertRequestType, &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{{Name: "a"}}})
+	if err := run(policy); err != nil {
+		t.Fatal(err)
+	}
+	now := n.state.Snapshot().BindingIndex()
+	for _, e := range [][]byte{token("other"), login(now, "one"), login(now, "two")} {
+		if err := run(e); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := run(entry(t, structs.ACLPolicyDeleteRequestType, &structs.ACLPolicyDeleteRequest{Names: []string{"a"}})); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(login(now, "late")); !errors.Is(err, state.ErrACLChanged) || n.state.Snapshot().ACLTokenBySecret(nil, "late") != nil {
+		t.Errorf("a login that was bound by what is gone: %v", err)
+	}
+}

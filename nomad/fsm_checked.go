@@ -25,7 +25,11 @@ func decodeCheckedOp(body []byte) (op, bool) {
 	}
 	run := o.run
 	o.run = func(b *state.StateStore, index uint64) (any, error) {
-		if err := b.ACLUnchangedSince(r.Checked); err != nil {
+		unchanged := b.ACLUnchangedSince
+		if r.Login {
+			unchanged = b.BindingsUnchangedSince
+		}
+		if err := unchanged(r.Checked); err != nil {
 			return nil, err
 		}
 		return run(b, index)

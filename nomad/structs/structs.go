@@ -267,11 +267,14 @@ type NamespaceDeleteRequest struct {
 	WriteRequest
 }
 
-// ACLCheckedRequest is a write of access control whose author may not do everything.
+// ACLCheckedRequest is a write of access control whose author may not do everything,
+// or the token of a login.
 type ACLCheckedRequest struct {
 	// Checked is the logical index of the last change of access control that the
 	// author's rights were checked after. A newer change refuses the write.
 	Checked uint64
+	// Login says that the rights are those that a login binds: tokens are no part of them.
+	Login bool
 	// Entry is the entry of the write.
 	Entry []byte
 }
