@@ -228,14 +228,3 @@ func (c *nodeStatus) print(s *session, n *api.Node) {
 		s.pairs(sortedPairs(n.Meta)...)
 	}
 }
-
-func nodeIDs(s *session, a completeArgs) []string {
-	client, err := s.client()
-	if err != nil {
-		return nil
-	}
-	q := s.query()
-	q.Prefix = a.Last
-	list, _, err := client.Nodes().List(q)
-	return names(list, err, func(n *api.NodeListStub) string { return n.ID })
-}

@@ -302,12 +302,3 @@ func (c *nodePoolInit) run(s *session, args []string) error {
 	}
 	return nil
 }
-
-func nodePoolNames(s *session, a completeArgs) []string {
-	client, err := s.client()
-	if err != nil {
-		return nil
-	}
-	list, _, err := client.NodePools().PrefixList(a.Last, s.query())
-	return names(list, err, func(p *api.NodePool) string { return p.Name })
-}

@@ -2,6 +2,7 @@ package command
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -160,6 +161,15 @@ func TestStatusFinds(t *testing.T) {
 	f.run("status", "-namespace", "web", "zz").expect(t, 1, nil, []string{`nothing starts with "zz"`})
 	replies["GET /v1/vars"] = reply{status: 500, body: "No cluster leader"}
 	f.run("status", "-namespace", "web", "zz").expect(t, 1, nil, []string{"no cluster leader (HTTP 500)", "not everything could be searched"})
+
+	// What a search does not find is not asked for; what it may not look into is.
+	replies["PUT /v1/search"] = reply{body: map[string]any{"Matches": map[string]any{"nodes": []string{"1f3a"}, "vars": nil, "node_pools": nil, "jobs": nil}}}
+	f = newFakeAgent(t, replies)
+	f.run("status", "1f").expect(t, 0, []string{"node 1f3a\n"}, nil)
+	want := []string{"PUT /v1/search?namespace=%2A", "GET /v1/namespaces?prefix=1f", "GET /v1/nodes?prefix=1f", "GET /v1/agent/members"}
+	if got := f.asked(); !slices.Equal(got, want) {
+		t.Errorf("asked %q", got)
+	}
 	newFakeAgent(t, nil).run("status", "x").expect(t, 1, nil, []string{"looking up x"})
 }
 

@@ -2,9 +2,12 @@ package command
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+	"github.com/hashicorp/nomad/api/contexts"
 	"github.com/posener/complete"
 )
 
@@ -46,7 +49,40 @@ func either(ps ...predict) predict {
 	}
 }
 
-func namespaceNames(s *session, a complete.Args) []string {
+// searched completes what a search finds of a kind, or of all. Where that is not all
+// that there is, list is asked: a shell must not take the beginning that some have in
+// common for that of all. So it is where an agent cannot search.
+func searched(kind contexts.Context, list predict) predict {
+	return func(s *session, a complete.Args) []string {
+		client, err := s.client()
+		if err != nil {
+			return nil
+		}
+		found, _, err := client.Search().PrefixSearch(a.Last, kind, s.query())
+		if err != nil {
+			return list(s, a)
+		}
+		var out []string
+		for _, c := range slices.Sorted(maps.Keys(found.Matches)) {
+			if found.Truncations[c] {
+				return list(s, a)
+			}
+			out = append(out, found.Matches[c]...)
+		}
+		return out
+	}
+}
+
+// What is searched for.
+var (
+	namespaceNames = searched(contexts.Namespaces, listNamespaces)
+	variablePaths  = searched(contexts.Variables, listVariables)
+	nodeIDs        = searched(contexts.Nodes, listNodes)
+	nodePoolNames  = searched(contexts.NodePools, listNodePools)
+	anyObject      = searched(contexts.All, either(listNamespaces, listVariables, listNodes, listNodePools))
+)
+
+func listNamespaces(s *session, a complete.Args) []string {
 	client, err := s.client()
 	if err != nil {
 		return nil
@@ -55,13 +91,33 @@ func namespaceNames(s *session, a complete.Args) []string {
 	return names(list, err, func(n *api.Namespace) string { return n.Name })
 }
 
-func variablePaths(s *session, a complete.Args) []string {
+func listVariables(s *session, a complete.Args) []string {
 	client, err := s.client()
 	if err != nil {
 		return nil
 	}
 	list, _, err := client.Variables().PrefixList(a.Last, s.query())
 	return names(list, err, func(v *api.VariableMetadata) string { return v.Path })
+}
+
+func listNodes(s *session, a complete.Args) []string {
+	client, err := s.client()
+	if err != nil {
+		return nil
+	}
+	q := s.query()
+	q.Prefix = a.Last
+	list, _, err := client.Nodes().List(q)
+	return names(list, err, func(n *api.NodeListStub) string { return n.ID })
+}
+
+func listNodePools(s *session, a complete.Args) []string {
+	client, err := s.client()
+	if err != nil {
+		return nil
+	}
+	list, _, err := client.NodePools().PrefixList(a.Last, s.query())
+	return names(list, err, func(p *api.NodePool) string { return p.Name })
 }
 
 func serverNames(s *session, _ complete.Args) []string {

@@ -212,6 +212,33 @@ func TestCompletionAsksTheAgent(t *testing.T) {
 	}
 }
 
+func TestCompletionSearches(t *testing.T) {
+	hits := func(more bool, names ...string) reply {
+		return reply{body: map[string]any{"Matches": map[string]any{"vars": names}, "Truncations": map[string]bool{"vars": more}}}
+	}
+	f := newFakeAgent(t, map[string]reply{"PUT /v1/search": hits(false, "app/db", "app/web")})
+	opts := &Options{Getenv: func(n string) string { return map[string]string{"NOMAD_ADDR": f.URL}[n] }}
+	at := slices.IndexFunc(registry, func(e entry) bool { return e.name == "var get" })
+	complete := func() []string {
+		r := &runner{entry: registry[at], act: registry[at].new(), opts: opts}
+		return r.AutocompleteArgs().Predict(complete.Args{Last: "app"})
+	}
+	if got := complete(); !slices.Equal(got, []string{"app/db", "app/web"}) || len(f.asked()) != 1 || !strings.Contains(f.last().body, `"Prefix":"app","Context":"vars"`) {
+		t.Errorf("%q after %v", got, f.last())
+	}
+	f.replies["PUT /v1/search"] = hits(true, "app/db")
+	f.replies["GET /v1/vars?prefix=app"] = reply{body: []map[string]any{{"Path": "app/db"}, {"Path": "apps"}}}
+	if got := complete(); !slices.Equal(got, []string{"app/db", "apps"}) {
+		t.Errorf("where there is more: %q", got)
+	}
+	f.replies["PUT /v1/search"] = reply{body: map[string]any{"Matches": map[string]any{"vars": []string{"v"}, "nodes": []string{"n"}, "jobs": nil}}}
+	f.replies["GET /v1/agent/members"] = reply{body: map[string]any{"Members": []map[string]any{{"Name": "s1.global"}}}}
+	at = slices.IndexFunc(registry, func(e entry) bool { return e.name == "status" })
+	if got := complete(); !slices.Equal(got, []string{"n", "v", "s1.global"}) {
+		t.Errorf("anything: %q", got)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"-version"}, {"--version"}} {
 		r := invocation{}.run(args...)

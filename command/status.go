@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
+	"github.com/hashicorp/nomad/api/contexts"
 )
 
 // status looks up objects of all kinds, or shows the cluster.
@@ -25,7 +26,7 @@ func (*status) about() about {
 		exits:  []exit{{exitFailed, "also when nothing was found"}},
 		max:    1,
 		groups: withAgent | withNamespace | withData,
-		args:   either(namespaceNames, variablePaths, nodeIDs, nodePoolNames, serverNames),
+		args:   either(anyObject, serverNames),
 	}
 }
 
@@ -105,16 +106,40 @@ type found struct {
 	show   func()
 }
 
-// lookups are the kinds of objects status finds.
-var lookups = []func(s *session, client *api.Client, prefix string) ([]found, error){
-	findNamespaces, findVariables, findNodes, findNodePools, findServers,
+// lookups are the kinds of objects status finds, and what a search calls them, "" for
+// what is not searched.
+var lookups = []struct {
+	context contexts.Context
+	find    func(s *session, client *api.Client, prefix string) ([]found, error)
+}{
+	{contexts.Namespaces, findNamespaces}, {contexts.Variables, findVariables}, {contexts.Nodes, findNodes}, {contexts.NodePools, findNodePools}, {"", findServers},
+}
+
+// absent returns the kinds of objects of which none starts with the prefix. Those that
+// the caller may not search, and all for an agent that cannot, are not among them.
+func absent(s *session, client *api.Client, prefix string) map[contexts.Context]bool {
+	q := s.query()
+	if s.conn.namespace == "" {
+		q.Namespace = "*"
+	}
+	out := map[contexts.Context]bool{}
+	if got, _, err := client.Search().PrefixSearch(prefix, contexts.All, q); err == nil {
+		for kind, ids := range got.Matches {
+			out[kind] = len(ids) == 0
+		}
+	}
+	return out
 }
 
 func (c *status) lookup(s *session, client *api.Client, prefix string) error {
 	hits := []found{}
 	var problems []error
-	for _, find := range lookups {
-		more, err := find(s, client, prefix)
+	none := absent(s, client, prefix)
+	for _, l := range lookups {
+		if none[l.context] {
+			continue
+		}
+		more, err := l.find(s, client, prefix)
 		if err != nil {
 			problems = append(problems, err)
 			continue

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+	"github.com/hashicorp/nomad/api/contexts"
 )
 
 // TestContract drives one dev agent through the SDK of the public API. Each
@@ -22,7 +23,7 @@ func TestContract(t *testing.T) {
 		"namespaces": namespaceContract, "namespace errors": namespaceErrors,
 		"variables": variableContract, "compare and set": casContract, "variable errors": variableErrors,
 		"lists": listContract, "paging": pagingContract, "blocking": blockingContract,
-		"locks": lockContract, "lock conflicts": lockConflicts, "metrics": metricsContract,
+		"search": searchContract, "locks": lockContract, "lock conflicts": lockConflicts, "metrics": metricsContract,
 	} {
 		t.Run(name, func(t *testing.T) { part(t, a) })
 	}
@@ -256,6 +257,45 @@ func casContract(t *testing.T, a *agent) {
 	gone.ModifyIndex = 7
 	if _, _, err = vars.CheckedUpdate(gone, nil); !errors.As(err, &conflict) || conflict.Conflict.ModifyIndex != 0 {
 		t.Errorf("update of what is not there: %v", err)
+	}
+}
+
+func searchContract(t *testing.T, a *agent) {
+	if _, err := a.api.Namespaces().Register(&api.Namespace{Name: "found"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, ns := range []string{"default", "found"} {
+		if _, _, err := a.api.Variables().Create(variable("found/by/path", api.VariableItems{"k": "v"}), &api.WriteOptions{Namespace: ns}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	search := a.api.Search()
+	got, qm, err := search.PrefixSearch("found", contexts.All, nil)
+	if err != nil || qm.LastIndex == 0 || !qm.KnownLeader || got.Truncations[contexts.Variables] {
+		t.Fatalf("%+v %+v %v", got, qm, err)
+	}
+	if !slices.Equal(got.Matches[contexts.Variables], []string{"found/by/path"}) || !slices.Equal(got.Matches[contexts.Namespaces], []string{"found"}) || len(got.Matches[contexts.Jobs]) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got, _, err = search.PrefixSearch("found/", contexts.Variables, &api.QueryOptions{Namespace: "*", AllowStale: true}); err != nil || len(got.Matches[contexts.Variables]) != 2 || len(got.Matches) != 1 {
+		t.Errorf("%+v %v", got, err)
+	}
+	if got, _, err = search.PrefixSearch("al", contexts.NodePools, nil); err != nil || !slices.Equal(got.Matches[contexts.NodePools], []string{"all"}) {
+		t.Errorf("%+v %v", got, err)
+	}
+	fuzzy, qm, err := search.FuzzySearch("BY/PA", contexts.All, &api.QueryOptions{Namespace: "found"})
+	if err != nil || qm.LastIndex == 0 || len(fuzzy.Matches[contexts.Variables]) != 1 {
+		t.Fatalf("%+v %+v %v", fuzzy, qm, err)
+	}
+	if m := fuzzy.Matches[contexts.Variables][0]; m.ID != "found/by/path" || !slices.Equal(m.Scope, []string{"found", "found/by/path"}) {
+		t.Errorf("%+v", m)
+	}
+	_, _, err = search.PrefixSearch("a", "elsewhere", nil)
+	refused(t, "an unknown context", err, 400, "node_pools")
+	_, _, err = search.FuzzySearch("a", contexts.All, nil)
+	refused(t, "a short text", err, 400, "at least 2 characters")
+	if code, _ := a.get("/v1/search"); code != 405 {
+		t.Errorf("GET: %d", code)
 	}
 }
 

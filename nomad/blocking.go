@@ -17,11 +17,12 @@ const jitterFraction = 16
 // blockingQuery runs a read, again and again while the index it gives is not
 // above the one asked for, and wakes only when a row that the read touched
 // changes. run returns the index of a single object, 0 for that of the tables, and
-// is told when it runs again. When the wait is over the current result stands. A read of no table never blocks.
+// is told when it runs again. When the wait is over the current result stands. A read
+// of no table never blocks, nor does one that is instant.
 func (s *Server) blockingQuery(ctx context.Context, m *methodInfo, opts *structs.QueryOptions, run func(v *view, again bool) (uint64, error), meta *structs.QueryMeta) error {
 	var waitCtx context.Context
 	var ws memdb.WatchSet
-	blocks := opts.MinQueryIndex > 0 && len(m.tables) > 0
+	blocks := opts.MinQueryIndex > 0 && len(m.tables) > 0 && !m.instant
 	if blocks {
 		defer func() { s.state.Unwatch(ws) }()
 	}

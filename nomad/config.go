@@ -106,6 +106,8 @@ type Config struct {
 	Held *limit.Bytes
 	// RPCHoldTimeout is how long a call waits for a leader before it fails.
 	RPCHoldTimeout time.Duration
+	// Search bounds searches for a text.
+	Search SearchConfig
 	// Limits bounds the requests; SetLimits changes it while the server runs.
 	Limits LimitConfig
 	// KeyProviders wrap root keys, the first of them new ones; nil for the built-in one.
@@ -218,6 +220,7 @@ func DefaultConfig() *Config {
 		},
 		LinkPingInterval: nodelink.DefaultPingInterval, LinkMaxAge: nodelink.DefaultMaxAge,
 		NodeGCThreshold: 24 * time.Hour,
+		Search:          DefaultSearchConfig(),
 		Introduction: IntroductionConfig{
 			Enforcement: IntroductionWarn, DefaultTTL: structs.DefaultACLIntroductionTTL, MaxTTL: structs.MaxACLIntroductionTTL,
 		},
@@ -283,6 +286,9 @@ func (c *Config) Validate() error {
 	case LogStoreMemory:
 	default:
 		bad(true, "Raft.LogStore", fmt.Sprintf("unknown log store %q: must be wal, boltdb or memory", c.Raft.LogStore))
+	}
+	for _, msg := range c.Search.Problems() {
+		bad(true, "Search:", msg)
 	}
 	for _, msg := range c.Limits.Problems() {
 		bad(true, "Limits:", msg)

@@ -69,6 +69,10 @@ var guards = map[string]guard{
 	"Operation.List": {rules: `operator { policy = "read" }`}, "Operation.Upsert": {rules: `operator { policy = "write" }`},
 	"Operator.RaftGetConfiguration": operator("raft-read"), "Operator.RaftRemovePeerByID": operator("raft-write"),
 	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"), "Operator.ReplicationAccept": operator("raft-write"),
+	"Search.PrefixSearch": {rules: `node { policy = "read" }`, args: func() any { return &structs.SearchRequest{Context: structs.SearchNodes} }},
+	"Search.FuzzySearch": {rules: `node { policy = "read" }`, args: func() any {
+		return &structs.FuzzySearchRequest{Text: "worker", Context: structs.SearchNodes}
+	}},
 	"Status.Members": {rules: `node { policy = "read" }`},
 	"Variables.Read": {rules: path("read"), args: func() any { return &structs.VariablesReadRequest{Path: "app/db"} }},
 	"Variables.List": {rules: path("list")},

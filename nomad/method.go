@@ -41,6 +41,8 @@ type methodInfo struct {
 	raftType structs.MessageType
 	// once says that a write may be sent again under its request ID.
 	once bool
+	// instant reads never wait for a change.
+	instant bool
 	// invoke serves a call; args and reply are pointers to the method's types.
 	invoke func(ctx context.Context, s *Server, args, reply any) error
 	// class says how urgent the method is, and which limits hold for it.
@@ -118,6 +120,12 @@ func newRead[Req, Resp any, Q interface {
 		meta:       queryMeta[Resp],
 	}
 	m.invoke = invoker(m.serve)
+	return m
+}
+
+// atOnce makes the read answer at once, whatever index is asked for.
+func (m *readMethod[Req, Resp]) atOnce() *readMethod[Req, Resp] {
+	m.instant = true
 	return m
 }
 

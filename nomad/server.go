@@ -116,6 +116,7 @@ func endpoints(s *Server) map[string]any {
 		"Agent":         &Agent{s},
 		"Alloc":         &Alloc{s},
 		"ClientStats":   &ClientStats{s},
+		"Search":        &Search{s},
 		"Variables":     &Variables{s},
 		"Keyring":       &Keyring{s},
 		"Status":        &Status{s},

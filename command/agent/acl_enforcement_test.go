@@ -128,6 +128,8 @@ var accesses = map[string]access{
 	"GET /v1/namespace/{name}":     {rules: `namespace "ours" { policy = "read" }`, rest: "ours"},
 	"PUT /v1/namespace/{name}":     {rules: `namespace "ours" { capabilities = ["manage-namespace"] }`, rest: "ours", body: `{"Name":"ours"}`},
 	"DELETE /v1/namespace/{name}":  {rules: capability("namespace-write"), rest: "absent"},
+	"PUT /v1/search":               {rules: `node { policy = "read" }`, body: `{"Context":"nodes"}`},
+	"PUT /v1/search/fuzzy":         {rules: `node { policy = "read" }`, body: `{"Context":"nodes","Text":"worker"}`},
 	"GET /v1/vars":                 {rules: variableRight("list")},
 	"GET /v1/var/{path...}":        {rules: variableRight("read"), rest: "app/db"},
 	"PUT /v1/var/{path...}":        {rules: variableRight("write"), rest: "app/db", body: `{"Items":{"a":"b"}}`},

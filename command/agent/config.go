@@ -226,6 +226,15 @@ type ServerConfig struct {
 	NodeGCThreshold    time.Duration            `hcl:"node_gc_threshold"`
 	ClientIntroduction ClientIntroductionConfig `hcl:"client_introduction"`
 	NodeLink           ServerLinkConfig         `hcl:"node_link"`
+	Search             SearchConfig             `hcl:"search"`
+}
+
+// SearchConfig bounds searches for a text within names, see nomad.SearchConfig.
+type SearchConfig struct {
+	FuzzyEnabled  bool `hcl:"fuzzy_enabled"`
+	LimitQuery    int  `hcl:"limit_query"`
+	LimitResults  int  `hcl:"limit_results"`
+	MinTermLength int  `hcl:"min_term_length"`
 }
 
 // ClientIntroductionConfig says how new nodes are introduced.
@@ -348,6 +357,7 @@ func DefaultConfig() *Config {
 			RaftLogStore:             RaftLogStoreConfig{Backend: string(nomad.LogStoreWAL), WAL: WALConfig{SegmentSizeMB: 64}},
 			RootKeyRotationThreshold: 720 * time.Hour,
 			MaxVariableSize:          structs.DefaultMaxVariableSize,
+			Search:                   SearchConfig(nomad.DefaultSearchConfig()),
 		},
 		TLSConfig: TLSConfig{TLSMinVersion: "tls12", AutoCertTTL: enroll.DefaultLifetime},
 		Telemetry: TelemetryConfig{

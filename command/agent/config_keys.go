@@ -16,10 +16,9 @@ var ignored = map[string]string{
 		job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold
 		csi_volume_claim_gc_interval csi_volume_claim_gc_threshold csi_plugin_gc_threshold acl_token_gc_threshold
 		root_key_gc_interval root_key_gc_threshold redundancy_zone upgrade_version default_scheduler_config plan_rejection_tracker
-		plan_apply_pipeline license_path search deploy_query_rate_limit job_default_priority
+		plan_apply_pipeline license_path deploy_query_rate_limit job_default_priority
 		job_max_priority job_max_count job_max_source_size job_tracked_versions oidc_issuer log_file non_production start_timeout`,
 	"server.plan_rejection_tracker":     `enabled node_threshold node_window`,
-	"server.search":                     `fuzzy_enabled limit_query limit_results min_term_length`,
 	"server.raft_logstore":              `disable_log_cache verification`,
 	"server.raft_logstore.verification": `enabled interval`,
 	"client": `alloc_dir alloc_mounts_dir host_volumes_dir host_volume_plugin_dir common_plugin_dir

@@ -149,6 +149,10 @@ func (s *ServerConfig) problems() []problem {
 		"client_introduction.enforcement %q: must be none, warn or strict", i.Enforcement)
 	bad(i.DefaultIdentityTTL < 0 || i.MaxIdentityTTL < 0, "client_introduction: times must not be negative")
 	bad(i.MaxIdentityTTL > 0 && i.DefaultIdentityTTL > i.MaxIdentityTTL, "client_introduction.default_identity_ttl: must not be above max_identity_ttl")
+	search := nomad.SearchConfig(s.Search)
+	for _, msg := range search.Problems() {
+		bad(true, "search.%s", msg)
+	}
 	bad(s.RetryMax < 0 || s.ServerJoin.RetryMax < 0, "retry_max: must not be negative")
 	bad(s.RetryInterval < 0 || s.ServerJoin.RetryInterval < 0, "retry_interval: must not be negative")
 	key, err := s.encryptKey()

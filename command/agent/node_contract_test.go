@@ -3,12 +3,15 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
 	sdkapi "github.com/hashicorp/nomad/api"
+	"github.com/hashicorp/nomad/api/contexts"
 
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -35,8 +38,23 @@ func TestSDKNodes(t *testing.T) {
 		}
 	}
 	sdkPools(t, client)
-	sdkNodes(t, client, sdkRegister(t, a, "gpu"))
+	id := sdkRegister(t, a, "gpu")
+	sdkSearch(t, client, id)
+	sdkNodes(t, client, id)
 	sdkIntroduction(t, client)
+}
+
+func sdkSearch(t *testing.T, client *sdkapi.Client, id string) {
+	t.Helper()
+	got, _, err := client.Search().PrefixSearch(strings.ToUpper(id[:7]), contexts.All, nil)
+	if err != nil || !slices.Contains(got.Matches[contexts.Nodes], id) {
+		t.Errorf("%+v %v", got, err)
+	}
+	fuzzy, _, err := client.Search().FuzzySearch("ORK", contexts.Nodes, nil)
+	named := func(m sdkapi.FuzzyMatch) bool { return m.ID == "worker" && slices.Equal(m.Scope, []string{id}) }
+	if err != nil || !slices.ContainsFunc(fuzzy.Matches[contexts.Nodes], named) {
+		t.Errorf("%+v %v", fuzzy, err)
+	}
 }
 
 // sdkRegister makes a node ready as its agent would.

@@ -20,6 +20,7 @@ func routes() []route {
 		clientRoutes(),
 		debugRoutes(),
 		eventRoutes(),
+		searchRoutes(),
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),

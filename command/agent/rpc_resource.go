@@ -251,6 +251,9 @@ func (o *callOptions) apply(args any, token string) error {
 		}
 		q.PerPage = int32(min(max(o.PerPage, 0), math.MaxInt32))
 		*a.QueryOpts() = q
+		if search, ok := a.(*structs.SearchRequest); ok {
+			search.Prefix = search.SearchPrefix()
+		}
 	case structs.Write:
 		*a.WriteOpts() = structs.WriteRequest{Region: o.Region, Namespace: o.Namespace, AuthToken: token, IdempotencyToken: o.IdempotencyToken}
 	}

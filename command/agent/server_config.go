@@ -31,6 +31,7 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.EventBufferSize = cmp.Or(c.Server.EventBufferSize, out.EventBufferSize)
 	out.RPCHandshakeTimeout = cmp.Or(c.Limits.RPCHandshakeTimeout, out.RPCHandshakeTimeout)
 	out.RPCMaxConnsPerClient = c.Limits.RPCMaxConnsPerClient
+	out.Search = nomad.SearchConfig(c.Server.Search)
 	out.Limits = c.Limits.RequestLimits.limits()
 	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
 	out.Debugger, out.EnableDebug = &debugger{c.DataDir, logger}, c.EnableDebug

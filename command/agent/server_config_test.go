@@ -49,6 +49,7 @@ func TestServerConfig(t *testing.T) {
 			client_introduction { enforcement = "strict", default_identity_ttl = "1m", max_identity_ttl = "2m" }
 			node_link { ping_interval = "3s", max_age = "1h" }
 			node_gc_threshold = "12h"
+			search { fuzzy_enabled = false, limit_query = 5, limit_results = 6, min_term_length = 0 }
 			raft_logstore { backend = "boltdb" }
 			raft_boltdb { no_freelist_sync = true }
 			server_join { retry_join = ["new"], retry_max = 3 }
@@ -87,6 +88,7 @@ func TestServerConfig(t *testing.T) {
 		{"introduction", got.Introduction, nomad.IntroductionConfig{Enforcement: nomad.IntroductionStrict, DefaultTTL: time.Minute, MaxTTL: 2 * time.Minute}},
 		{"links", [2]time.Duration{got.LinkPingInterval, got.LinkMaxAge}, [2]time.Duration{3 * time.Second, time.Hour}},
 		{"nodes that are down", got.NodeGCThreshold, 12 * time.Hour},
+		{"search", got.Search, nomad.SearchConfig{LimitQuery: 5, LimitResults: 6}},
 		{"connections", got.RPCMaxConnsPerClient, 0},
 		{"rpc", got.RPCAdvertise, "localhost:4647"},
 		{"acl", got.ACL, nomad.ACLConfig{Enabled: true, TokenMinTTL: 5 * time.Second, TokenMaxTTL: 48 * time.Hour, BootstrapSecretFile: "/f"}},
@@ -110,7 +112,7 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 	}
 	if got.Raft.SnapshotThreshold != want.Raft.SnapshotThreshold || got.Raft.TrailingLogs != want.Raft.TrailingLogs ||
 		got.Raft.LogStore != want.Raft.LogStore || got.MaxVariableSize != want.MaxVariableSize ||
-		got.RootKeyRotationThreshold != want.RootKeyRotationThreshold || got.ACL != want.ACL {
+		got.RootKeyRotationThreshold != want.RootKeyRotationThreshold || got.Search != want.Search || got.ACL != want.ACL {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }

@@ -16,7 +16,7 @@ type aclBootstrap struct {
 var aclBootstraps = newTable("acl_bootstrap", structs.ACLBootstrapSnapshot,
 	func(*aclBootstrap) Key { return Key{ID: "bootstrap"} },
 	func(a *acl.ACL, _ *aclBootstrap) bool { return a.IsManagement() },
-	noEvents[aclBootstrap]())
+	noEvents[aclBootstrap]()).notSearched()
 
 // BootstrapACLTokens stores the first management token. Another is stored only for
 // a request with the ResetIndex of the last, which the error tells.

@@ -15,7 +15,7 @@ import (
 var Authorities = newTable("tls_authorities", structs.AuthoritySnapshot,
 	func(a *structs.Authority) Key { return Key{ID: a.ID} },
 	func(a *acl.ACL, _ *structs.Authority) bool { return a.IsManagement() },
-	noEvents[structs.Authority]())
+	noEvents[structs.Authority]()).notSearched()
 
 // UpsertAuthority stores an authority. An active one takes the place of the one
 // that was active before. The root key that seals it must be there.

@@ -30,7 +30,7 @@ func newCounter(name string) counter {
 	return counter{newTable(name, notPersisted,
 		func(c *count) Key { return Key{ID: c.ID} },
 		func(*acl.ACL, *count) bool { return false },
-		noEvents[count]())}
+		noEvents[count]()).notSearched()}
 }
 
 func (c counter) value(sn *Snapshot, id string) int {

@@ -17,7 +17,7 @@ var OneTimeTokens = newTable("one_time_token", structs.OneTimeTokenSnapshot,
 	func(o *structs.OneTimeToken) Key { return Key{ID: o.AccessorID} },
 	func(a *acl.ACL, _ *structs.OneTimeToken) bool { return a.IsManagement() },
 	noEvents[structs.OneTimeToken]()).
-	withValue(func(o *structs.OneTimeToken) string { return o.OneTimeSecretID })
+	withValue(func(o *structs.OneTimeToken) string { return o.OneTimeSecretID }).notSearched()
 
 // UpsertOneTimeToken stores a one-time token in the place of the one that its
 // accessor had. The accessor must be that of a token.

@@ -12,7 +12,7 @@ import (
 var VariableQuotas = newTable("variables_quota", structs.VariablesQuotaSnapshot,
 	func(q *structs.VariablesQuota) Key { return Key{ID: q.Namespace} },
 	func(a *acl.ACL, q *structs.VariablesQuota) bool { return a.AllowNamespace(q.Namespace) },
-	noEvents[structs.VariablesQuota]())
+	noEvents[structs.VariablesQuota]()).notSearched()
 
 // VariablesQuota returns the bytes in use by a namespace, nil if it never had a variable.
 func (sn *Snapshot) VariablesQuota(namespace string) *structs.VariablesQuota {

@@ -21,7 +21,7 @@ var ACLPolicies = newTable("acl_policy", structs.ACLPolicySnapshot,
 		payload: func(p *structs.ACLPolicy) structs.EventPayload { return p },
 		row:     sameRow[structs.ACLPolicy],
 		follows: follower(readsPolicies),
-	}).withPartial(func(p *structs.ACLPolicy) bool { return p.JobACL != nil })
+	}).withPartial(func(p *structs.ACLPolicy) bool { return p.JobACL != nil }).notSearched()
 
 func readsPolicies(a *acl.ACL) bool { return holdsOne(a, acl.ACLPolicyRead, acl.ACLPolicyWrite) }
 

@@ -20,7 +20,7 @@ var ACLAuthMethods = newTable("acl_auth_methods", structs.ACLAuthMethodSnapshot,
 		payload: func(m *structs.ACLAuthMethod) structs.EventPayload { return m.Redacted() },
 		row:     sameRow[structs.ACLAuthMethod],
 		follows: follower(readsAuthMethods),
-	})
+	}).notSearched()
 
 func readsAuthMethods(a *acl.ACL) bool {
 	return holdsOne(a, acl.ACLAuthMethodRead, acl.ACLAuthMethodWrite)

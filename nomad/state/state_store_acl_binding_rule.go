@@ -20,7 +20,7 @@ var ACLBindingRules = newTable("acl_binding_rules", structs.ACLBindingRuleSnapsh
 		row:     sameRow[structs.ACLBindingRule],
 		follows: follower(readsBindingRules),
 		keys:    func(r *structs.ACLBindingRule) []string { return []string{r.AuthMethod} },
-	})
+	}).notSearched()
 
 func readsBindingRules(a *acl.ACL) bool {
 	return holdsOne(a, acl.ACLBindingRuleRead, acl.ACLBindingRuleWrite)

@@ -21,7 +21,7 @@ var ACLRoles = newTable("acl_roles", structs.ACLRoleSnapshot,
 		row:     sameRow[structs.ACLRole],
 		follows: follower(readsRoles),
 		keys:    func(r *structs.ACLRole) []string { return []string{r.Name} },
-	}).withValue(func(r *structs.ACLRole) string { return r.Name })
+	}).withValue(func(r *structs.ACLRole) string { return r.Name }).notSearched()
 
 func readsRoles(a *acl.ACL) bool { return holdsOne(a, acl.ACLRoleRead, acl.ACLRoleWrite) }
 

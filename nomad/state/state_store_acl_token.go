@@ -23,7 +23,7 @@ var ACLTokens = newTable("acl_token", structs.ACLTokenSnapshot,
 		row:     sameRow[structs.ACLToken],
 		follows: follower(readsTokens),
 	}).withValue(func(t *structs.ACLToken) string { return t.SecretID }).
-	withOrder(tokensByAge).withOrder(tokensByExpiration)
+	withOrder(tokensByAge).withOrder(tokensByExpiration).notSearched()
 
 func readsTokens(a *acl.ACL) bool { return a.AllowOperatorCapability(acl.ACLTokenRead) }
 

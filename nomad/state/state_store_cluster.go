@@ -14,7 +14,7 @@ import (
 var Cluster = newTable("cluster_meta", structs.ClusterMetadataSnapshot,
 	func(*structs.ClusterMetadata) Key { return Key{ID: "cluster"} },
 	func(a *acl.ACL, _ *structs.ClusterMetadata) bool { return a.IsManagement() },
-	noEvents[structs.ClusterMetadata]())
+	noEvents[structs.ClusterMetadata]()).notSearched()
 
 // SetClusterMetadata gives the cluster its ID. Giving it again changes nothing;
 // another ID is refused.

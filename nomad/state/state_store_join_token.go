@@ -17,7 +17,7 @@ var JoinTokens = newTable("join_tokens", structs.JoinTokenSnapshot,
 	func(a *acl.ACL, _ *structs.JoinToken) bool {
 		return a.IsManagement() || a.AllowOperatorCapability(acl.JoinTokenRead)
 	},
-	noEvents[structs.JoinToken]())
+	noEvents[structs.JoinToken]()).notSearched()
 
 // expiredJoinTokenKept is how long after its end a join token is kept, so that
 // whoever comes too late hears why, and operators see who joined.

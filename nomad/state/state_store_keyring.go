@@ -16,7 +16,7 @@ import (
 var RootKeys = newTable("root_keys", structs.RootKeySnapshot,
 	func(k *structs.RootKey) Key { return Key{ID: strings.ToLower(k.KeyID)} },
 	func(a *acl.ACL, _ *structs.RootKey) bool { return a.IsManagement() },
-	noEvents[structs.RootKey]())
+	noEvents[structs.RootKey]()).notSearched()
 
 // UpsertRootKey stores a root key. An active one makes the key that was active
 // before inactive; the active key itself cannot be demoted otherwise.

@@ -19,8 +19,11 @@ var Namespaces = newTable("namespaces", structs.NamespaceSnapshot,
 		topic:   structs.TopicNamespace,
 		payload: func(n *structs.Namespace) structs.EventPayload { return n },
 		row:     sameRow[structs.Namespace],
-		follows: follower(func(a *acl.ACL) bool { return a.AllowNamespace(structs.AllNamespacesSentinel) }),
-	})
+		follows: follower(func(a *acl.ACL) bool { return a.AllowNamespaceRead(structs.AllNamespacesSentinel) }),
+	}).searchedBy(search[structs.Namespace]{
+	context: structs.SearchNamespaces,
+	name:    func(n *structs.Namespace) string { return n.Name },
+})
 
 // UpsertNamespaces creates or updates namespaces, all or none.
 func (s *StateStore) UpsertNamespaces(index uint64, r *structs.NamespaceUpsertRequest) error {

@@ -21,7 +21,13 @@ var Nodes = newTable("nodes", structs.NodeSnapshot,
 		row:     sameRow[structs.Node],
 		follows: follower((*acl.ACL).AllowNodeRead),
 	}).withValue(func(n *structs.Node) string { return n.SecretID }).
-	withOrder(nodesByPool).withOrder(nodesBySigningKey)
+	withOrder(nodesByPool).withOrder(nodesBySigningKey).
+	searchedBy(search[structs.Node]{
+		context: structs.SearchNodes,
+		name:    func(n *structs.Node) string { return n.Name },
+		scope:   func(n *structs.Node) []string { return []string{n.ID} },
+		uuids:   true,
+	})
 
 // nodesByPool has the nodes of each pool in order of ID.
 var nodesByPool = newIndex("node_pool", func(n *structs.Node) Key { return Key{n.NodePool, n.ID} }, nil)

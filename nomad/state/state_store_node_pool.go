@@ -19,7 +19,10 @@ var NodePools = newTable("node_pools", structs.NodePoolSnapshot,
 		payload: func(n *structs.NodePool) structs.EventPayload { return n },
 		row:     sameRow[structs.NodePool],
 		follows: follower(func(a *acl.ACL) bool { return a.AllowNodePoolSearch(acl.NodePoolRead) }),
-	})
+	}).searchedBy(search[structs.NodePool]{
+	context: structs.SearchNodePools,
+	name:    func(n *structs.NodePool) string { return n.Name },
+})
 
 // poolNodes is the number of nodes by pool.
 var poolNodes = newCounter("node_pool_nodes")

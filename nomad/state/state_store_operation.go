@@ -21,7 +21,7 @@ var Operations = newTable("operations", structs.OperationSnapshot,
 		row:     sameRow[structs.Operation],
 		follows: follower((*acl.ACL).AllowOperatorRead),
 		keys:    func(o *structs.Operation) []string { return []string{o.NodeID} },
-	})
+	}).notSearched()
 
 // UpsertOperation stores how far an operation is. One that has ended stays as it is,
 // so that a leader of before, or a late answer, changes nothing. The oldest make room.

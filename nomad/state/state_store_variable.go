@@ -28,7 +28,13 @@ var Variables = newTable("variables", structs.VariablesSnapshot,
 			return &structs.VariableEncrypted{VariableMetadata: *m}
 		},
 		follows: (*acl.ACL).AllowVariableSearch,
-	}).withPartial(func(v *structs.VariableEncrypted) bool { return v.Lock != nil })
+	}).withPartial(func(v *structs.VariableEncrypted) bool { return v.Lock != nil }).
+	searchedBy(search[structs.VariableEncrypted]{
+		context:    structs.SearchVariables,
+		name:       func(v *structs.VariableEncrypted) string { return v.Path },
+		scope:      func(v *structs.VariableEncrypted) []string { return []string{v.Namespace, v.Path} },
+		namespaced: true,
+	})
 
 // variablePayload shows the meta data alone, without the lock, whose details are
 // for its holder.

@@ -16,7 +16,7 @@ var WorkloadEvents = newTable("workload_events", notPersisted,
 		payload: func(e *structs.WorkloadEvent) structs.EventPayload { return e },
 		row:     sameRow[structs.WorkloadEvent],
 		follows: (*acl.ACL).AllowNamespace,
-	})
+	}).notSearched()
 
 // RaiseWorkloadEvent publishes an event under its own type, and stores nothing.
 func (s *StateStore) RaiseWorkloadEvent(index uint64, r *structs.WorkloadEventRaiseRequest) error {

@@ -26,6 +26,10 @@ type TableInfo struct {
 	// follows reports whether some event of the topic could be visible to a caller
 	// who asks for a namespace; nil without a topic.
 	follows func(a *acl.ACL, namespace string) bool
+	// context is what searches call the rows, "" for those that nobody finds; searchSaid
+	// that the table says either.
+	context    structs.SearchContext
+	searchSaid bool
 
 	at     int // position in registry
 	schema func() *memdb.TableSchema
@@ -42,6 +46,7 @@ type Table[T any] struct {
 	primary *rowIndex[T]
 	orders  []*rowIndex[T] // further orders, of all rows or of some
 	value   *rowIndex[T]   // by a value that no two rows share, nil for no such index
+	search  *search[T]     // nil for a table that is not searched
 }
 
 // events says how changes of a table show.
