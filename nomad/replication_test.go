@@ -259,16 +259,19 @@ func TestRegionLossAndReturn(t *testing.T) {
 		for _, o := range objects {
 			r.eventually(o, true)
 		}
+		mustWrite := func() error {
+			req := &structs.NamespaceUpsertRequest{Namespaces: []*structs.Namespace{{Name: "late"}}, WriteRequest: root("")}
+			return r.far.RPC(context.Background(), "Namespace.UpsertNamespaces", req, &structs.GenericResponse{})
+		}
 		r.Crash(r.home)
+		if err := mustWrite(); !errors.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), `region "global"`) { // gossip has yet to notice
+			t.Errorf("a global write just after the authoritative region was lost gives %v", err)
+		}
 		time.Sleep(5 * time.Minute)
 		for _, o := range objects {
 			if !r.has(r.far, o.kind, o.id) {
 				t.Errorf("the %s %s went with its region", o.kind, o.id)
 			}
-		}
-		mustWrite := func() error {
-			req := &structs.NamespaceUpsertRequest{Namespaces: []*structs.Namespace{{Name: "late"}}, WriteRequest: root("")}
-			return r.far.RPC(context.Background(), "Namespace.UpsertNamespaces", req, &structs.GenericResponse{})
 		}
 		if err := mustWrite(); !errors.Is(err, errs.NoPath) && !errors.Is(err, errs.Unavailable) {
 			t.Errorf("a global write without the authoritative region gives %v", err)
