@@ -201,7 +201,9 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 	if hops := c.hops(ctx); hops >= maxHops {
 		return errs.Newf(errs.NoPath, "call for region %q was passed on %d times, check the region names of the servers", c.region, hops)
 	}
-	if s.localToken(c) {
+	if local, err := s.localToken(ctx, c.token); err != nil {
+		return err
+	} else if local {
 		return s.leaveTokenHere(ctx, c)
 	}
 	if c.kind == writeKind && !c.request.id.IsZero() {
