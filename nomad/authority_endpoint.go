@@ -55,6 +55,15 @@ var authorityJoin = newLeader("Authority.Join",
 
 var _ = serversOnly(authorityJoin.methodInfo)
 
+// noAuthority says why there is no authority. One that is still being made is waited
+// for: that takes a leader that is new a moment.
+func (s *Server) noAuthority() error {
+	if s.config.TLS.auto() == nil {
+		return errNoAuthority
+	}
+	return &errs.Error{Code: errs.Unavailable, Msg: "the leader is still making the certificate authority: try again in a moment", Executed: errs.ExecutedNo}
+}
+
 // letJoin checks the token, signs, and counts the use before anything is answered.
 func (c *leaderCall) letJoin(ctx context.Context, r *structs.AuthorityJoinRequest, reply *structs.AuthorityJoinResponse) error {
 	s := c.srv
@@ -101,7 +110,7 @@ func (c *leaderCall) letJoin(ctx context.Context, r *structs.AuthorityJoinReques
 func (s *Server) issue(sn *state.Snapshot, role tlsconf.Role, r *tlsconf.Request) (out structs.Issued, err error) {
 	active, auto := sn.ActiveAuthority(), s.config.TLS.auto()
 	if active == nil || auto == nil {
-		return out, errNoAuthority
+		return out, s.noAuthority()
 	}
 	h := enroll.Holder{Role: role, Region: s.config.Region, Lifetime: cmp.Or(auto.Lifetime, enroll.DefaultLifetime)}
 	if out.Certificate, err = enroll.Issue(s.keyring, active, r, h); err == nil {

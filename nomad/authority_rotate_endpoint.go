@@ -22,7 +22,7 @@ var authorityRotate = newLeader("Authority.Rotate",
 		active, next := enroll.Current(slices.Collect(c.srv.state.Snapshot().Authorities(nil)))
 		switch {
 		case active == nil || c.srv.config.TLS.auto() == nil:
-			return errNoAuthority
+			return c.srv.noAuthority()
 		case next != nil:
 			return errs.Newf(errs.Conflict, "another authority (%s) is about to take over already: see `cairn operator authority status`", next.ID)
 		}

@@ -26,7 +26,10 @@ func (s *Server) eventsOfRegion(ctx context.Context, r *structs.EventStreamReque
 	}
 	q := *r
 	q.Forwarded = true
-	local := s.localToken(&call{routing: routing{token: r.AuthToken}})
+	local, err := s.localToken(ctx, r.AuthToken)
+	if err != nil {
+		return err
+	}
 	if local {
 		q.AuthToken = "" // its secret is nobody's business there
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -91,13 +92,34 @@ func globalLogin(s *Server, method string) bool {
 	return m != nil && m.TokenLocality == structs.ACLAuthMethodTokenLocalityGlobal
 }
 
-// localToken reports whether the call carries a token that is valid in this region only.
-func (s *Server) localToken(c *call) bool {
-	if c.token == "" || !s.auth.Enabled() {
-		return false
+// localToken reports whether the call carries a secret that is valid in this region
+// only. One that this server does not know may have been made here just now: it does
+// not leave before the server has caught up with its leader.
+func (s *Server) localToken(ctx context.Context, secret string) (bool, error) {
+	if secret == "" || !s.auth.Enabled() {
+		return false, nil
 	}
-	t := s.state.Snapshot().ACLTokenBySecret(nil, c.token)
-	return t != nil && !t.Global
+	local, known := s.knowsToken(ctx, secret)
+	if known || s.IsLeader() || !auth.WellFormed(secret) {
+		return local, nil
+	}
+	wait, cancel := context.WithTimeout(ctx, unknownWait)
+	defer cancel()
+	if s.catchUpWith(wait) != nil {
+		return false, errNotLeader
+	}
+	local, _ = s.knowsToken(ctx, secret)
+	return local, nil
+}
+
+// knowsToken reports whether a secret is known here, and whether it is of this region
+// only: that of a local token, of a workload, of a node or of one to be introduced.
+func (s *Server) knowsToken(ctx context.Context, secret string) (local, known bool) {
+	if t := s.state.Snapshot().ACLTokenBySecret(nil, secret); t != nil {
+		return !t.Global, true
+	}
+	id, err := s.identify(ctx, secret)
+	return err == nil && (id.Workload != nil || id.Node != nil || id.Introduction != nil), err == nil
 }
 
 // leaveTokenHere passes a call on to another region without its token, whose

@@ -3,6 +3,7 @@ package nomad
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -200,7 +201,9 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 	if hops := c.hops(ctx); hops >= maxHops {
 		return errs.Newf(errs.NoPath, "call for region %q was passed on %d times, check the region names of the servers", c.region, hops)
 	}
-	if s.localToken(c) {
+	if local, err := s.localToken(ctx, c.token); err != nil {
+		return err
+	} else if local {
 		return s.leaveTokenHere(ctx, c)
 	}
 	if c.kind == writeKind && !c.request.id.IsZero() {
@@ -226,10 +229,19 @@ func (s *Server) askRegion(ctx context.Context, c *call) error {
 		}
 		s.router.MarkFailed(server.Addr)
 		if gone := c.kind != writeKind && errors.Is(err, errServerGone); !gone && c.kind != readKind && !errs.NotSent(err) {
-			return err
+			return regionLost(c.region, err)
 		}
 	}
-	return err
+	return regionLost(c.region, err)
+}
+
+// regionLost names the region that a call did not reach, or that did not answer it.
+func regionLost(region string, err error) error {
+	if !pool.Lost(err) {
+		return err
+	}
+	e := errs.From(err, "")
+	return errs.Lost(e.Executed, fmt.Sprintf("no answer from region %q: %s", region, e.Msg), err)
 }
 
 // aliveCheck is how often a call to another region looks whether gossip still

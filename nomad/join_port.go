@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -20,6 +21,14 @@ const (
 	joinMessage = 64 << 10
 )
 
+// joinRates bound how often joiners may try. Nobody guesses a token; but a try costs the
+// leader a look and its log a line, and takes no right. Who is put off tries again.
+var joinRates = limit.Rates{
+	Mode:       limit.Enforcing,
+	PerAddress: limit.PerClass[limit.Rate]{Control: limit.Rate{PerSecond: 10, Burst: 100}},
+	Global:     limit.PerClass[limit.Rate]{Control: limit.Rate{PerSecond: 50, Burst: 500}},
+}
+
 // setupJoin answers agents without a certificate, where the region has its own
 // authority.
 func (s *Server) setupJoin(logger hclog.Logger) {
@@ -30,7 +39,14 @@ func (s *Server) setupJoin(logger hclog.Logger) {
 		MaxInFlight: 1, MaxMessage: joinMessage,
 		IdleTimeout: joinIdle, HeaderTimeout: joinIdle, BodyTimeout: joinIdle, WriteTimeout: joinIdle,
 	}
-	calls := wire.NewServer(s.handleJoin, limits, logger.Named("join"))
+	tries := limit.New(joinRates)
+	calls := wire.NewServer(func(ctx context.Context, c *wire.Call) (any, error) {
+		if r := tries.Take(limit.Control, limit.Payer{Address: addrOf(c.Identity.Remote)}); r != nil {
+			s.sayRefused(c.Method, r)
+			return nil, r.Err()
+		}
+		return s.handleJoin(ctx, c)
+	}, limits, logger.Named("join"))
 	s.mux.Handle(mux.ProtoJoin, func(ctx context.Context, conn net.Conn, info mux.Info) {
 		calls.ServeConn(ctx, conn, s.identity(info))
 	})
@@ -40,6 +56,9 @@ func (s *Server) setupJoin(logger hclog.Logger) {
 func (s *Server) handleJoin(ctx context.Context, c *wire.Call) (any, error) {
 	if c.Method != authorityJoin.name {
 		return nil, errs.Newf(errs.PermissionDenied, "%s needs a certificate, without one only %s can be called", c.Method, authorityJoin.name)
+	}
+	if err := s.chargeCall(ctx, authorityJoin.methodInfo, c, ""); err != nil {
+		return nil, err
 	}
 	args, reply := &structs.AuthorityJoinRequest{}, &structs.AuthorityJoinResponse{}
 	if err := c.Decode(args); err != nil {

@@ -53,15 +53,10 @@ func (j *joining) token(role structs.JoinRole, uses int, ttl time.Duration) *str
 	j.t.Helper()
 	var reply structs.JoinTokenCreateResponse
 	req := &structs.JoinTokenCreateRequest{Name: "test", Role: role, MaxUses: uses, TTL: ttl}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) { // until there is an authority
-		err := j.WaitLeader().RPC(j.t.Context(), "JoinToken.Create", req, &reply)
-		if err == nil {
-			return &reply
-		}
-		if !errors.Is(err, errs.PreconditionFailed) || time.Now().After(end) {
-			j.t.Fatal(err)
-		}
+	if err := j.WaitLeader().RPC(j.t.Context(), "JoinToken.Create", req, &reply); err != nil { // the leader may yet have to make the authority
+		j.t.Fatal(err)
 	}
+	return &reply
 }
 
 // agent is an agent with a directory of its own.
@@ -182,22 +177,60 @@ func TestJoinersThatAreRefused(t *testing.T) {
 	})
 }
 
-// joinCall makes a call without a certificate.
-func (j *joining) joinCall(method string, args, reply any) error {
+// joiner connects without a certificate.
+func (j *joining) joiner() (*wire.Client, error) {
 	conn, err := j.Fabric.Dial(j.t.Context(), "10.9.9.9:1", "10.0.0.1:4647")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	token, err := jointoken.Parse(j.token(structs.JoinRoleServer, 1, 0).Text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if conn, err = mux.Select(j.t.Context(), conn, mux.ProtoJoin, tlsconf.Pinned(token.Authorities, "global")); err != nil {
+		return nil, err
+	}
+	return wire.NewClient(conn, wire.DefaultLimits()), nil
+}
+
+// joinCall makes a call without a certificate.
+func (j *joining) joinCall(method string, args, reply any) error {
+	client, err := j.joiner()
+	if err != nil {
 		return err
 	}
-	client := wire.NewClient(conn, wire.DefaultLimits())
 	defer client.Close()
 	return client.Call(j.t.Context(), method, args, reply, wire.CallOptions{})
+}
+
+// An address that tries one token after another is put off, and heard again later.
+func TestJoinersAreHeldToARate(t *testing.T) {
+	runJoining(t, time.Hour, func(t *testing.T, j *joining) {
+		client, err := j.joiner()
+		if err != nil {
+			t.Fatal(err)
+		}
+		guess := func() error {
+			req := &structs.AuthorityJoinRequest{TokenID: "guessed", Secret: "guessed", Role: structs.JoinRoleServer, WriteRequest: structs.WriteRequest{Region: "global"}}
+			return client.Call(t.Context(), "Authority.Join", req, &structs.AuthorityJoinResponse{}, wire.CallOptions{})
+		}
+		heard := 0
+		for err = guess(); errors.Is(err, errs.PermissionDenied) && heard < 1000; err = guess() {
+			heard++
+		}
+		if e := errs.From(err, ""); e.Code != errs.RateLimited || e.RetryAfter <= 0 || heard < 100 {
+			t.Errorf("after %d tries: %v, want to be put off after some hundred", heard, err)
+		}
+		client.Close()
+		time.Sleep(time.Minute)
+		if client, err = j.joiner(); err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if err := guess(); !errors.Is(err, errs.PermissionDenied) {
+			t.Errorf("a minute later: %v", err)
+		}
+	})
 }
 
 // Without a certificate there is one call, and what it takes is checked.

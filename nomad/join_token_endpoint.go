@@ -101,7 +101,7 @@ func (s *Server) joinText(token *structs.JoinToken, secret string) (string, erro
 		t.Authorities = append(t.Authorities, a.ID)
 	}
 	if len(t.Authorities) == 0 {
-		return "", errNoAuthority
+		return "", s.noAuthority()
 	}
 	return t.Encode()
 }

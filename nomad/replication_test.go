@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,13 @@ func TestLocalTokenIsAnonymousInOtherRegions(t *testing.T) {
 		if me, err := whoAmI(r.far, "global", rootSecret); err != nil || me.Type != structs.ACLManagementToken {
 			t.Fatalf("a global token is %v, %v", me, err)
 		}
+		node := newNode("")
+		if _, err := register(r.far, node, ""); err != nil {
+			t.Fatal(err)
+		}
+		if me, err := whoAmI(r.far, "global", node.SecretID); err != nil || me.AccessorID != "anonymous" { // an error would mean that the secret went there
+			t.Fatalf("a node of mars is %v, %v", me, err)
+		}
 		req := &structs.ACLTokenListRequest{QueryOptions: structs.QueryOptions{Region: "global", AuthToken: local.SecretID}}
 		err := r.far.RPC(context.Background(), "ACL.ListTokens", req, &structs.ACLTokenListResponse{})
 		if !errors.Is(err, errs.PermissionDenied) || !strings.HasPrefix(err.Error(), "Permission denied: the token is local to region \"mars\"") {
@@ -54,6 +62,31 @@ func TestLocalTokenIsAnonymousInOtherRegions(t *testing.T) {
 			t.Fatal("the caller's request was changed")
 		}
 	})
+}
+
+// A token that was made a moment ago does not leave its region by a server that has yet
+// to hear of it.
+func TestLocalTokenStaysHomeBeforeEveryServerKnowsIt(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		r := &regions{Cluster: c, t: t, home: c.WaitLeader()}
+		r.mustCall(r.home, "ACL.Bootstrap", &structs.ACLTokenBootstrapRequest{BootstrapSecret: rootSecret}, &structs.ACLTokenUpsertResponse{})
+		follower := c.Nodes[0]
+		if follower == r.home {
+			follower = c.Nodes[1]
+		}
+		r.far = c.Add(sharing, inRegion("mars"), expects(1), joins(r.home.Host))
+		within(t, "two regions", func() bool {
+			return r.far.IsLeader() && slices.Equal(r.regionsOf(follower), []string{"global", "mars"})
+		})
+		for range 20 {
+			local := r.putToken(r.home, &structs.ACLToken{Type: structs.ACLManagementToken})
+			var reply structs.ACLWhoAmIResponse // for nobody in mars; refused for a secret that mars does not know
+			err := follower.RPC(t.Context(), "ACL.WhoAmI", &structs.GenericRequest{QueryOptions: structs.QueryOptions{Region: "mars", AuthToken: local.SecretID}}, &reply)
+			if err != nil {
+				t.Fatalf("the secret went to mars: %v", err)
+			}
+		}
+	}, sharing)
 }
 
 // has reports whether the region of n has an object of its own; path names the
@@ -259,16 +292,19 @@ func TestRegionLossAndReturn(t *testing.T) {
 		for _, o := range objects {
 			r.eventually(o, true)
 		}
+		mustWrite := func() error {
+			req := &structs.NamespaceUpsertRequest{Namespaces: []*structs.Namespace{{Name: "late"}}, WriteRequest: root("")}
+			return r.far.RPC(context.Background(), "Namespace.UpsertNamespaces", req, &structs.GenericResponse{})
+		}
 		r.Crash(r.home)
+		if err := mustWrite(); !errors.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), `region "global"`) { // gossip has yet to notice
+			t.Errorf("a global write just after the authoritative region was lost gives %v", err)
+		}
 		time.Sleep(5 * time.Minute)
 		for _, o := range objects {
 			if !r.has(r.far, o.kind, o.id) {
 				t.Errorf("the %s %s went with its region", o.kind, o.id)
 			}
-		}
-		mustWrite := func() error {
-			req := &structs.NamespaceUpsertRequest{Namespaces: []*structs.Namespace{{Name: "late"}}, WriteRequest: root("")}
-			return r.far.RPC(context.Background(), "Namespace.UpsertNamespaces", req, &structs.GenericResponse{})
 		}
 		if err := mustWrite(); !errors.Is(err, errs.NoPath) && !errors.Is(err, errs.Unavailable) {
 			t.Errorf("a global write without the authoritative region gives %v", err)

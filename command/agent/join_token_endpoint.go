@@ -35,7 +35,7 @@ func joinTokenRoutes() []route {
 				return list(p.JoinTokens), nil
 			}),
 		write(doc{methods: "PUT POST", pattern: "/v1/operator/join-token", rpc: "JoinToken.Create",
-			summary: "Create a token that lets agents join which have no certificate yet.", body: reflect.TypeFor[joinTokenOrder](), status: []int{412}},
+			summary: "Create a token that lets agents join which have no certificate yet.", body: reflect.TypeFor[joinTokenOrder]()},
 			bindJoinToken,
 			func(_ *request, p *structs.JoinTokenCreateResponse) (joinTokenMade, error) {
 				return joinTokenMade{JoinToken: p.JoinToken, Text: p.Text}, nil

@@ -79,6 +79,7 @@ func (m *Mux) admit(ctx context.Context, conn net.Conn) {
 func (m *Mux) serveConn(ctx context.Context, c *trackedConn, info Info) {
 	conn, proto, err := m.firstByte(c)
 	if err == nil && (proto == ProtoTLS || proto == protoHello) {
+		info.Protocol = proto // until it is known what is within
 		if m.cfg.TLS == nil {
 			m.refuse(conn, RefusedTLS, info, errors.New("tls is not configured"))
 			return

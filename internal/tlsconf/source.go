@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -34,7 +35,10 @@ type material struct {
 
 // Source holds a certificate and authorities that may be replaced while
 // connections use them. It is safe for concurrent use.
-type Source struct{ now atomic.Pointer[material] }
+type Source struct {
+	now       atomic.Pointer[material]
+	reloading sync.Mutex // held from the first file read to the new certificate in use
+}
 
 // Load reads the files.
 func Load(s Settings) (*Source, error) {
@@ -52,8 +56,10 @@ func (s *Source) Settings() Settings { return s.now.Load().Settings }
 
 // Reload reads the files of other settings and uses what they hold from the
 // next handshake on. check may refuse them, nil for no check; after an error
-// the old ones stay.
+// the old ones stay. Of two that run at once the later one wins with what it has read.
 func (s *Source) Reload(to Settings, check func(*Source) error) error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	next, err := Load(to)
 	if err == nil && check != nil {
 		err = check(next)
@@ -71,11 +77,11 @@ func load(s Settings) (*material, error) {
 		m.MinVersion = tls.VersionTLS12
 	}
 	var err error
-	if m.cert, err = tls.LoadX509KeyPair(s.CertFile, s.KeyFile); err != nil {
-		return nil, fmt.Errorf("tls: loading the certificate: %w", err)
+	if m.cert, err = tls.LoadX509KeyPair(s.CertFile, s.KeyFile); err == nil {
+		m.cert.Leaf, err = x509.ParseCertificate(m.cert.Certificate[0])
 	}
-	if m.cert.Leaf, err = x509.ParseCertificate(m.cert.Certificate[0]); err != nil {
-		return nil, fmt.Errorf("tls: loading the certificate: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("tls: loading the certificate in %s with the key in %s: %w", s.CertFile, s.KeyFile, err)
 	}
 	if s.CAFile == "" {
 		return m, nil
@@ -85,7 +91,7 @@ func load(s Settings) (*material, error) {
 		return nil, fmt.Errorf("tls: reading ca_file: %w", err)
 	}
 	if m.authorities, err = parseCertificates(text); err != nil {
-		return nil, fmt.Errorf("tls: ca_file: %w", err)
+		return nil, fmt.Errorf("tls: ca_file %s: %w", s.CAFile, err)
 	}
 	m.pool = x509.NewCertPool()
 	for _, ca := range m.authorities {

@@ -81,6 +81,7 @@ func (d Dir) write(name string, data []byte) error {
 		err = os.Rename(tmp, d.path(name))
 	}
 	if err != nil {
+		_ = os.Remove(tmp) // a key that nobody needs
 		return errs.Newf(errs.Invalid, "cannot keep the certificate: %w", err)
 	}
 	return nil
