@@ -14,69 +14,105 @@ import (
 // jitterFraction spreads the ends of blocking queries over a sixteenth of their wait.
 const jitterFraction = 16
 
-// blockingQuery runs a read, again and again while the index it gives is not
-// above the one asked for, and wakes only when a row that the read touched
-// changes. run returns the index of a single object, 0 for that of the tables, and
-// is told when it runs again. When the wait is over the current result stands. A read
-// of no table never blocks, nor does one that is instant.
-func (s *Server) blockingQuery(ctx context.Context, m *methodInfo, opts *structs.QueryOptions, run func(v *view, again bool) (uint64, error), meta *structs.QueryMeta) error {
-	var waitCtx context.Context
-	var ws memdb.WatchSet
-	blocks := opts.MinQueryIndex > 0 && len(m.tables) > 0 && !m.instant
-	if blocks {
-		defer func() { s.state.Unwatch(ws) }()
-	}
+// blockedQuery is a read that may wait until its answer changes.
+type blockedQuery struct {
+	*Server
+	ctx  context.Context
+	m    *methodInfo
+	opts *structs.QueryOptions
+	// run returns the index of a single object, 0 for that of the tables, and is
+	// told when it runs again.
+	run  func(v *view, again bool) (uint64, error)
+	meta *structs.QueryMeta
+	// ws is what the last look watched.
+	ws memdb.WatchSet
+	// timer closes over when the wait has lasted long enough; both are nil until
+	// the query waits.
+	timer *time.Timer
+	over  chan struct{}
+}
+
+// answer runs the read, again and again while the index it gives is not above the
+// one asked for, and wakes only when a row that the read touched changes.
+// When the wait is over the current result stands. A read of no table never
+// blocks, nor does one that is instant.
+func (q *blockedQuery) answer() error {
+	defer q.end()
 	for {
-		if err := s.confirmUnlessStale(ctx, opts); err != nil {
+		if err := q.confirmUnlessStale(q.ctx, q.opts); err != nil {
 			return err
 		}
-		abandoned := s.state.AbandonCh()
-		v := &view{Snapshot: s.state.Snapshot(), srv: s}
-		if blocks {
-			s.state.Unwatch(ws) // of the round before
-			ws = memdb.NewWatchSet()
-			v.ws = ws
-			v.ws.Add(abandoned)
-			v.ws.Add(s.ctx.Done())
-			if err := s.watchTerm(v.ws, opts); err != nil {
-				return err
-			}
-		}
-		index, err := run(v, waitCtx != nil)
-		if err != nil {
+		if done, err := q.look(q.opts.MinQueryIndex > 0 && len(q.m.tables) > 0 && !q.m.instant); done || err != nil {
 			return err
 		}
-		if index == 0 {
-			index = v.TableIndex(m.tables...)
+		if err := q.wait(); err != nil {
+			return err
 		}
-		meta.Index = max(index, 1)
-		s.fillMeta(meta)
-		if v.ws == nil || meta.Index > opts.MinQueryIndex || waitCtx != nil && waitCtx.Err() != nil {
-			return nil
+		if q.isOver() || !q.leads() {
+			continue
 		}
-		if waitCtx == nil {
-			var cancel context.CancelFunc
-			waitCtx, cancel = context.WithTimeout(ctx, blockingWait(opts.MaxQueryTime))
-			defer cancel()
-		}
-		s.metrics.blocked(1)
-		s.gate.Park(m.class)
-		waitAny(waitCtx, ws)
-		s.gate.Resume(m.class)
-		s.metrics.blocked(-1)
-		if err := ctx.Err(); err != nil {
-			return errs.Wrap(errs.Deadline, "the caller went away", err)
-		}
-		if s.ctx.Err() != nil {
-			return errs.New(errs.Unavailable, "this server is stopping: ask another one")
+		// The store has only grown since it was confirmed, after the query began, and
+		// most often what woke the query is what it waits for: then nothing need be
+		// confirmed or watched again.
+		if done, err := q.look(false); done || err != nil {
+			return err
 		}
 	}
+}
+
+// look runs the read once and reports whether its answer stands.
+func (q *blockedQuery) look(watch bool) (done bool, err error) {
+	abandoned := q.state.AbandonCh()
+	v := &view{Snapshot: q.state.Snapshot(), srv: q.Server}
+	again := q.timer != nil
+	if watch {
+		q.state.Unwatch(q.ws) // of the look before
+		q.ws = memdb.NewWatchSet()
+		v.ws = q.ws
+		v.ws.Add(abandoned)
+		v.ws.Add(q.Server.ctx.Done())
+		if err := q.watchTerm(v.ws, q.opts); err != nil {
+			return false, err
+		}
+	}
+	index, err := q.run(v, again)
+	if err != nil {
+		return false, err
+	}
+	if index == 0 {
+		index = v.TableIndex(q.m.tables...)
+	}
+	q.meta.Index = max(index, 1)
+	q.fillMeta(q.meta)
+	blocks := watch || again
+	return !blocks || q.isOver() || q.meta.Index > q.opts.MinQueryIndex, nil
+}
+
+// wait returns once what was watched changes or the time is over.
+func (q *blockedQuery) wait() error {
+	if q.timer == nil {
+		over := make(chan struct{})
+		q.over, q.timer = over, time.AfterFunc(blockingWait(q.opts.MaxQueryTime), func() { close(over) })
+	}
+	q.ws.Add(q.over)
+	q.metrics.blocked(1)
+	q.gate.Park(q.m.class)
+	waitAny(q.ctx, q.ws)
+	q.gate.Resume(q.m.class)
+	q.metrics.blocked(-1)
+	if err := q.ctx.Err(); err != nil {
+		return errs.Wrap(errs.Deadline, "the caller went away", err)
+	}
+	if q.Server.ctx.Err() != nil {
+		return errs.New(errs.Unavailable, "this server is stopping: ask another one")
+	}
+	return nil
 }
 
 // waitAny waits until a channel of ws is closed or ctx ends. Most sets are small:
 // a select of few channels costs each of ten thousand waiters less.
 func waitAny(ctx context.Context, ws memdb.WatchSet) {
-	var few [4]<-chan struct{}
+	var few [5]<-chan struct{}
 	if len(ws) > len(few) {
 		_ = ws.WatchCtx(ctx)
 		return
@@ -91,7 +127,31 @@ func waitAny(ctx context.Context, ws memdb.WatchSet) {
 	case <-few[1]:
 	case <-few[2]:
 	case <-few[3]:
+	case <-few[4]:
 	case <-ctx.Done():
+	}
+}
+
+// isOver reports whether the time to wait has passed.
+func (q *blockedQuery) isOver() bool {
+	select {
+	case <-q.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// leads reports whether this server may still answer: it leads, or need not.
+func (q *blockedQuery) leads() bool {
+	return q.opts.AllowStale || q.leadership.Load() != nil
+}
+
+// end gives back what the query holds.
+func (q *blockedQuery) end() {
+	q.state.Unwatch(q.ws)
+	if q.timer != nil {
+		q.timer.Stop()
 	}
 }
 

@@ -79,3 +79,36 @@ func TestBlockingQueriesLeaveNoWatch(t *testing.T) {
 		}
 	})
 }
+
+// TestBlockingQueryWaitsForItsIndex checks that a query which wakes too early, as
+// what it watches has changed but not by enough, goes on waiting and wakes again.
+func TestBlockingQueryWaitsForItsIndex(t *testing.T) {
+	for _, stale := range []bool{false, true} {
+		nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+			leader := c.WaitLeader()
+			index := mustPut(t, leader, "app/db", "1")
+			opts := structs.QueryOptions{Prefix: "app/", MinQueryIndex: index + 2, AllowStale: stale}
+			answer := make(chan uint64, 1)
+			go func() {
+				var reply structs.VariablesListResponse
+				if err := leader.RPC(context.Background(), "Variables.List", &structs.VariablesListRequest{QueryOptions: opts}, &reply); err != nil {
+					t.Error(err)
+				}
+				answer <- reply.Index
+			}()
+			for n := range 2 {
+				synctest.Wait()
+				mustPut(t, leader, "app/db", string(rune('2'+n)))
+			}
+			synctest.Wait()
+			select {
+			case got := <-answer:
+				t.Fatalf("the query for above %d ended with index %d", index+2, got)
+			default:
+			}
+			if want, got := mustPut(t, leader, "app/db", "9"), <-answer; got != want {
+				t.Fatalf("index %d, want %d", got, want)
+			}
+		})
+	}
+}

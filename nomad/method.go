@@ -153,7 +153,8 @@ func (m *readMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) 
 	defer s.gate.Leave(m.class)
 	args, reply := c.args.(*Req), c.reply.(*Resp)
 	opts := m.query(args)
-	return s.blockingQuery(ctx, m.methodInfo, opts, func(v *view, again bool) (uint64, error) {
+	q := blockedQuery{Server: s, ctx: ctx, m: m.methodInfo, opts: opts, meta: m.meta(reply)}
+	q.run = func(v *view, again bool) (uint64, error) {
 		if again {
 			var err error
 			if c.id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
@@ -169,7 +170,8 @@ func (m *readMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) 
 			return v.index, refusedRun(v, err, m.run, args)
 		}
 		return v.index, nil
-	}, m.meta(reply))
+	}
+	return q.answer()
 }
 
 // writeMethod is a write: authenticate, forward to the leader, allow, run.

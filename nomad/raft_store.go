@@ -214,6 +214,9 @@ func checkSegments(dir string) error {
 			return fmt.Errorf("segment %s has a damaged header", filepath.Base(path))
 		}
 	}
+	if len(paths) > 0 { // sorted: the names begin with the index of the first entry
+		return checkTail(paths[len(paths)-1])
+	}
 	return nil
 }
 

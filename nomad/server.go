@@ -166,8 +166,8 @@ func NewServer(cfg *Config) (*Server, error) {
 
 func (s *Server) setupStore(logger hclog.Logger) error {
 	s.broker = stream.New(s.config.EventBufferSize)
-	s.state = state.New(logger.Named("state"), s.publish)
-	s.keyring = keyring.New(logger.Named("keyring"), s.config.KeyProviders...)
+	s.state = state.New(logger, s.publish)
+	s.keyring = keyring.New(logger, s.config.KeyProviders...)
 	s.auth = s.newResolver(s.config.ACL.Enabled)
 	s.logins.Sign, s.logins.Timeout = s.keyring.Sign, s.config.ACL.ProviderTimeout
 	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))

@@ -84,7 +84,7 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 		return err
 	}
 	s.transport = raftnet.New(raftnet.Config{
-		Logger: logger.Named("raftnet"), LocalID: raft.ServerID(s.nodeID),
+		Logger: logger, LocalID: raft.ServerID(s.nodeID),
 		LocalAddr: raft.ServerAddress(s.config.RPCAdvertise),
 		Dial:      s.dialPeer(mux.ProtoRaft), DialSnapshot: s.dialPeer(mux.ProtoSnapshot), Timeout: dialTimeout, MaxInFlight: maxRPCsInFlight,
 		Term: func() uint64 { return s.raft.CurrentTerm() },
@@ -99,7 +99,7 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 	appended := make(chan struct{}, 1)
 	s.raft, err = raft.NewRaft(conf, s.fsm, &appendSignal{s.stores.Log, appended, &s.watchdog.log}, &voteStore{s.stores.Stable, &s.watchdog.vote}, s.stores.Snapshots, s.transport)
 	if err != nil {
-		return errs.Newf(errs.Internal, "cannot start raft from the data directory: %w", err)
+		return errs.Newf(errs.Internal, "cannot start raft from the data directory: %w; %s", err, s.stores.remedy())
 	}
 	propose := func(entry []byte, timeout time.Duration) raft.ApplyFuture { return s.raft.Apply(entry, timeout) }
 	s.proposer = newProposer(propose, s.grouped, appended, s.ctx.Done())

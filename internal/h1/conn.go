@@ -66,6 +66,9 @@ type conn struct {
 
 	// ended tells that watch has returned. It is set before the phase is watched.
 	ended chan struct{}
+	// pending says that watch may still read though its request is answered: what
+	// it reads begins the next one, so most often nobody has to stop it.
+	pending bool
 	// extra[:extras] is what watch read, to be used after ended.
 	extra  [1]byte
 	extras int
@@ -102,6 +105,9 @@ func (c *conn) await() bool {
 			continue
 		}
 		c.begun = true
+		if c.pending && c.r < c.w { // this request came along with the one before
+			c.stopWatch()
+		}
 		for c.skip > 0 && c.r < c.w && (c.buf[c.r] == '\r' || c.buf[c.r] == '\n') {
 			c.r++
 			c.skip--
@@ -129,6 +135,9 @@ func (c *conn) more() bool {
 	c.r = 0
 	if p, _, v := c.state.load(); p == idle && c.begun && c.w > 0 {
 		c.state.v.CompareAndSwap(v, pack(fresh, c.srv.clock.now.Load()))
+	}
+	if c.pending && c.endWatch() {
+		return true
 	}
 	n, err := c.nc.Read(c.buf[c.w:])
 	c.w += n
@@ -177,7 +186,7 @@ func (c *conn) handle() bool {
 	c.clearDeadlines()
 	switch c.state.swap(idle, c.srv.clock.now.Load()) {
 	case watched:
-		c.stopWatch()
+		c.pending = true
 	case left:
 		return false
 	}
@@ -252,17 +261,26 @@ func (c *conn) watch() {
 	}
 }
 
-// stopWatch waits until watch has returned, after the phase was left.
+// stopWatch has watch return, after the phase was left.
 func (c *conn) stopWatch() {
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
-	<-c.ended
+	c.endWatch()
 	_ = c.nc.SetReadDeadline(time.Time{})
-	if c.extras > 0 {
-		c.w = copy(c.buf[:], c.buf[c.r:c.w])
-		c.r = 0
-		c.w += copy(c.buf[c.w:], c.extra[:c.extras])
-		c.extras = 0
+}
+
+// endWatch waits until watch has returned and reports whether it read something,
+// which is in the buffer then.
+func (c *conn) endWatch() bool {
+	<-c.ended
+	c.pending = false
+	if c.extras == 0 {
+		return false
 	}
+	c.w = copy(c.buf[:], c.buf[c.r:c.w])
+	c.r = 0
+	c.w += copy(c.buf[c.w:], c.extra[:c.extras])
+	c.extras = 0
+	return true
 }
 
 // expire closes the connection if its state is still v.
@@ -292,7 +310,7 @@ func (c *conn) end() {
 	if !c.gone {
 		_ = c.nc.Close()
 	}
-	if p == watched {
+	if p == watched || c.pending {
 		<-c.ended
 	}
 	c.srv.remove(c)

@@ -1,0 +1,77 @@
+package nomad
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+)
+
+// The layout of raft-wal's segments, which is frozen: a header, then frames of 8
+// bytes and their payload, padded to 8. The last frame of each batch is a commit; instead of a
+// length it has the CRC-32C of what lies between it and the commit before.
+const (
+	walHeaderSize = 32
+	walFrameSize  = 8
+	walEntryFrame = 1
+	walIndexFrame = 2
+	walCommit     = 3
+)
+
+// checkTail fails if whole batches lie behind the place where the newest segment
+// at path stops making sense. The library takes all from there on for a write that
+// a crash cut, and forgets it; but such a write is the last, and only it was never acknowledged.
+func checkTail(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	end := walEnd(b)
+	if at := wholeBatch(b, end); at > 0 {
+		return fmt.Errorf("segment %s is damaged behind byte %d: what was written later, such as the batch that ends at byte %d, cannot be reached", filepath.Base(path), end, at)
+	}
+	return nil
+}
+
+// walEnd returns where the library ends a segment: behind the last commit that it
+// reaches from the start, or the one before if the sum of the last is wrong.
+func walEnd(b []byte) int {
+	before, last := walHeaderSize, walHeaderSize
+	sumFrom := 0 // that of the first commit is over the header too
+	whole := true
+	for at := walHeaderSize; at+walFrameSize <= len(b); {
+		value := binary.LittleEndian.Uint32(b[at+4:])
+		switch b[at] {
+		case walEntryFrame, walIndexFrame:
+			at += walFrameSize + (int(value)+walFrameSize-1)/walFrameSize*walFrameSize
+			continue
+		case walCommit:
+			whole = crc32.Checksum(b[sumFrom:at], castagnoli) == value
+			at += walFrameSize
+			before, last, sumFrom = last, at, at
+			continue
+		}
+		break // no frame
+	}
+	if !whole {
+		return before
+	}
+	return last
+}
+
+// wholeBatch returns where the first whole batch at or behind from ends that follows
+// another commit there, 0 if there is none.
+func wholeBatch(b []byte, from int) int {
+	commit := -1
+	for at := from; at+walFrameSize <= len(b); at += walFrameSize {
+		if binary.LittleEndian.Uint32(b[at:]) != walCommit {
+			continue
+		}
+		if start := commit + walFrameSize; commit >= 0 && start < at && crc32.Checksum(b[start:at], castagnoli) == binary.LittleEndian.Uint32(b[at+4:]) {
+			return at
+		}
+		commit = at
+	}
+	return 0
+}
