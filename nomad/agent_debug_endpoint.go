@@ -111,8 +111,8 @@ func (s *Server) profileNode(ctx context.Context, r *structs.AgentProfileRequest
 		Payload     []byte
 		ContentType string
 	}
-	if s.nodeConns.session(r.NodeID) != nil && s.links.held.Get(r.NodeID) == nil {
-		return s.callNode(ctx, r.NodeID, agentProfileName, r, reply)
+	if done, err := s.onSession(ctx, r.NodeID, agentProfileName, r, reply); done {
+		return err
 	}
 	q := &structs.NodeCallRequest{NodeID: r.NodeID, Method: agentProfileName, Body: body}
 	q.AuthToken = r.AuthToken
