@@ -181,8 +181,10 @@ type frame struct{ Data []byte }
 // frames writes the lines of a log as frames of the public API, or as they are, and
 // lets each go at once.
 type frames struct {
-	w     http.ResponseWriter
+	w http.ResponseWriter
+	// plain writes the data as it is, of the type media, text if that is "".
 	plain bool
+	media string
 	began bool
 }
 
@@ -190,7 +192,7 @@ type frames struct {
 func (f *frames) begin() {
 	f.began = true
 	if f.plain {
-		f.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		f.w.Header().Set("Content-Type", cmp.Or(f.media, "text/plain; charset=utf-8"))
 	} else {
 		f.w.Header().Set("Content-Type", "application/json")
 	}
