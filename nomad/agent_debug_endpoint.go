@@ -129,8 +129,11 @@ func (s *Server) mayDebug(ctx context.Context) error {
 	if id, _ := ctx.Value(callerKey{}).(*auth.Identity); id != nil && id.ACL.AllowAgentDebug(s.config.EnableDebug) {
 		return nil
 	}
-	return errPermissionDenied
+	return errNoDebug
 }
+
+// errNoDebug is for who may debug only where the configuration says so.
+var errNoDebug = errs.New(errs.PermissionDenied, "Permission denied: this needs a token, or enable_debug in the server's configuration while access control is off")
 
 // debugger returns what looks into this process.
 func (s *Server) debugger() Debugger {

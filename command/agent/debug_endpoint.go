@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -58,6 +59,15 @@ func (r *request) target() (*structs.AgentTarget, error) {
 // mayDebug reports whether the caller may look into the process.
 func (r *request) mayDebug(a *acl.ACL) bool { return a.AllowAgentDebug(r.api.config.EnableDebug) }
 
+// allowDebug is allow for right, which is about debugging.
+func (r *request) allowDebug(right func(*acl.ACL) bool) error {
+	err := r.allow(right)
+	if errors.Is(err, errs.PermissionDenied) && !r.api.config.ACL.Enabled && !r.api.config.EnableDebug {
+		return errs.New(errs.PermissionDenied, "Permission denied: this needs enable_debug in the agent's configuration while access control is off")
+	}
+	return err
+}
+
 // mayProfile is mayDebug for what costs the process something.
 func (r *request) mayProfile(a *acl.ACL) bool { return a.AllowAgentWrite() && r.mayDebug(a) }
 
@@ -76,7 +86,7 @@ func serveHost(r *request) error {
 		}
 		return r.writeJSON(http.StatusOK, reply)
 	}
-	if err := r.allow(r.mayDebug); err != nil {
+	if err := r.allowDebug(r.mayDebug); err != nil {
 		return err
 	}
 	reply, err := client.DescribeHost(r.Context(), r.api.server.NodeID(), r.api.config.DataDir)
@@ -125,7 +135,7 @@ func serveProfile(r *request) error {
 			return err
 		}
 		err = r.api.server.RPC(r.Context(), "Agent.Profile", asked, reply)
-	} else if err = r.allow(r.mayProfile); err == nil {
+	} else if err = r.allowDebug(r.mayProfile); err == nil {
 		reply, err = takeProfile(r.Context(), asked)
 	}
 	if err != nil {
