@@ -30,13 +30,17 @@ type Debugger interface {
 	// FollowLog writes the log to w from now on, until ctx ends or w fails; options and
 	// reply are those of the method Agent.Monitor of node agents.
 	FollowLog(ctx context.Context, options json.RawMessage, w io.Writer) (json.RawMessage, error)
+	// ExportLog writes what was logged before, as Agent.MonitorExport of node agents does.
+	ExportLog(ctx context.Context, options json.RawMessage, w io.Writer) (json.RawMessage, error)
 }
 
 // The methods that servers pass on to each other, by the names that they are declared under below.
 const (
 	agentHostName    = "Agent.Host"
 	agentProfileName = "Agent.Profile"
-	agentMonitorName = "Agent.Monitor" // a stream
+	// The streams.
+	agentMonitorName = "Agent.Monitor"
+	agentExportName  = "Agent.MonitorExport"
 )
 
 // mayLook is the rule of the method of node agents of the same name, for servers too.
@@ -163,6 +167,11 @@ func (noDebugger) FollowLog(context.Context, json.RawMessage, io.Writer) (json.R
 	return nil, errNoDebugger
 }
 
+// ExportLog refuses.
+func (noDebugger) ExportLog(context.Context, json.RawMessage, io.Writer) (json.RawMessage, error) {
+	return nil, errNoDebugger
+}
+
 // leaderID stands for the leader where a server is named.
 const leaderID = "leader"
 
@@ -216,7 +225,12 @@ func (s *Server) serverNamed(id string) (*router.Server, error) {
 	return &all[i], nil
 }
 
-// followLog follows the log of this server, or of the one that is meant.
+// streamsOfServers reports whether servers serve a stream of node agents, too.
+func streamsOfServers(method string) bool {
+	return method == agentMonitorName || method == agentExportName
+}
+
+// followLog follows or exports the log of this server, or of the one that is meant.
 func (s *Server) followLog(ctx context.Context, r *structs.NodeCallRequest, w io.Writer) (json.RawMessage, error) {
 	if len(r.Passed) == 0 {
 		peer, err := s.serverMeant(ctx, r.ServerID)
@@ -230,6 +244,9 @@ func (s *Server) followLog(ctx context.Context, r *structs.NodeCallRequest, w io
 		}
 	} else if !s.isMe(r.ServerID) {
 		return nil, errs.Newf(errs.NoPath, "this server is not %q: ask again", r.ServerID)
+	}
+	if r.Method == agentExportName {
+		return s.debugger().ExportLog(ctx, r.Body, w)
 	}
 	return s.debugger().FollowLog(ctx, r.Body, w)
 }
