@@ -135,7 +135,7 @@ func (c *Client) syncStatus(_ context.Context, _ *nodelink.Call, r *SyncRequest)
 
 // ChangeNotice is the argument of Node.NotifyChange: what changed on the servers.
 type ChangeNotice struct {
-	// Kind is node or servers.
+	// Kind is node or servers; others are for agents to come, and ignored.
 	Kind string
 	// Index is the logical index of the change, 0 for unknown.
 	Index uint64
@@ -149,11 +149,16 @@ func (c *Client) notifyChange(ctx context.Context, _ *nodelink.Call, r *ChangeNo
 		}
 	case "servers": // the next heartbeat tells of them
 		c.wake()
+	case "":
+		return nil, errs.New(errs.Invalid, "a change needs a Kind: node or servers")
 	default:
-		return nil, errs.Newf(errs.Invalid, "unknown kind %q of change: must be node or servers", r.Kind)
+		c.logger.Info("ignored news of a change of a kind that this agent does not know", "kind", r.Kind[:min(len(r.Kind), maxShownKind)])
 	}
 	return c.syncStatus(ctx, nil, &SyncRequest{r.Index})
 }
+
+// maxShownKind bounds what the log shows of a kind, in bytes.
+const maxShownKind = 64
 
 // pull asks the servers what they know of the node, as of the index at least.
 func (c *Client) pull(ctx context.Context, index uint64) error {

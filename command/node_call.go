@@ -120,8 +120,7 @@ func callFailed(status api.UnexpectedResponseError, id, method string) error {
 		return f
 	}
 	if status.StatusCode() == http.StatusNotFound && strings.Contains(status.Body(), noRoute) {
-		return &callFailure{Outcome: outcomeNoMethod, Help: fmt.Sprintf("no method %s can be called: `cairn node link show %s` shows those of the agent; "+
-			"`cairn node call` is for streams, too", method, id)}
+		return &callFailure{Outcome: outcomeNoMethod, Help: fmt.Sprintf("no method %s can be called: `cairn node link show %s` shows those of the agent", method, id)}
 	}
 	return status
 }

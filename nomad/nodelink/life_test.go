@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/nomad/nodelink"
@@ -235,6 +239,55 @@ func TestWebSocketURL(t *testing.T) {
 		if got, err := nodelink.WebSocketURL(base); got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v", base, got, err)
 		}
+	}
+}
+
+// The binary messages of a WebSocket are one stream of bytes, whatever their borders,
+// and its close is the end of that; anything else ends it with an error.
+func TestWebSocketIsAStream(t *testing.T) {
+	type end struct {
+		text string
+		err  error
+	}
+	ends := make(chan end, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := nodelink.AcceptPort(w, r)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		b, err := io.ReadAll(conn)
+		ends <- end{string(b), err}
+	}))
+	defer srv.Close()
+	dial := func() *websocket.Conn {
+		ws, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{"hey", " there", "", " champ"} {
+			if err := ws.Write(t.Context(), websocket.MessageBinary, []byte(part)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return ws
+	}
+	if err := dial().Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Error(err)
+	}
+	if e := <-ends; e.text != "hey there champ" || e.err != nil {
+		t.Errorf("%q, %v", e.text, e.err)
+	}
+	ws := dial()
+	if err := ws.Write(t.Context(), websocket.MessageText, []byte("!")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ws.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusUnsupportedData {
+		t.Errorf("text is answered with %v", err)
+	}
+	if e := <-ends; e.text != "hey there champ" || e.err == nil {
+		t.Errorf("after text: %q, %v", e.text, e.err)
 	}
 }
 
