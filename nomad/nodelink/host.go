@@ -76,9 +76,11 @@ func (h *Host) Leave() {
 	h.mu.Lock()
 	h.leaving = true
 	h.mu.Unlock()
+	var telling sync.WaitGroup // an agent that is gone is waited for
 	for _, l := range h.cfg.Links.All() {
-		l.Close(errLeaving)
+		telling.Go(func() { l.Close(errLeaving) })
 	}
+	telling.Wait()
 }
 
 // Leaving reports whether the server takes no more links.

@@ -230,6 +230,73 @@ func TestDialer(t *testing.T) {
 	}
 }
 
+// An agent whose server leaves dials another one at once.
+func TestServerLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, _ := newHost(t, nil)
+		second, _ := newHost(t, func(c *nodelink.HostConfig) { c.ServerName = "other" })
+		hosts, ups := []*nodelink.Host{first, second}, make(chan string, 10)
+		d := nodelink.Dialer{Agent: newAgent(t, nil), Dial: func(context.Context) (mux.Session, error) {
+			far, near := nomadtest.Sessions()
+			go hosts[0].Serve(t.Context(), near, nodelink.From{})
+			hosts = hosts[1:]
+			return far, nil
+		}, OnState: func(s nodelink.State) {
+			if s.Up {
+				ups <- s.Welcome.ServerName
+			}
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		<-ups
+		began := time.Now()
+		first.Leave()
+		if up := <-ups; up != "other" || time.Since(began) > time.Second {
+			t.Errorf("linked to %s after %s", up, time.Since(began))
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// A server that leaves does not wait for agents that are gone one after the other.
+func TestServerLeavesAgentsThatDoNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, links := newHost(t, nil)
+		for i := range 20 {
+			far, near := nomadtest.Sessions()
+			defer far.Close()
+			go h.Serve(t.Context(), near, nodelink.From{})
+			silent := hello()
+			silent.NodeID = fmt.Sprint(i)
+			b, err := json.Marshal(nomadtest.OldHello(silent))
+			if err != nil {
+				t.Fatal(err)
+			}
+			control, err := far.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := nomadtest.WriteLinkFrame(control, 1, b); err != nil {
+				t.Fatal(err)
+			}
+			if frame, answer, err := nomadtest.ReadLinkFrame(control); err != nil || frame != 2 {
+				t.Fatal(frame, string(answer), err)
+			}
+		}
+		began := time.Now()
+		h.Leave()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %s", took)
+		}
+		synctest.Wait()
+		if left := links.All(); len(left) != 0 {
+			t.Errorf("%d links left", len(left))
+		}
+	})
+}
+
 func TestWebSocketURL(t *testing.T) {
 	for base, want := range map[string]string{
 		"http://a:4646": "ws://a:4646/v1/node/link/2", "ws://a": "ws://a/v1/node/link/2",
