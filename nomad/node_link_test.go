@@ -394,6 +394,20 @@ func (n *linkNode) holdSession(t *testing.T, s *nomadtest.Node) {
 	}()
 }
 
+// An agent that has a session with one server and no link answers from every server.
+func TestSessionIsReachedFromAnyServer(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		n := newLinkNode(t, c.Nodes[0], nil)
+		n.holdSession(t, c.Nodes[1])
+		for _, s := range c.Nodes {
+			var stats structs.ClientStatsResponse
+			if err := s.RPC(t.Context(), "ClientStats.Stats", &structs.NodeSpecificRequest{NodeID: n.ID}, &stats); err != nil || stats.HostStats.Uptime != 7 {
+				t.Errorf("%s: %+v, %v", nameOf(s), stats, err)
+			}
+		}
+	})
+}
+
 // What an agent serves over its link only is asked there, also by a server that has
 // its session but not its link.
 func TestAgentWithItsSessionHereAndItsLinkElsewhere(t *testing.T) {

@@ -263,7 +263,7 @@ func TestServerLeaves(t *testing.T) {
 // A server that leaves does not wait for agents that are gone one after the other.
 func TestServerLeavesAgentsThatDoNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, links := newHost(t, nil)
+		h, links := newHost(t, func(c *nodelink.HostConfig) { c.PingInterval = time.Hour })
 		for i := range 20 {
 			far, near := nomadtest.Sessions()
 			defer far.Close()
