@@ -49,7 +49,7 @@ type heartbeats struct {
 	// origin is when ticks began to count: they follow the monotonic clock, so that
 	// nothing happens when somebody sets the time.
 	origin time.Time
-	wake  chan struct{}
+	wake   chan struct{}
 }
 
 func newHeartbeats(s *Server) *heartbeats {
