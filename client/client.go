@@ -128,12 +128,8 @@ func (c *Client) load() (err error) {
 		return err
 	}
 	c.instance = uuid.NewString()
-	if c.config.IntroductionToken == "" {
-		token, err := c.state.read(fileIntroduced)
-		if err != nil {
-			return fmt.Errorf("reading the introduction token: %w", err)
-		}
-		c.config.IntroductionToken = strings.TrimSpace(string(token))
+	if _, err := c.introduction(); err != nil {
+		return err
 	}
 	seeds := make([]string, 0, len(c.config.Servers))
 	for _, addr := range c.config.Servers {
@@ -204,7 +200,8 @@ func (c *Client) SetServers(ctx context.Context, addrs []string) error {
 	return nil
 }
 
-// Ready returns nil while servers take the node's heartbeats, else why not.
+// Ready returns nil while servers take the node's heartbeats and do not refuse its
+// link, else why not.
 func (c *Client) Ready() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,6 +212,9 @@ func (c *Client) Ready() error {
 		return errors.New("not registered with the servers yet")
 	case time.Since(l.beat) > l.ttl:
 		return errors.New("no server took a heartbeat in time")
+	}
+	if r := refusalOf(c.link); r != nil {
+		return errors.New("servers cannot call the node: " + r.Error())
 	}
 	return nil
 }

@@ -57,6 +57,8 @@ type Config struct {
 	// LeaveDrain moves work off the node before Leave says that it goes away, nil to
 	// leave it. The node takes no work afterwards, until an operator says so.
 	LeaveDrain *structs.DrainSpec
+	// LogFile is the log file of the process, "" for none; the methods of the link show it.
+	LogFile string
 	// IntroductionToken lets a new node in where the servers ask for one.
 	IntroductionToken string
 

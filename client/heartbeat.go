@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -134,7 +135,7 @@ func (c *Client) note(err error) {
 	switch {
 	case strings.Contains(text, "secret ID does not match"):
 		text += ": the servers know another node of this ID; if its state directory is lost, purge it there"
-	case errors.Is(err, errs.PermissionDenied) && c.config.IntroductionToken == "":
+	case errors.Is(err, errs.PermissionDenied) && c.unintroduced():
 		text += ": if new nodes need an introduction, make a token with `cairn node intro create` and write it to " + c.state.file(fileIntroduced)
 	}
 	c.mu.Lock()
@@ -190,11 +191,34 @@ func (c *Client) prove(ctx context.Context, w *structs.WriteRequest, call func()
 		w.AuthToken = c.identity.secretID
 		err = call()
 	}
-	if errors.Is(err, errs.PermissionDenied) && c.config.IntroductionToken != "" && ctx.Err() == nil {
-		w.AuthToken = c.config.IntroductionToken
+	if errors.Is(err, errs.PermissionDenied) && ctx.Err() == nil {
+		token, bad := c.introduction()
+		if bad != nil || token == "" {
+			return errors.Join(err, bad)
+		}
+		w.AuthToken = token
 		err = call()
 	}
 	return err
+}
+
+// unintroduced reports that there is no introduction token.
+func (c *Client) unintroduced() bool {
+	token, err := c.introduction()
+	return token == "" && err == nil
+}
+
+// introduction returns the token with which a new node is let in, "" for none: that
+// of the configuration or of the file, which may have come since the start.
+func (c *Client) introduction() (string, error) {
+	if c.config.IntroductionToken != "" {
+		return c.config.IntroductionToken, nil
+	}
+	token, err := c.state.read(fileIntroduced)
+	if err != nil {
+		return "", fmt.Errorf("reading the introduction token: %w", err)
+	}
+	return strings.TrimSpace(string(token)), nil
 }
 
 // keep stores an identity that the servers signed, if they did.

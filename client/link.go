@@ -72,15 +72,26 @@ func (c *Client) linkState(s nodelink.State) {
 	was := c.link
 	c.link = s
 	c.mu.Unlock()
-	switch refusal := new(nodelink.Refusal); {
+	refusal := refusalOf(s)
+	if refusal != nil && refusal.Reason == nodelink.BadIdentity {
+		c.register()
+	}
+	switch {
 	case s.Up:
 		c.logger.Info("link up", "server", s.Welcome.ServerName, "protocol", s.Welcome.Protocol)
-	case errors.As(s.Err, &refusal) && refusal.Reason == nodelink.BadIdentity:
-		c.register()
-		fallthrough
+	case refusal != nil && (refusalOf(was) == nil || refusalOf(was).Error() != refusal.Error()):
+		c.logger.Warn("the servers refuse the link, the node stays without one and dials again", "reason", refusal.Reason, "help", refusal.Help)
 	case was.Up:
 		c.logger.Info("link down, dialling again", "reason", s.Err)
 	default:
 		c.logger.Debug("no link, dialling again", "reason", s.Err)
 	}
+}
+
+// refusalOf returns why servers refuse the link for good, nil if they do not.
+func refusalOf(s nodelink.State) *nodelink.Refusal {
+	if r := new(nodelink.Refusal); errors.As(s.Err, &r) && r.Lasting() {
+		return r
+	}
+	return nil
 }

@@ -14,22 +14,23 @@ import (
 // stands in nodelink.Methods, and servers enforce it.
 func (c *Client) handlers() nodelink.Handlers {
 	return nodelink.Handlers{
-		"Node.Ping":         nodelink.Handle(c.ping),
-		"Node.Version":      nodelink.Handle(c.version),
-		"Node.Export":       nodelink.Handle(c.export),
-		"Node.Apply":        nodelink.Handle(c.apply),
-		"Op.Status":         nodelink.Handle(c.operationStatus),
-		"Node.SyncStatus":   nodelink.Handle(c.syncStatus),
-		"Node.NotifyChange": nodelink.Handle(c.notifyChange),
-		"Node.Identity":     nodelink.Handle(c.nodeIdentity),
-		"ClientStats.Stats": nodelink.Handle(c.linkStats),
-		"Agent.Host":        nodelink.Handle(c.hostData),
-		"Agent.Profile":     nodelink.Handle(c.profile),
-		"Agent.Monitor":     nodelink.Handle(c.monitor),
-		"FS.List":           nodelink.Handle(c.fsList),
-		"FS.Stat":           nodelink.Handle(c.fsStat),
-		"FS.Read":           nodelink.Handle(c.fsRead),
-		"FS.Stream":         nodelink.Handle(c.fsStream),
+		"Node.Ping":           nodelink.Handle(c.ping),
+		"Node.Version":        nodelink.Handle(c.version),
+		"Node.Export":         nodelink.Handle(c.export),
+		"Node.Apply":          nodelink.Handle(c.apply),
+		"Op.Status":           nodelink.Handle(c.operationStatus),
+		"Node.SyncStatus":     nodelink.Handle(c.syncStatus),
+		"Node.NotifyChange":   nodelink.Handle(c.notifyChange),
+		"Node.Identity":       nodelink.Handle(c.nodeIdentity),
+		"ClientStats.Stats":   nodelink.Handle(c.linkStats),
+		"Agent.Host":          nodelink.Handle(c.hostData),
+		"Agent.Profile":       nodelink.Handle(c.profile),
+		"Agent.Monitor":       nodelink.Handle(c.monitor),
+		"Agent.MonitorExport": nodelink.Handle(c.exportLog),
+		"FS.List":             nodelink.Handle(c.fsList),
+		"FS.Stat":             nodelink.Handle(c.fsStat),
+		"FS.Read":             nodelink.Handle(c.fsRead),
+		"FS.Stream":           nodelink.Handle(c.fsStream),
 	}
 }
 
@@ -134,7 +135,7 @@ func (c *Client) syncStatus(_ context.Context, _ *nodelink.Call, r *SyncRequest)
 
 // ChangeNotice is the argument of Node.NotifyChange: what changed on the servers.
 type ChangeNotice struct {
-	// Kind is node or servers.
+	// Kind is node or servers; others are for agents to come, and ignored.
 	Kind string
 	// Index is the logical index of the change, 0 for unknown.
 	Index uint64
@@ -148,11 +149,16 @@ func (c *Client) notifyChange(ctx context.Context, _ *nodelink.Call, r *ChangeNo
 		}
 	case "servers": // the next heartbeat tells of them
 		c.wake()
+	case "":
+		return nil, errs.New(errs.Invalid, "a change needs a Kind: node or servers")
 	default:
-		return nil, errs.Newf(errs.Invalid, "unknown kind %q of change: must be node or servers", r.Kind)
+		c.logger.Info("ignored news of a change of a kind that this agent does not know", "kind", r.Kind[:min(len(r.Kind), maxShownKind)])
 	}
 	return c.syncStatus(ctx, nil, &SyncRequest{r.Index})
 }
+
+// maxShownKind bounds what the log shows of a kind, in bytes.
+const maxShownKind = 64
 
 // pull asks the servers what they know of the node, as of the index at least.
 func (c *Client) pull(ctx context.Context, index uint64) error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -62,11 +63,24 @@ func TestMethodsOverTheLink(t *testing.T) {
 		}
 	}
 	for method, args := range map[string]string{
-		"Node.NotifyChange": `{"Kind":"weather"}`, "Node.Apply": `{"Kind":"drain"}`, "Op.Status": `{"OperationID":"x"}`,
+		"Node.NotifyChange": `{}`, "Node.Apply": `{"Kind":"drain"}`, "Op.Status": `{"OperationID":"x"}`,
 		"Agent.Profile": `{"Kind":"cmdline"}`, "Agent.Host": `{}`,
 	} {
 		if f := call(t, s, c.NodeID(), method, args, nil); f == nil || f.Help == "" || f.Kind == "server" {
 			t.Errorf("%s %s: %+v", method, args, f)
+		}
+	}
+	// news of a kind of tomorrow is no error
+	if f := call(t, s, c.NodeID(), "Node.NotifyChange", `{"Kind":"weather"}`, nil); f != nil {
+		t.Errorf("%+v", f)
+	}
+	var version client.VersionReply
+	if f := call(t, s, c.NodeID(), "Node.Version", `{}`, &version); f != nil || version.Protocol != nodelink.NewestVersion {
+		t.Errorf("%+v %+v", f, version)
+	}
+	for _, m := range nodelink.Methods {
+		if version.Methods[m.Name] != m.Revision {
+			t.Errorf("the agent does not serve revision %d of %s", m.Revision, m.Name)
 		}
 	}
 	var identity client.IdentityReply

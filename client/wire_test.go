@@ -218,7 +218,7 @@ func TestLeaveTellsTheServers(t *testing.T) {
 }
 
 // Where new nodes must be introduced, an agent without a token says what to do, and
-// one with a token in its state directory is let in.
+// is let in once there is one in its state directory.
 func TestIntroduction(t *testing.T) {
 	l, dir := listen(t, "127.0.0.1:0"), t.TempDir()
 	s := server(t, l, func(c *nomad.Config) { c.Introduction.Enforcement = nomad.IntroductionStrict })
@@ -227,9 +227,6 @@ func TestIntroduction(t *testing.T) {
 		err := c.Ready()
 		return err != nil && strings.Contains(err.Error(), "cairn node intro create")
 	})
-	if err := c.Shutdown(); err != nil {
-		t.Error(err)
-	}
 	var token structs.ACLCreateClientIntroductionTokenResponse
 	eventually(t, "a key", func() bool {
 		return s.RPC(context.Background(), "ACL.CreateClientIntroductionToken", &structs.ACLCreateClientIntroductionTokenRequest{}, &token) == nil
@@ -237,6 +234,36 @@ func TestIntroduction(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "intro_token.jwt"), []byte(token.JWT+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c = start(t, dir, []string{l.Addr().String()})
 	eventually(t, "ready", isReady(t, s, c))
+}
+
+// Of two machines with one identity the later one has the link; the earlier one says
+// why it has none, and goes on.
+func TestCopyOfANodeIsTold(t *testing.T) {
+	l, first, second := listen(t, "127.0.0.1:0"), t.TempDir(), t.TempDir()
+	s := server(t, l)
+	c := start(t, first, []string{l.Addr().String()})
+	eventually(t, "ready", isReady(t, s, c))
+	linked := func(c *client.Client) func() bool {
+		return func() bool { return strings.HasPrefix(c.Stats()["link"], "up") }
+	}
+	eventually(t, "linked", linked(c))
+	for _, name := range []string{"client-id", "secret-id"} {
+		b, err := os.ReadFile(filepath.Join(first, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(second, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := start(t, second, []string{l.Addr().String()})
+	eventually(t, "the copy is linked", linked(other))
+	eventually(t, "the first is told", func() bool {
+		err := c.Ready()
+		return err != nil && strings.Contains(err.Error(), "superseded") && strings.HasPrefix(c.Stats()["link"], "down")
+	})
+	if err := other.Ready(); err != nil {
+		t.Errorf("the copy: %v", err)
+	}
 }

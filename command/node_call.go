@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -104,12 +105,53 @@ func (o *callOptions) call(s *session, id, method string, argument any) (json.Ra
 	_, err = client.Raw().Write("/v1/node/"+url.PathEscape(id)+"/call/"+url.PathEscape(method)+"?"+q.Encode(), argument, &reply, s.write())
 	var status api.UnexpectedResponseError
 	if errors.As(err, &status) {
-		f := new(callFailure)
-		if json.Unmarshal([]byte(status.Body()), f) == nil && f.Outcome != "" {
-			return nil, f
-		}
+		return nil, callFailed(status, id, method)
 	}
 	return reply, err
+}
+
+// noRoute is what a path is answered with that there is none of.
+const noRoute = "resource not found"
+
+// callFailed returns how a call ended by what was answered.
+func callFailed(status api.UnexpectedResponseError, id, method string) error {
+	f := new(callFailure)
+	if json.Unmarshal([]byte(status.Body()), f) == nil && f.Outcome != "" {
+		return f
+	}
+	if status.StatusCode() == http.StatusNotFound && strings.Contains(status.Body(), noRoute) {
+		return &callFailure{Outcome: outcomeNoMethod, Help: fmt.Sprintf("no method %s can be called: `cairn node link show %s` shows those of the agent", method, id)}
+	}
+	return status
+}
+
+// outcomeNoMethod is the outcome of a call that nobody can serve.
+const outcomeNoMethod = "unsupported"
+
+// stream calls a streaming method of a node's agent and writes its data to the
+// standard output.
+func (o *callOptions) stream(s *session, id, method string, argument any) error {
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
+	q := url.Values{}
+	if text, ok := argument.(json.RawMessage); ok {
+		q.Set("argument", string(text))
+	}
+	body, err := client.Raw().Response("/v1/node/"+url.PathEscape(id)+"/stream/"+url.PathEscape(method)+"?"+q.Encode(), s.query())
+	var status api.UnexpectedResponseError
+	if errors.As(err, &status) {
+		return callFailed(status, id, method)
+	}
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if _, err := io.Copy(s.stdout, body); err != nil {
+		return &callFailure{Outcome: "may_have_run", Help: "the stream broke off, what came is not all of it", Text: err.Error()}
+	}
+	return nil
 }
 
 // nodeCall calls a method of an agent.
@@ -119,11 +161,12 @@ func (*nodeCall) about() about {
 	return about{
 		synopsis: "call a method of a node's agent",
 		usage:    "[options] <ID> <method>",
-		text:     "Calls a method of the agent of a node over its link and prints the reply.",
+		text:     "Calls a method of the agent of a node over its link and prints the reply, or the data of a method that streams.",
 		exits:    callExits,
 		examples: [][2]string{
 			{"Ask an agent for its version", "cairn node call 1f3a Node.Version"},
 			{"With an argument", `cairn node call -d '{"Path":"/"}' 1f3a FS.List`},
+			{"Follow a file", `cairn node call -d '{"Path":"operations.json","Follow":true}' 1f3a FS.Stream`},
 		},
 		min: 2, max: 2,
 		groups: withAgent | withData,
@@ -141,7 +184,13 @@ func (c *nodeCall) run(s *session, args []string) error {
 		return err
 	}
 	reply, err := c.call(s, id, args[1], argument)
-	if f := new(callFailure); errors.As(err, &f) {
+	f := new(callFailure)
+	if errors.As(err, &f) && f.Outcome == outcomeNoMethod {
+		if err = c.stream(s, id, args[1], argument); err == nil {
+			return nil
+		}
+	}
+	if errors.As(err, &f) {
 		return &failure{code: f.exitCode(), err: fmt.Errorf("calling %s of node %s: %w", args[1], id, f)}
 	}
 	if err != nil {

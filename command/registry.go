@@ -60,6 +60,7 @@ var registry = []entry{
 	{name: "event stream", new: func() action { return &eventStream{} }},
 	{name: "login", new: func() action { return &login{} }},
 	{name: "monitor", new: func() action { return &monitor{} }},
+	{name: "monitor export", new: func() action { return &monitorExport{} }},
 	{name: "namespace", new: subcommands("work with namespaces", "A namespace is a room of names: objects of two namespaces never collide, and policies grant rights by namespace.", "namespace list")},
 	{name: "namespace apply", new: func() action { return &namespaceApply{} }},
 	{name: "namespace delete", new: func() action { return &namespaceDelete{} }},

@@ -39,6 +39,38 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	go func() { defer far.Close(); defer near.Close(); io.Copy(near, far) }()
 }
 
+// newProxy opens tunnels to the HTTP API of a server, and returns where.
+func newProxy(t *testing.T, server *agent) (*proxy, string) {
+	t.Helper()
+	way := &proxy{to: fmt.Sprintf("127.0.0.1:%d", server.http)}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: way, ReadHeaderTimeout: time.Minute}
+	go srv.Serve(listener)
+	t.Cleanup(func() { srv.Close() })
+	return way, "http://" + listener.Addr().String()
+}
+
+// The same without TLS anywhere: the proxy is asked for tunnels there, too.
+func TestNodeAgentBehindAProxyWithoutTLS(t *testing.T) {
+	server := newServer(t, "one", 1, nil)
+	server.start()
+	server.ready()
+	way, at := newProxy(t, server)
+	far := newAgent(t, "far", settings{"data_dir": "data",
+		"client": settings{"enabled": true, "node_link": settings{"transport": "websocket", "http_servers": []string{"http://server.global.nomad"}}}})
+	far.process = spawnEnv(t, far.dir, far.out, []string{"HTTP_PROXY=" + at, "NO_PROXY="}, far.args...)
+	eventually(t, "the node is linked", func() bool {
+		links := server.links()
+		return len(links) == 1 && links[0].Transport == "websocket"
+	})
+	if n := way.tunnels.Load(); n < 2 {
+		t.Errorf("%d tunnels, want one for the calls and one for the link", n)
+	}
+}
+
 // A node agent that gets out only by HTTPS through a proxy registers, is called over
 // its link and in reverse, with TLS on every port of the server.
 func TestNodeAgentBehindAProxy(t *testing.T) {
@@ -57,20 +89,12 @@ func TestNodeAgentBehindAProxy(t *testing.T) {
 	}
 	eventually(t, "the server has a leader", func() bool { _, code := list("node", "status"); return code == 0 })
 
-	way := &proxy{to: fmt.Sprintf("127.0.0.1:%d", server.http)}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &http.Server{Handler: way, ReadHeaderTimeout: time.Minute}
-	go srv.Serve(listener)
-	t.Cleanup(func() { srv.Close() })
-
+	way, at := newProxy(t, server)
 	far := newAgent(t, "far", settings{"data_dir": "data",
 		"client": settings{"enabled": true, "servers": []string{"127.0.0.1:1"}, "node_link": settings{"http_servers": []string{"https://server.global.nomad"}}},
 		"tls": settings{"rpc": true, "verify_server_hostname": true, "ca_file": files.path("nomad-agent-ca.pem"),
 			"cert_file": files.path("global-client-nomad.pem"), "key_file": files.path("global-client-nomad-key.pem")}})
-	far.process = spawnEnv(t, far.dir, far.out, []string{"HTTPS_PROXY=http://" + listener.Addr().String(), "NO_PROXY="}, far.args...)
+	far.process = spawnEnv(t, far.dir, far.out, []string{"HTTPS_PROXY=" + at, "NO_PROXY="}, far.args...)
 	eventually(t, "the node is linked", func() bool {
 		out, _ := list("node", "link", "list", "-json")
 		return strings.Contains(out, `"websocket"`)

@@ -30,13 +30,17 @@ type Debugger interface {
 	// FollowLog writes the log to w from now on, until ctx ends or w fails; options and
 	// reply are those of the method Agent.Monitor of node agents.
 	FollowLog(ctx context.Context, options json.RawMessage, w io.Writer) (json.RawMessage, error)
+	// ExportLog writes what was logged before, as Agent.MonitorExport of node agents does.
+	ExportLog(ctx context.Context, options json.RawMessage, w io.Writer) (json.RawMessage, error)
 }
 
 // The methods that servers pass on to each other, by the names that they are declared under below.
 const (
 	agentHostName    = "Agent.Host"
 	agentProfileName = "Agent.Profile"
-	agentMonitorName = "Agent.Monitor" // a stream
+	// The streams.
+	agentMonitorName = "Agent.Monitor"
+	agentExportName  = "Agent.MonitorExport"
 )
 
 // mayLook is the rule of the method of node agents of the same name, for servers too.
@@ -111,8 +115,8 @@ func (s *Server) profileNode(ctx context.Context, r *structs.AgentProfileRequest
 		Payload     []byte
 		ContentType string
 	}
-	if s.nodeConns.session(r.NodeID) != nil && s.links.held.Get(r.NodeID) == nil {
-		return s.callNode(ctx, r.NodeID, agentProfileName, r, reply)
+	if done, err := s.onSession(ctx, r.NodeID, agentProfileName, r, reply); done {
+		return err
 	}
 	q := &structs.NodeCallRequest{NodeID: r.NodeID, Method: agentProfileName, Body: body}
 	q.AuthToken = r.AuthToken
@@ -129,8 +133,11 @@ func (s *Server) mayDebug(ctx context.Context) error {
 	if id, _ := ctx.Value(callerKey{}).(*auth.Identity); id != nil && id.ACL.AllowAgentDebug(s.config.EnableDebug) {
 		return nil
 	}
-	return errPermissionDenied
+	return errNoDebug
 }
+
+// errNoDebug is for who may debug only where the configuration says so.
+var errNoDebug = errs.New(errs.PermissionDenied, "Permission denied: this needs a token, or enable_debug in the server's configuration while access control is off")
 
 // debugger returns what looks into this process.
 func (s *Server) debugger() Debugger {
@@ -157,6 +164,11 @@ func (noDebugger) TakeProfile(context.Context, *structs.AgentProfileRequest) (*s
 
 // FollowLog refuses.
 func (noDebugger) FollowLog(context.Context, json.RawMessage, io.Writer) (json.RawMessage, error) {
+	return nil, errNoDebugger
+}
+
+// ExportLog refuses.
+func (noDebugger) ExportLog(context.Context, json.RawMessage, io.Writer) (json.RawMessage, error) {
 	return nil, errNoDebugger
 }
 
@@ -213,7 +225,12 @@ func (s *Server) serverNamed(id string) (*router.Server, error) {
 	return &all[i], nil
 }
 
-// followLog follows the log of this server, or of the one that is meant.
+// streamsOfServers reports whether servers serve a stream of node agents, too.
+func streamsOfServers(method string) bool {
+	return method == agentMonitorName || method == agentExportName
+}
+
+// followLog follows or exports the log of this server, or of the one that is meant.
 func (s *Server) followLog(ctx context.Context, r *structs.NodeCallRequest, w io.Writer) (json.RawMessage, error) {
 	if len(r.Passed) == 0 {
 		peer, err := s.serverMeant(ctx, r.ServerID)
@@ -227,6 +244,9 @@ func (s *Server) followLog(ctx context.Context, r *structs.NodeCallRequest, w io
 		}
 	} else if !s.isMe(r.ServerID) {
 		return nil, errs.Newf(errs.NoPath, "this server is not %q: ask again", r.ServerID)
+	}
+	if r.Method == agentExportName {
+		return s.debugger().ExportLog(ctx, r.Body, w)
 	}
 	return s.debugger().FollowLog(ctx, r.Body, w)
 }

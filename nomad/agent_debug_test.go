@@ -37,6 +37,11 @@ func (d namedDebugger) FollowLog(ctx context.Context, options json.RawMessage, w
 	return json.RawMessage(`{"Dropped":0}`), nil
 }
 
+func (d namedDebugger) ExportLog(_ context.Context, options json.RawMessage, w io.Writer) (json.RawMessage, error) {
+	_, err := io.WriteString(w, "before: "+string(d)+" "+string(options))
+	return json.RawMessage(`{"Bytes":1}`), err
+}
+
 func debuggers(enabled bool) nomadtest.Option {
 	return func(c *nomad.Config) { c.Debugger, c.EnableDebug = namedDebugger(c.NodeName), enabled }
 }
@@ -63,6 +68,11 @@ func TestLookIntoAnotherServer(t *testing.T) {
 				var log strings.Builder
 				q := &structs.NodeCallRequest{ServerID: meant, Method: "Agent.Monitor", Body: json.RawMessage(`{}`)}
 				if end, err := from.StreamNode(t.Context(), q, &log); err != nil || log.String() != name+" {}" || string(end) != `{"Dropped":0}` {
+					t.Errorf("%q by %s: %q, %s, %v", meant, nameOf(from), log.String(), end, err)
+				}
+				log.Reset()
+				q.Method = "Agent.MonitorExport"
+				if end, err := from.StreamNode(t.Context(), q, &log); err != nil || log.String() != "before: "+name+" {}" || string(end) != `{"Bytes":1}` {
 					t.Errorf("%q by %s: %q, %s, %v", meant, nameOf(from), log.String(), end, err)
 				}
 			}

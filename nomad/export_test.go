@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/pool"
+	"github.com/cairn-project/cairn/internal/wire"
 )
 
 // Leadership returns the term in which s leads, nil while it does not.
@@ -27,6 +28,9 @@ func (s *Server) PretendStoreHangs() (end func()) {
 
 // Pool returns what the connections to other servers are and were.
 func (s *Server) Pool() pool.Stats { return s.pool.Stats() }
+
+// HoldSession has s call a node over a session, as if its agent had dialled it.
+func (s *Server) HoldSession(node string, session wire.Session) { s.nodeConns.hold(node, session) }
 
 // Writes returns the names of the methods that change something on the leader.
 func Writes() []string {

@@ -46,11 +46,14 @@ type heartbeats struct {
 	term  *term                    // guarded by mu
 	nodes map[string]*beat         // guarded by mu
 	slots map[int64]map[*beat]bool // by the tick of the earliest deadline; guarded by mu
-	wake  chan struct{}
+	// origin is when ticks began to count: they follow the monotonic clock, so that
+	// nothing happens when somebody sets the time.
+	origin time.Time
+	wake   chan struct{}
 }
 
 func newHeartbeats(s *Server) *heartbeats {
-	return &heartbeats{srv: s, nodes: map[string]*beat{}, slots: map[int64]map[*beat]bool{}, wake: make(chan struct{}, 1)}
+	return &heartbeats{srv: s, origin: time.Now(), nodes: map[string]*beat{}, slots: map[int64]map[*beat]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // startHeartbeats expects every node of the store that is not down to call within
@@ -70,7 +73,7 @@ func (s *Server) startHeartbeats(t *term) error {
 	return nil
 }
 
-func slotOf(at time.Time) int64 { return at.UnixNano() / int64(beatTick) }
+func (h *heartbeats) slotOf(at time.Time) int64 { return int64(at.Sub(h.origin) / beatTick) }
 
 // expectLocked waits for a node, which must not be waited for, until the deadline;
 // the caller holds mu.
@@ -82,7 +85,7 @@ func (h *heartbeats) expectLocked(id string, deadline time.Time) {
 
 // fileLocked puts a node into the slot of its deadline; the caller holds mu.
 func (h *heartbeats) fileLocked(b *beat) {
-	at := slotOf(b.deadline) + 1 // so that the deadline is over when the slot is due
+	at := h.slotOf(b.deadline) + 1 // so that the deadline is over when the slot is due
 	slot := h.slots[at]
 	if slot == nil {
 		slot = map[*beat]bool{}
@@ -175,7 +178,7 @@ func (h *heartbeats) due(now time.Time) (silent []string, pause time.Duration) {
 	defer h.mu.Unlock()
 	pause = idlePause
 	for at, slot := range h.slots {
-		if left := time.Unix(0, at*int64(beatTick)).Sub(now); left > 0 {
+		if left := h.origin.Add(time.Duration(at) * beatTick).Sub(now); left > 0 {
 			pause = min(pause, left)
 			continue
 		}

@@ -2,11 +2,13 @@ package nomad
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/serf/serf"
 
+	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -19,10 +21,11 @@ const findNodeTimeout = 3 * time.Second
 // or through the server of the region that has one. A call that was passed on is
 // not passed on again. What comes over a link is decoded into linked, a part of reply.
 func (s *Server) onNode(ctx context.Context, id, method string, args structs.Query, reply, linked any) error {
-	if s.nodeConns.session(id) != nil && s.links.held.Get(id) == nil {
-		return s.callNode(ctx, id, method, args, reply)
+	overSession, err := s.onSession(ctx, id, method, args, reply)
+	if overSession {
+		return err
 	}
-	if s.links.held.Get(id) != nil || len(s.links.directory.Owners(id)) > 0 {
+	if err != nil || s.links.held.Get(id) != nil || len(s.links.directory.Owners(id)) > 0 {
 		q := &structs.NodeCallRequest{NodeID: id, Method: method}
 		q.AuthToken = args.QueryOpts().AuthToken // for the server that has the link
 		return s.callLinked(ctx, q, linked)
@@ -39,6 +42,22 @@ func (s *Server) onNode(ctx context.Context, id, method string, args structs.Que
 		return errNodeAway
 	}
 	return s.pool.Call(ctx, addr, method, args, reply, wire.CallOptions{Hops: maxHops})
+}
+
+// onSession has the agent of a node answer a call over the session that it dialled to
+// this server. It reports false where there is none or this server has the link, and,
+// with an error, where the agent serves the method over its link only.
+func (s *Server) onSession(ctx context.Context, id, method string, args, reply any) (bool, error) {
+	if s.nodeConns.session(id) == nil || s.links.held.Get(id) != nil {
+		return false, nil
+	}
+	err := s.callNode(ctx, id, method, args, reply)
+	if errors.Is(err, errs.Unsupported) {
+		if n := s.state.Snapshot().Node(nil, id); n != nil && n.LinkInstance != "" {
+			return false, err
+		}
+	}
+	return true, err
 }
 
 // findNode asks the other servers of the region which of them a node is connected

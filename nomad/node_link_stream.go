@@ -38,7 +38,7 @@ func (s *Server) StreamNode(ctx context.Context, r *structs.NodeCallRequest, w i
 	switch {
 	case m == nil || m.Class != nodelink.Stream:
 		return nil, &nodelink.Failure{Outcome: nodelink.Unsupported, Help: "agents have no stream " + r.Method}
-	case r.NodeID == "" && (r.ServerID == "" || r.Method != agentMonitorName):
+	case r.NodeID == "" && (r.ServerID == "" || !streamsOfServers(r.Method)):
 		return nil, errs.New(errs.Invalid, "missing node ID")
 	}
 	q := *r

@@ -370,6 +370,77 @@ func TestClientStatsOverLink(t *testing.T) {
 	})
 }
 
+// holdSession has a server call a node over a session whose other end serves the
+// use of the machine and nothing else.
+func (n *linkNode) holdSession(t *testing.T, s *nomadtest.Node) {
+	t.Helper()
+	far, near := nomadtest.Sessions()
+	t.Cleanup(func() { far.Close() })
+	s.HoldSession(n.ID, near)
+	agent := wire.NewServer(func(_ context.Context, c *wire.Call) (any, error) {
+		if c.Method == "ClientStats.Stats" {
+			return &structs.ClientStatsResponse{HostStats: &structs.HostStats{Uptime: 7}}, nil
+		}
+		return nil, wire.UnknownMethod(c.Method)
+	}, wire.DefaultLimits(), nil)
+	go func() {
+		for {
+			conn, err := far.Accept()
+			if err != nil {
+				return
+			}
+			go agent.ServeConn(context.Background(), conn, nil)
+		}
+	}()
+}
+
+// An agent that has a session with one server and no link answers from every server.
+func TestSessionIsReachedFromAnyServer(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		n := newLinkNode(t, c.Nodes[0], nil)
+		n.holdSession(t, c.Nodes[1])
+		for _, s := range c.Nodes {
+			var stats structs.ClientStatsResponse
+			if err := s.RPC(t.Context(), "ClientStats.Stats", &structs.NodeSpecificRequest{NodeID: n.ID}, &stats); err != nil || stats.HostStats.Uptime != 7 {
+				t.Errorf("%s: %+v, %v", nameOf(s), stats, err)
+			}
+		}
+	})
+}
+
+// What an agent serves over its link only is asked there, also by a server that has
+// its session but not its link.
+func TestAgentWithItsSessionHereAndItsLinkElsewhere(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		n := newLinkNode(t, c.Nodes[0], nodelink.Handlers{
+			"Agent.Host": func(context.Context, *nodelink.Call) (any, error) {
+				return &structs.AgentHostResponse{AgentID: "it"}, nil
+			},
+			"Agent.Profile": func(context.Context, *nodelink.Call) (any, error) { return map[string]any{"Payload": []byte("p")}, nil },
+		})
+		s := c.Nodes[0]
+		n.holdSession(t, s)
+		var host structs.AgentHostResponse
+		ask := &structs.AgentHostRequest{AgentTarget: structs.AgentTarget{NodeID: n.ID}}
+		if err := s.RPC(t.Context(), "Agent.Host", ask, &host); !errors.Is(err, errs.NoPath) {
+			t.Errorf("without a link: %v", err)
+		}
+		end, _ := n.dial(t, c.Nodes[1])
+		defer end()
+		if err := s.RPC(t.Context(), "Agent.Host", ask, &host); err != nil || host.AgentID != "it" {
+			t.Errorf("host: %+v, %v", host, err)
+		}
+		var profile structs.AgentProfileResponse
+		if err := s.RPC(t.Context(), "Agent.Profile", &structs.AgentProfileRequest{AgentTarget: ask.AgentTarget}, &profile); err != nil || string(profile.Payload) != "p" {
+			t.Errorf("profile: %+v, %v", profile, err)
+		}
+		var stats structs.ClientStatsResponse
+		if err := s.RPC(t.Context(), "ClientStats.Stats", &structs.NodeSpecificRequest{NodeID: n.ID}, &stats); err != nil || stats.HostStats.Uptime != 7 {
+			t.Errorf("use of the machine: %+v, %v", stats, err)
+		}
+	})
+}
+
 // With access control on, what a caller may ask of a node goes over the link of
 // another server in the caller's name.
 func TestClientStatsOverAnothersLinkInTheNameOfTheCaller(t *testing.T) {

@@ -339,8 +339,14 @@ func life(t *testing.T, s *nomad.Server, a *plainAgent, id string, w plainWrite)
 	if up := beat(); up.Index == 0 || up.SchedulingEligibility != "eligible" {
 		t.Errorf("ready: %+v", up)
 	}
-	if up := beat(); up.NodeModifyIndex != up.Index {
+	// an index where nothing changed makes existing agents report a missed heartbeat
+	if up := beat(); up.Index != 0 || up.NodeModifyIndex != 0 || up.HeartbeatTTL <= 0 || len(up.Servers) != 1 {
 		t.Errorf("a heartbeat that changes nothing: %+v", up)
+	}
+	bad := plainStatus{NodeID: id, Status: "ready", plainWrite: w}
+	bad.AuthToken = uuid.NewString()
+	if err := a.call("Node.UpdateStatus", &bad, &plainUpdated{}); err == nil || !strings.Contains(err.Error(), "Permission denied") {
+		t.Errorf("another secret: %v", err)
 	}
 	events := &plainEvents{NodeEvents: map[string][]*plainEvent{id: {{Message: "driver is well", Subsystem: "Driver", Timestamp: time.Unix(9, 9)}}}, plainWrite: w}
 	var told struct{ Index uint64 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -165,6 +166,11 @@ func (s *Server) runCatchUp(ctx context.Context) {
 }
 
 func (s *Server) catchUpWith(ctx context.Context) error {
+	own := &wire.Call{} // this server asks for itself: that is no further hop of the call at hand
+	if c, ok := wire.CallFrom(ctx); ok {
+		own.RequestID = c.RequestID
+	}
+	ctx = wire.WithCall(ctx, own)
 	var reply structs.ReadIndexResponse
 	if err := s.RPC(ctx, "Status.ReadIndex", &structs.ReadIndexRequest{}, &reply); err != nil {
 		return err

@@ -50,7 +50,7 @@ const (
 // byWorkloads are those for workloads without a policy: they read what is theirs.
 // notByIdentities are open routes that take a signed identity for that of a workload.
 var (
-	byNodes     = []string{"GET /v1/agent/self", "GET /v1/agent/servers", "GET /v1/agent/host", "GET /v1/agent/monitor"}
+	byNodes     = []string{"GET /v1/agent/self", "GET /v1/agent/servers", "GET /v1/agent/host", "GET /v1/agent/monitor", "GET /v1/agent/monitor/export"}
 	byWorkloads = []string{"GET /v1/vars"}
 
 	notByIdentities = []string{"GET /v1/acl/policy/self"}

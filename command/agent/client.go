@@ -48,7 +48,7 @@ func (a *Agent) clientConfig(rpc net.Listener) client.Config {
 		Workloads: &a.drained,
 	}
 	out.Transport, out.HTTPServers, out.LinkLimits = client.Transport(g.NodeLink.Transport), g.NodeLink.HTTPServers, g.NodeLink.limits()
-	out.LeaveDrain = g.DrainOnShutdown.spec()
+	out.LeaveDrain, out.LogFile = g.DrainOnShutdown.spec(), c.logPath()
 	if a.tls != nil {
 		out.SecureHTTP = a.tls.Web
 	}

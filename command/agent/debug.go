@@ -15,6 +15,7 @@ import (
 // debugger looks into this process for a server that was asked to, maybe by another.
 type debugger struct {
 	dataDir string
+	logFile string
 	logger  hclog.Logger
 }
 
@@ -31,16 +32,38 @@ func (d *debugger) TakeProfile(ctx context.Context, r *structs.AgentProfileReque
 // FollowLog writes the log of this process to w.
 func (d *debugger) FollowLog(ctx context.Context, options json.RawMessage, w io.Writer) (json.RawMessage, error) {
 	r := &client.MonitorRequest{}
-	if len(options) > 0 {
-		if err := json.Unmarshal(options, r); err != nil {
-			return nil, errs.Wrap(errs.Invalid, "the options of the log cannot be read", err)
-		}
+	if err := readLogOptions(options, r); err != nil {
+		return nil, err
 	}
 	reply, err := client.FollowLog(ctx, d.logger, r, w)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(reply)
+}
+
+// ExportLog writes what this process logged before to w.
+func (d *debugger) ExportLog(ctx context.Context, options json.RawMessage, w io.Writer) (json.RawMessage, error) {
+	r := &client.LogExportRequest{}
+	if err := readLogOptions(options, r); err != nil {
+		return nil, err
+	}
+	reply, err := client.ExportLog(ctx, d.logFile, r, w)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(reply)
+}
+
+// readLogOptions reads what is asked of a log, which may be nothing.
+func readLogOptions(options json.RawMessage, into any) error {
+	if len(options) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(options, into); err != nil {
+		return errs.Wrap(errs.Invalid, "the options of the log cannot be read", err)
+	}
+	return nil
 }
 
 // takeProfile looks at this process. Whoever asks was allowed to.

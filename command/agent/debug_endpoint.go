@@ -3,6 +3,8 @@ package agent
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,6 +35,13 @@ func debugRoutes() []route {
 		{name: "log_include_location", kind: "boolean", summary: "lines with their place in the source"},
 		{name: "plain", kind: "boolean", summary: "lines as they are, not in frames"},
 	}, whoseParams...)
+	export := append([]param{
+		{name: "on_disk", kind: "boolean", summary: "the log file of the agent"},
+		{name: "service_name", kind: "string", summary: "the journal of this unit of systemd"},
+		{name: "logs_since", kind: "string", summary: "how far back the journal is read, 72h by default"},
+		{name: "follow", kind: "boolean", summary: "go on with what comes into the journal"},
+		{name: "plain", kind: "boolean", summary: "lines as they are, not in frames"},
+	}, whoseParams...)
 	return []route{
 		local[structs.AgentHostResponse](doc{methods: "GET", pattern: "/v1/agent/host", rpc: "Agent.Host", region: true, params: whoseParams,
 			summary: "Show what helps to debug the machine of an agent.", status: []int{404, 501, 503, 504}}, serveHost),
@@ -40,6 +49,8 @@ func debugRoutes() []route {
 			summary: "Take a profile of an agent: profile, trace, cmdline, or one by name such as heap.", status: []int{404, 429, 501, 503, 504}}, serveProfile),
 		local[frame](doc{methods: "GET", pattern: "/v1/agent/monitor", region: true, params: monitor,
 			summary: "Follow the log of an agent.", status: []int{404, 501, 503, 504}}, serveMonitor),
+		local[frame](doc{methods: "GET", pattern: "/v1/agent/monitor/export", region: true, params: export,
+			summary: "Read what an agent logged before.", status: []int{404, 422, 501, 503, 504}}, exportMonitor),
 	}
 }
 
@@ -57,6 +68,15 @@ func (r *request) target() (*structs.AgentTarget, error) {
 
 // mayDebug reports whether the caller may look into the process.
 func (r *request) mayDebug(a *acl.ACL) bool { return a.AllowAgentDebug(r.api.config.EnableDebug) }
+
+// allowDebug is allow for right, which is about debugging.
+func (r *request) allowDebug(right func(*acl.ACL) bool) error {
+	err := r.allow(right)
+	if errors.Is(err, errs.PermissionDenied) && !r.api.config.ACL.Enabled && !r.api.config.EnableDebug {
+		return errs.New(errs.PermissionDenied, "Permission denied: this needs enable_debug in the agent's configuration while access control is off")
+	}
+	return err
+}
 
 // mayProfile is mayDebug for what costs the process something.
 func (r *request) mayProfile(a *acl.ACL) bool { return a.AllowAgentWrite() && r.mayDebug(a) }
@@ -76,7 +96,7 @@ func serveHost(r *request) error {
 		}
 		return r.writeJSON(http.StatusOK, reply)
 	}
-	if err := r.allow(r.mayDebug); err != nil {
+	if err := r.allowDebug(r.mayDebug); err != nil {
 		return err
 	}
 	reply, err := client.DescribeHost(r.Context(), r.api.server.NodeID(), r.api.config.DataDir)
@@ -125,7 +145,7 @@ func serveProfile(r *request) error {
 			return err
 		}
 		err = r.api.server.RPC(r.Context(), "Agent.Profile", asked, reply)
-	} else if err = r.allow(r.mayProfile); err == nil {
+	} else if err = r.allowDebug(r.mayProfile); err == nil {
 		reply, err = takeProfile(r.Context(), asked)
 	}
 	if err != nil {
@@ -153,24 +173,67 @@ func serveMonitor(r *request) error {
 	if ask.LogLevel != "" && hclog.LevelFromString(ask.LogLevel) == hclog.NoLevel {
 		return errs.Newf(errs.Invalid, "log_level %q: must be trace, debug, info, warn or error", ask.LogLevel)
 	}
-	t, err := r.target()
-	if err != nil {
-		return err
-	}
 	w := &frames{w: r.w, plain: plain}
-	if t == nil {
+	err := r.streamLog(w, "Agent.Monitor", ask, func() error {
 		w.begin()
-		_, err = client.FollowLog(r.Context(), r.api.root, ask, w)
-	} else {
-		q := &structs.NodeCallRequest{NodeID: t.NodeID, ServerID: t.ServerID, Method: "Agent.Monitor"}
-		if err = r.readOptions(&q.QueryOptions); err == nil {
-			if q.Body, err = json.Marshal(ask); err == nil {
-				_, err = r.api.server.StreamNode(r.Context(), q, w)
-			}
-		}
-	}
+		_, err := client.FollowLog(r.Context(), r.api.root, ask, w)
+		return err
+	})
 	if w.began { // what was sent cannot become an error
 		return nil
+	}
+	return err
+}
+
+// streamLog has the agent that is meant stream its log to w, with own if that is this one.
+func (r *request) streamLog(w io.Writer, method string, ask any, own func() error) error {
+	t, err := r.target()
+	switch {
+	case err != nil:
+		return err
+	case t == nil:
+		return own()
+	}
+	q := &structs.NodeCallRequest{NodeID: t.NodeID, ServerID: t.ServerID, Method: method}
+	if err := r.readOptions(&q.QueryOptions); err != nil {
+		return err
+	}
+	if q.Body, err = json.Marshal(ask); err != nil {
+		return err
+	}
+	_, err = r.api.server.StreamNode(r.Context(), q, w)
+	return err
+}
+
+// exportMonitor answers with what an agent logged before. Where that breaks off the
+// connection does, too, so that nobody takes the part for the whole.
+func exportMonitor(r *request) error {
+	ask := &client.LogExportRequest{ServiceName: r.query.Get("service_name"), LogsSince: r.query.Get("logs_since")}
+	plain := false
+	for name, field := range map[string]*bool{"on_disk": &ask.OnDisk, "follow": &ask.Follow, "plain": &plain} {
+		on, err := r.flag(name)
+		if err != nil {
+			return err
+		}
+		*field = on
+	}
+	if err := r.allow((*acl.ACL).AllowAgentRead); err != nil {
+		return err
+	}
+	if err := ask.Validate(); err != nil {
+		r.writeText(http.StatusUnprocessableEntity, err.Error())
+		return nil
+	}
+	w := &frames{w: r.w, plain: plain}
+	err := r.streamLog(w, "Agent.MonitorExport", ask, func() error {
+		_, err := client.ExportLog(r.Context(), r.api.config.logPath(), ask, w)
+		return err
+	})
+	switch {
+	case err == nil && !w.began:
+		w.begin()
+	case err != nil && w.began:
+		panic(http.ErrAbortHandler)
 	}
 	return err
 }
@@ -181,8 +244,10 @@ type frame struct{ Data []byte }
 // frames writes the lines of a log as frames of the public API, or as they are, and
 // lets each go at once.
 type frames struct {
-	w     http.ResponseWriter
+	w http.ResponseWriter
+	// plain writes the data as it is, of the type media, text if that is "".
 	plain bool
+	media string
 	began bool
 }
 
@@ -190,7 +255,7 @@ type frames struct {
 func (f *frames) begin() {
 	f.began = true
 	if f.plain {
-		f.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		f.w.Header().Set("Content-Type", cmp.Or(f.media, "text/plain; charset=utf-8"))
 	} else {
 		f.w.Header().Set("Content-Type", "application/json")
 	}

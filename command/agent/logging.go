@@ -47,15 +47,20 @@ type logFile struct {
 	opened time.Time
 }
 
+// logPath returns the file that is logged to, "" for none.
+func (c *Config) logPath() string {
+	if strings.HasSuffix(c.LogFile, string(filepath.Separator)) {
+		return filepath.Join(c.LogFile, "cairn.log")
+	}
+	return c.LogFile
+}
+
 func openLogFile(c *Config) (*logFile, error) {
 	l := &logFile{
-		path:     c.LogFile,
+		path:     c.logPath(),
 		maxBytes: int64(c.LogRotateBytes),
 		maxAge:   c.LogRotateDuration,
 		maxFiles: c.LogRotateMaxFiles,
-	}
-	if strings.HasSuffix(l.path, string(filepath.Separator)) {
-		l.path = filepath.Join(l.path, "cairn.log")
 	}
 	return l, l.open()
 }

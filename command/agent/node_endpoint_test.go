@@ -116,6 +116,7 @@ func init() {
 		"GET /v1/client/stats":                           {rules: read, rest: "?node_id=" + nobodysID},
 		"GET /v1/agent/host":                             {rules: `agent { policy = "read" }`},
 		"GET /v1/agent/pprof/{name}":                     {rules: `agent { policy = "write" }`, rest: "cmdline"},
+		"GET /v1/agent/monitor/export":                   {rules: `agent { policy = "read" }`},
 		"GET /v1/agent/monitor":                          {rules: `agent { policy = "read" }`, rest: "?log_level=loud"},
 		"GET /v1/client/metadata":                        {rules: read, rest: "?node_id=" + nobodysID},
 		"POST /v1/client/metadata":                       {rules: write, rest: "?node_id=" + nobodysID, body: `{"Meta":{"a":"b"}}`},

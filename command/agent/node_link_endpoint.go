@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -25,8 +26,8 @@ type nodeLinkReply struct {
 // nodeKickReply says at which server a link was ended.
 type nodeKickReply struct{ Server string }
 
-// nodeLinkRoutes are the routes of the links of node agents. Each method that is no
-// stream has a route of its own.
+// nodeLinkRoutes are the routes of the links of node agents. Each method has a route
+// of its own.
 func nodeLinkRoutes() []route {
 	out := []route{
 		local[nothing](doc{methods: "GET", pattern: nodelink.WebSocketPath + "{version}", status: []int{410, 426, 501, 503},
@@ -42,6 +43,10 @@ func nodeLinkRoutes() []route {
 	}
 	for _, m := range nodelink.Methods {
 		if m.Class == nodelink.Stream {
+			out = append(out, local[nothing](doc{methods: "GET", pattern: "/v1/node/{id}/stream/" + m.Name, region: true, media: octets,
+				summary: "Stream the data of " + m.Name + " of the agent of a node; needs " + m.Rule + ". One that was cut off ends without its last chunk.",
+				params:  nodeStreamParams, failure: reflect.TypeFor[structs.NodeCallFailure](), status: []int{404, 409, 422, 429, 501, 502, 503, 504}},
+				func(r *request) error { return streamNode(r, m.Name) }))
 			continue
 		}
 		out = append(out, local[json.RawMessage](doc{methods: "PUT POST", pattern: "/v1/node/{id}/call/" + m.Name, rpc: "NodeLink.Call", region: true,
@@ -55,6 +60,14 @@ func nodeLinkRoutes() []route {
 var nodeCallParams = []param{
 	{name: "timeout", kind: "string", summary: "how long the call may take, 30s at most and by default"},
 	{name: "link_wait", kind: "string", summary: "how long to wait for a link of the node, 0s by default"},
+	{name: "revision", kind: "integer", summary: "the lowest revision of the method that will do"},
+}
+
+// octets is the type of data that nobody interprets.
+const octets = "application/octet-stream"
+
+var nodeStreamParams = []param{
+	{name: "argument", kind: "string", summary: "the argument of the method, JSON"},
 	{name: "revision", kind: "integer", summary: "the lowest revision of the method that will do"},
 }
 
@@ -157,16 +170,49 @@ func callNode(r *request, method string) error {
 	if f == nil {
 		return r.writeJSON(http.StatusOK, reply.Result)
 	}
-	if f.RetryAfter > 0 {
-		r.w.Header().Set("Retry-After", strconv.Itoa(int(max(1, f.RetryAfter.Seconds()))))
+	how := &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind), RetryAfter: f.RetryAfter}
+	return r.writeFailure(how, f)
+}
+
+// writeFailure answers with how a call ended that has no result.
+func (r *request) writeFailure(how *nodelink.Failure, body any) error {
+	if how.RetryAfter > 0 {
+		r.w.Header().Set("Retry-After", strconv.Itoa(int(max(1, how.RetryAfter.Seconds()))))
 	}
-	how := &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind)}
-	return r.writeJSON(how.HTTPStatus(), f)
+	return r.writeJSON(how.HTTPStatus(), body)
+}
+
+// streamNode calls a streaming method of a node's agent and answers with its data. A
+// stream that breaks off after some of that breaks the connection off, so that
+// nobody takes the part for the whole.
+func streamNode(r *request, method string) error {
+	if err := r.needRest("node ID"); err != nil {
+		return err
+	}
+	args := &structs.NodeCallRequest{NodeID: r.rest, Method: method, Body: json.RawMessage(r.query.Get("argument"))}
+	if err := r.bindCallOptions(args); err != nil {
+		return err
+	}
+	if len(args.Body) > 0 && !json.Valid(args.Body) {
+		return errs.New(errs.Invalid, "Invalid argument: it is not JSON")
+	}
+	w := &frames{w: r.w, plain: true, media: octets}
+	_, err := r.api.server.StreamNode(r.Context(), args, w)
+	f := new(nodelink.Failure)
+	switch {
+	case err == nil && !w.began:
+		w.begin()
+	case err != nil && w.began:
+		panic(http.ErrAbortHandler)
+	case errors.As(err, &f):
+		return r.writeFailure(f, f)
+	}
+	return err
 }
 
 // bindNodeCall reads the options and the argument of a call.
 func (r *request) bindNodeCall(args *structs.NodeCallRequest) (err error) {
-	if err := r.readOptions(&args.QueryOptions); err != nil {
+	if err := r.bindCallOptions(args); err != nil {
 		return err
 	}
 	if args.Timeout, err = r.span("timeout"); err != nil {
@@ -175,13 +221,21 @@ func (r *request) bindNodeCall(args *structs.NodeCallRequest) (err error) {
 	if args.Wait, err = r.span("link_wait"); err != nil {
 		return err
 	}
+	args.Body, err = r.argument()
+	return err
+}
+
+// bindCallOptions reads what calls and streams have in common.
+func (r *request) bindCallOptions(args *structs.NodeCallRequest) (err error) {
+	if err := r.readOptions(&args.QueryOptions); err != nil {
+		return err
+	}
 	if v := r.query.Get("revision"); v != "" {
 		if args.Revision, err = strconv.Atoi(v); err != nil || args.Revision < 0 {
 			return errs.Newf(errs.Invalid, "Invalid revision: %q", v)
 		}
 	}
-	args.Body, err = r.argument()
-	return err
+	return nil
 }
 
 // span reads a parameter that is a duration.

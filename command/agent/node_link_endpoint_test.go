@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -34,14 +35,24 @@ func init() {
 	})
 	for _, m := range nodelink.Methods {
 		kind, policy, _ := strings.Cut(m.Rule, ":")
-		if m.Class != nodelink.Stream {
-			accesses["PUT /v1/node/{id}/call/"+m.Name] = access{rules: fmt.Sprintf("%s { policy = %q }", kind, policy), rest: nobodysID + "/call/" + m.Name}
+		route := "PUT /v1/node/{id}/call/"
+		if m.Class == nodelink.Stream {
+			route = "GET /v1/node/{id}/stream/"
 		}
+		_, after, _ := strings.Cut(route, "{id}")
+		accesses[route+m.Name] = access{rules: fmt.Sprintf("%s { policy = %q }", kind, policy), rest: nobodysID + after + m.Name}
 	}
 }
 
 // callHTTP calls a method of a node over HTTP and returns the status and the body.
 func callHTTP(t *testing.T, method, url string, body []byte) (*http.Response, []byte) {
+	t.Helper()
+	resp, b := askHTTP(t, method, url, body)
+	return resp, bytes.TrimSpace(b)
+}
+
+// askHTTP is callHTTP with the body as it is.
+func askHTTP(t *testing.T, method, url string, body []byte) (*http.Response, []byte) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
 	if err != nil {
@@ -56,7 +67,7 @@ func callHTTP(t *testing.T, method, url string, body []byte) (*http.Response, []
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, bytes.TrimSpace(b)
+	return resp, b
 }
 
 // An agent that only gets out over HTTP is linked by a WebSocket on the HTTP port,
@@ -81,8 +92,19 @@ func TestLinkOverHTTP(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	up := make(chan struct{}, 1)
-	agent, err := nodelink.NewAgent(nodelink.AgentConfig{Handlers: nomadtest.LinkHandlers(), Hello: func() nodelink.Hello {
+	up, handlers := make(chan struct{}, 1), nomadtest.LinkHandlers()
+	battery := handlers["FS.Stream"]
+	handlers["FS.Stream"] = func(ctx context.Context, c *nodelink.Call) (any, error) {
+		if !strings.Contains(string(c.Body), "endless") {
+			return battery(ctx, c)
+		}
+		if _, err := c.Write([]byte("data")); err != nil {
+			return nil, err
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	agent, err := nodelink.NewAgent(nodelink.AgentConfig{Handlers: handlers, Hello: func() nodelink.Hello {
 		return nodelink.Hello{Region: "global", NodeID: n.ID, Secret: n.SecretID, Epoch: reply.LinkEpoch, Instance: n.LinkInstance, Build: "1", Kinds: nomadtest.LinkKinds}
 	}})
 	if err != nil {
@@ -101,11 +123,20 @@ func TestLinkOverHTTP(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-ended })
 	<-up
 	nomadtest.LinkBattery(t, 2, func(ctx context.Context, r *nodelink.Request, w io.Writer) (json.RawMessage, error) {
+		var resp *http.Response
+		var b []byte
 		if w != nil {
-			return a.server.(*nomad.Server).StreamNode(ctx, &structs.NodeCallRequest{NodeID: n.ID, Method: r.Method, Body: r.Body, Trace: r.Trace}, w)
+			resp, b = askHTTP(t, "GET", base+"/v1/node/"+n.ID+"/stream/"+r.Method+"?argument="+url.QueryEscape(string(r.Body)), nil)
+		} else {
+			resp, b = callHTTP(t, "POST", base+"/v1/node/"+n.ID+"/call/"+r.Method, r.Body)
 		}
-		resp, b := callHTTP(t, "POST", base+"/v1/node/"+n.ID+"/call/"+r.Method, r.Body)
-		if resp.StatusCode == 200 {
+		switch {
+		case resp.StatusCode == 200 && w != nil: // what comes after the data has no place over HTTP
+			if _, err := w.Write(b); err != nil {
+				return nil, err
+			}
+			return a.server.(*nomad.Server).StreamNode(ctx, &structs.NodeCallRequest{NodeID: n.ID, Method: r.Method, Body: r.Body, Trace: r.Trace}, io.Discard)
+		case resp.StatusCode == 200:
 			return b, nil
 		}
 		f := new(nodelink.Failure)
@@ -118,6 +149,27 @@ func TestLinkOverHTTP(t *testing.T) {
 		return nil, f
 	})
 	linkSurface(t, base, n.ID, up)
+	brokenStream(t, base, n.ID, up)
+}
+
+// brokenStream has a stream break off after data: it must not look complete.
+func brokenStream(t *testing.T, base, id string, up <-chan struct{}) {
+	t.Helper()
+	resp, err := http.Get(base + "/v1/node/" + id + "/stream/FS.Stream?argument=" + url.QueryEscape(`{"Path":"endless"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	if r, b := callHTTP(t, "DELETE", base+"/v1/node/"+id+"/link", nil); r.StatusCode != 200 {
+		t.Errorf("%s", b)
+	}
+	if rest, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("after %q it ended as if that was all", rest)
+	}
+	<-up
 }
 
 // linkSurface lists, reads and ends the link of a node.

@@ -76,6 +76,7 @@ var samples = map[string][2]string{
 	"PUT /v1/agent/servers":                     {"?address=a", ""},
 	"GET /v1/agent/host":                        {"?node_id=x", ""},
 	"GET /v1/agent/pprof/{name}":                {"x?node_id=x", ""},
+	"GET /v1/agent/monitor/export":              {"?on_disk=true&node_id=x", ""},
 	"GET /v1/agent/monitor":                     {"?node_id=x", ""},
 	"PUT /v1/agent/keyring/install":             {"", `{"Key":"a"}`},
 	"PUT /v1/agent/keyring/use":                 {"", `{"Key":"a"}`},

@@ -34,7 +34,7 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.Search = nomad.SearchConfig(c.Server.Search)
 	out.Limits = c.Limits.RequestLimits.limits()
 	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
-	out.Debugger, out.EnableDebug = &debugger{c.DataDir, logger}, c.EnableDebug
+	out.Debugger, out.EnableDebug = &debugger{c.DataDir, c.logPath(), logger}, c.EnableDebug
 	c.ACL.fill(&out.ACL)
 	c.Server.nodes(out)
 	c.Server.raft(&out.Raft)

@@ -91,6 +91,9 @@ func nextPause(err error, up bool, last time.Duration) (wait, next time.Duration
 		case MaxAge:
 			return jitter(minPause), minPause
 		case Leaving:
+			if up { // others take the agent at once
+				return jitter(minPause), minPause
+			}
 		default:
 			longest, last = maxRefusedPause, max(last, minRefusedPause)
 		}

@@ -22,3 +22,6 @@ func (a *Agent) Direct(ctx context.Context, r *Request, w io.Writer) (json.RawMe
 	}
 	return encode(reply)
 }
+
+// Tunnel opens a connection through a proxy.
+var Tunnel = tunnel

@@ -3,6 +3,7 @@ package nodelink
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -147,7 +148,7 @@ func failed(err error, trace string) *Failure {
 	f := &Failure{Outcome: Refused, Kind: Fault, Help: "the agent failed; its log says more under trace " + trace, Text: err.Error()}
 	if e := new(errs.Error); errors.As(err, &e) {
 		f.Help, f.Text, f.Errata, f.RetryAfter = errs.From(err, trace).Error(), "", e.Errata, e.RetryAfter
-		if cause := e.Unwrap(); cause != nil {
+		if cause := e.Unwrap(); cause != nil && !strings.Contains(f.Help, cause.Error()) {
 			f.Text = cause.Error()
 		}
 	}

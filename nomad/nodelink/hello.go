@@ -125,6 +125,16 @@ type Refusal struct {
 // Error returns the reason and the help.
 func (r *Refusal) Error() string { return "link refused: " + string(r.Reason) + ": " + r.Help }
 
+// Lasting reports whether servers go on refusing until somebody changes something;
+// others are over once the agent has dialled again.
+func (r *Refusal) Lasting() bool {
+	switch r.Reason {
+	case Leaving, MaxAge, Kicked:
+		return false
+	}
+	return true
+}
+
 // HTTPStatus is the status of a refusal where the link is dialled over HTTP.
 func (r *Refusal) HTTPStatus() int {
 	switch r.Reason {

@@ -76,9 +76,11 @@ func (h *Host) Leave() {
 	h.mu.Lock()
 	h.leaving = true
 	h.mu.Unlock()
+	var telling sync.WaitGroup // an agent that is gone is waited for
 	for _, l := range h.cfg.Links.All() {
-		l.Close(errLeaving)
+		telling.Go(func() { l.Close(errLeaving) })
 	}
+	telling.Wait()
 }
 
 // Leaving reports whether the server takes no more links.
@@ -152,6 +154,10 @@ func (h *Host) greet(ctx context.Context, s mux.Session, from From) (*Link, erro
 		l.adapter = adapters[l.welcome.Protocol]
 		why = h.cfg.Links.add(l)
 	}
+	if why == nil && h.Leaving() { // Leave may have been through the links before this one
+		h.cfg.Links.remove(l)
+		why = errLeaving
+	}
 	if why != nil {
 		h.refuse(control, why)
 		return nil, why
@@ -171,11 +177,11 @@ func (h *Host) judge(ctx context.Context, t frameType, payload []byte, hello *He
 	if err := decode(payload, hello); err != nil {
 		return &Refusal{Reason: Malformed, Help: "the hello cannot be decoded: " + err.Error()}
 	}
-	if err := hello.Validate(); err != nil {
-		return &Refusal{Reason: Malformed, Help: err.Error()}
-	}
 	if why := CheckVersion(hello.Oldest, hello.Protocol); why != nil {
 		return why
+	}
+	if err := hello.Validate(); err != nil {
+		return &Refusal{Reason: Malformed, Help: err.Error()}
 	}
 	switch {
 	case h.Leaving():

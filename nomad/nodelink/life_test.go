@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/nomad/nodelink"
@@ -53,7 +57,7 @@ func TestRefusals(t *testing.T) {
 			status int
 			change map[string]any
 		}{
-			nodelink.Retired:     {410, map[string]any{"Protocol": -1, "Oldest": -1}},
+			nodelink.Retired:     {410, map[string]any{"Protocol": 0, "Oldest": 0}},
 			nodelink.TooNew:      {501, map[string]any{"Protocol": 9, "Oldest": 9}},
 			nodelink.Superseded:  {409, map[string]any{"Epoch": 2}},
 			nodelink.BadIdentity: {403, map[string]any{"Secret": "other"}},
@@ -63,12 +67,6 @@ func TestRefusals(t *testing.T) {
 			old := nomadtest.OldHello(hello())
 			for k, v := range c.change {
 				old[k] = v
-			}
-			if why == nodelink.Retired {
-				if r := nodelink.CheckVersion(0, 0); r == nil || r.Reason != why || r.HTTPStatus() != c.status {
-					t.Errorf("%s: %+v", why, r)
-				}
-				continue
 			}
 			if r := greeted(t, h, old); r == nil || r.Reason != why || r.HTTPStatus() != c.status {
 				t.Errorf("%s: %+v", why, r)
@@ -232,6 +230,73 @@ func TestDialer(t *testing.T) {
 	}
 }
 
+// An agent whose server leaves dials another one at once.
+func TestServerLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, _ := newHost(t, nil)
+		second, _ := newHost(t, func(c *nodelink.HostConfig) { c.ServerName = "other" })
+		hosts, ups := []*nodelink.Host{first, second}, make(chan string, 10)
+		d := nodelink.Dialer{Agent: newAgent(t, nil), Dial: func(context.Context) (mux.Session, error) {
+			far, near := nomadtest.Sessions()
+			go hosts[0].Serve(t.Context(), near, nodelink.From{})
+			hosts = hosts[1:]
+			return far, nil
+		}, OnState: func(s nodelink.State) {
+			if s.Up {
+				ups <- s.Welcome.ServerName
+			}
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		<-ups
+		began := time.Now()
+		first.Leave()
+		if up := <-ups; up != "other" || time.Since(began) > time.Second {
+			t.Errorf("linked to %s after %s", up, time.Since(began))
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// A server that leaves does not wait for agents that are gone one after the other.
+func TestServerLeavesAgentsThatDoNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, links := newHost(t, func(c *nodelink.HostConfig) { c.PingInterval = time.Hour })
+		for i := range 20 {
+			far, near := nomadtest.Sessions()
+			defer far.Close()
+			go h.Serve(t.Context(), near, nodelink.From{})
+			silent := hello()
+			silent.NodeID = fmt.Sprint(i)
+			b, err := json.Marshal(nomadtest.OldHello(silent))
+			if err != nil {
+				t.Fatal(err)
+			}
+			control, err := far.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := nomadtest.WriteLinkFrame(control, 1, b); err != nil {
+				t.Fatal(err)
+			}
+			if frame, answer, err := nomadtest.ReadLinkFrame(control); err != nil || frame != 2 {
+				t.Fatal(frame, string(answer), err)
+			}
+		}
+		began := time.Now()
+		h.Leave()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %s", took)
+		}
+		synctest.Wait()
+		if left := links.All(); len(left) != 0 {
+			t.Errorf("%d links left", len(left))
+		}
+	})
+}
+
 func TestWebSocketURL(t *testing.T) {
 	for base, want := range map[string]string{
 		"http://a:4646": "ws://a:4646/v1/node/link/2", "ws://a": "ws://a/v1/node/link/2",
@@ -241,6 +306,55 @@ func TestWebSocketURL(t *testing.T) {
 		if got, err := nodelink.WebSocketURL(base); got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: %q, %v", base, got, err)
 		}
+	}
+}
+
+// The binary messages of a WebSocket are one stream of bytes, whatever their borders,
+// and its close is the end of that; anything else ends it with an error.
+func TestWebSocketIsAStream(t *testing.T) {
+	type end struct {
+		text string
+		err  error
+	}
+	ends := make(chan end, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := nodelink.AcceptPort(w, r)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		b, err := io.ReadAll(conn)
+		ends <- end{string(b), err}
+	}))
+	defer srv.Close()
+	dial := func() *websocket.Conn {
+		ws, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{"hey", " there", "", " champ"} {
+			if err := ws.Write(t.Context(), websocket.MessageBinary, []byte(part)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return ws
+	}
+	if err := dial().Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Error(err)
+	}
+	if e := <-ends; e.text != "hey there champ" || e.err != nil {
+		t.Errorf("%q, %v", e.text, e.err)
+	}
+	ws := dial()
+	if err := ws.Write(t.Context(), websocket.MessageText, []byte("!")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ws.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusUnsupportedData {
+		t.Errorf("text is answered with %v", err)
+	}
+	if e := <-ends; e.text != "hey there champ" || e.err == nil {
+		t.Errorf("after text: %q, %v", e.text, e.err)
 	}
 }
 

@@ -45,6 +45,7 @@ type Method struct {
 var Methods = []Method{
 	{"Agent.Host", 2, 1, Read, true, false, (*acl.ACL).AllowAgentRead, "agent:read"},
 	{"Agent.Monitor", 2, 1, Stream, true, false, (*acl.ACL).AllowAgentRead, "agent:read"},
+	{"Agent.MonitorExport", 2, 1, Stream, true, false, (*acl.ACL).AllowAgentRead, "agent:read"},
 	{"Agent.Profile", 2, 1, Read, true, false, (*acl.ACL).AllowAgentWrite, "agent:write"},
 	{"ClientStats.Stats", 1, 1, Read, true, false, (*acl.ACL).AllowNodeRead, "node:read"},
 	{"FS.List", 2, 1, Read, true, false, (*acl.ACL).AllowOperatorWrite, "operator:write"},

@@ -77,6 +77,10 @@ func DialWebSocket(ctx context.Context, base string, secure *tls.Config, cfg mux
 // dialWebSocket opens a WebSocket through the proxy of the environment, if there is one.
 func dialWebSocket(ctx context.Context, target, protocol string, secure *tls.Config) (*websocket.Conn, error) {
 	way := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, TLSHandshakeTimeout: handshakeTimeout}
+	if proxy := plainProxy(target); proxy != nil {
+		way.Proxy = nil
+		way.DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) { return tunnel(ctx, proxy, addr) }
+	}
 	defer way.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
