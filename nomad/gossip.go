@@ -26,6 +26,10 @@ const (
 	// reclaimAfter is how long a server must have been failed before it may come
 	// back under its name at another address.
 	reclaimAfter = 10 * time.Second
+	// syncInterval is how often a server compares all that it knows of the members
+	// with one of them: how long chance may keep a return from it. Members are tens,
+	// not thousands, so it costs little.
+	syncInterval = 15 * time.Second
 	// leavePropagateDelay is how long a leaving server waits for its farewell to spread.
 	leavePropagateDelay = time.Second
 	// bootstrapInterval is how often a server of a cluster that is still to be
@@ -72,7 +76,7 @@ func (s *Server) memberlistConfig(conf *serf.Config, logger hclog.Logger) error 
 	m.BindAddr, m.BindPort = g.BindAddr, g.BindPort
 	m.AdvertiseAddr, m.AdvertisePort = g.AdvertiseAddr, g.AdvertisePort
 	m.Transport = g.Transport
-	m.DeadNodeReclaimTime = reclaimAfter
+	m.DeadNodeReclaimTime, m.PushPullInterval = reclaimAfter, syncInterval
 	m.Logger = stdLogger(logger.Named("memberlist"))
 	conf.MemberlistConfig = m
 	err := s.setupGossipKeys(conf, logger)
