@@ -33,6 +33,8 @@ type agentSockets struct {
 	httpURL string
 	// privileged decides who may call the methods for root and the agent's user.
 	privileged func(drpc.Peer) bool
+	// link says how the link of the node agent is, "" where there is none.
+	link func() string
 	// dataDir is where the data are, "" for in memory.
 	dataDir string
 
@@ -65,7 +67,10 @@ func newAgentSockets(a *Agent) (*agentSockets, error) {
 	s := &agentSockets{
 		config: a.config, server: a.server, logger: a.logger.ResetNamed("cairn.socket"), metrics: newSocketMetrics(),
 		started: time.Now(), httpURL: scheme + a.endpoints.advHTTP, dataDir: a.config.serverDataDir(), registry: drpc.NewRegistry(),
-		privileged: drpc.RootOrSelf,
+		privileged: drpc.RootOrSelf, link: func() string { return "" },
+	}
+	if a.client != nil {
+		s.link = func() string { return a.client.Stats()["link"] }
 	}
 	s.credentials, s.attach, s.keys = newCredentialCache(s), &attachCache{sockets: s}, &keyCache{sockets: s}
 	s.eventLimits = newUserLimits(eventRate, eventBurst)

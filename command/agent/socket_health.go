@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,6 +33,9 @@ func (s *agentSockets) health(context.Context, *drpc.Request, *agentpb.HealthReq
 	if err := s.server.Ready(); err != nil {
 		out.State = stateUnhealthy
 		out.Reasons = append(out.Reasons, err.Error())
+	}
+	if out.Link = s.link(); strings.HasPrefix(out.Link, "down") {
+		worry(out, "the link to the servers is "+out.Link)
 	}
 	s.addDisk(out)
 	s.addWorkloads(out)
