@@ -51,7 +51,11 @@ func (s *Server) VerifySnapshots(ctx context.Context) (*StorageCheck, error) {
 // it makes superfluous, but for those kept for servers that lag. It does so for this
 // server alone, and reports false where the newest snapshot has everything.
 func (s *Server) CompactLog() (bool, error) {
-	err := s.raft.Snapshot().Error()
+	list, err := s.stores.Snapshots.List()
+	if err == nil && len(list) > 0 && list[0].Index >= s.raft.AppliedIndex() {
+		return false, nil
+	}
+	err = s.raft.Snapshot().Error()
 	switch {
 	case errors.Is(err, raft.ErrNothingNewToSnapshot):
 		return false, nil

@@ -66,7 +66,7 @@ func (s *agentSockets) addDisk(out *agentpb.Health) {
 func (s *agentSockets) addWorkloads(out *agentpb.Health) {
 	all, notHealthy := s.workloads.count()
 	out.Workloads, out.WorkloadsNotHealthy, out.Locks = int32(all), int32(notHealthy), int32(s.locks.count(nil))
-	if out.PreparingShutdown = s.workloads.accepting() != nil; out.PreparingShutdown {
+	if out.PreparingShutdown = s.workloads.leavingNow(); out.PreparingShutdown {
 		worry(out, "the agent prepares its shutdown")
 	}
 	if notHealthy > 0 {
