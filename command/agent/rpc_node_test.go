@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
@@ -129,6 +131,41 @@ func TestEverySchemaCompiles(t *testing.T) {
 	}
 	if n < 40 {
 		t.Errorf("%d methods, too few to be all", n)
+	}
+}
+
+func TestMetricsAreChosenByName(t *testing.T) {
+	h := testAPI(t, newFake().fill())
+	names := func(params string) (out []string) {
+		t.Helper()
+		raw, rpcErr := invoke(t, h, "get_metrics", params)
+		if rpcErr != nil {
+			t.Fatal(rpcErr)
+		}
+		var got metricsSummary
+		if err := json.Unmarshal(raw, &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range got.Gauges {
+			out = append(out, g.Name)
+		}
+		return out
+	}
+	for _, name := range []string{"disk_free", "disk_used", "load"} {
+		if err := h.rpc.telemetry.add(prometheus.NewGauge(prometheus.GaugeOpts{Name: name})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for params, want := range map[string]string{`{"regex":"^disk_"}`: "disk_free disk_used", `{"regex":"^load$"}`: "load", `{"regex":"^lo$"}`: ""} {
+		if got := strings.Join(names(params), " "); got != want {
+			t.Errorf("%s: got %q, want %q", params, got, want)
+		}
+	}
+	if all := names(`{}`); len(all) < 3 {
+		t.Errorf("all of them are %v", all)
+	}
+	if _, rpcErr := invoke(t, h, "get_metrics", `{"regex":"("}`); rpcErr == nil || rpcErr.Code != jsonrpc.CodeInvalidParams {
+		t.Errorf("a broken expression: %v", rpcErr)
 	}
 }
 
