@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
 )
@@ -524,4 +525,35 @@ func TestRegister(t *testing.T) {
 	if diff := cmp.Diff([]int32{-1, 0, 1, 7, 255}, ids); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// TestAcceptIsTriedAgain: a listener that fails for a while is said in the log and
+// takes connections again afterwards.
+func TestAcceptIsTriedAgain(t *testing.T) {
+	said := make(chan string, 8)
+	s := start(t, NewRegistry(), func(cfg *Config) {
+		cfg.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: writerFunc(func(line string) {
+			select {
+			case said <- line:
+			default:
+			}
+		})})
+	})
+	if err := s.socket.listener.SetDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if line := <-said; !strings.Contains(line, "cannot accept a connection") {
+		t.Errorf("said %q", line)
+	}
+	if err := s.socket.listener.SetDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	mustAsk(t, connect(t, s.path), &Call{Sequence: 1}, false)
+}
+
+type writerFunc func(line string)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(string(p))
+	return len(p), nil
 }
