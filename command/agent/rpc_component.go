@@ -56,14 +56,14 @@ func (n *rpcNode) sendMethod() operatorMethod {
 // sendMessage passes a message on.
 func (n *rpcNode) sendMessage(ctx context.Context, p messageParams) (messageResult, error) {
 	out := messageResult{Components: []messageTaken{}}
-	providers := n.providers.Load()
-	if providers == nil {
+	sockets := n.sockets.Load()
+	if sockets == nil {
 		return out, errs.New(errs.Busy, "the agent is starting: try again in a moment")
 	}
 	if len(p.Tag) > maxTag {
 		return out, jsonrpc.InvalidParams("/tag", "must have 128 bytes at most")
 	}
-	to := providers.named(p.Provider)
+	to := sockets.providers.named(p.Provider)
 	if p.Provider != "" && len(to) == 0 {
 		return out, errs.Newf(errs.NotFound, "no provider %q: admin_plugin_get_list names those that there are", p.Provider)
 	}

@@ -36,8 +36,8 @@ type rpcNode struct {
 	operations *operations
 	// setting is held while records are set, so that none is lost.
 	setting sync.Mutex
-	// providers are the programs that offer methods; nil until the agent's sockets are open.
-	providers atomic.Pointer[providers]
+	// sockets are the agent's, nil until they are open.
+	sockets atomic.Pointer[agentSockets]
 	// reload reads the configuration again; nil until the agent can.
 	reload atomic.Pointer[reloader]
 

@@ -67,15 +67,6 @@ type serverStatus struct {
 	Stats   map[string]map[string]string `json:"stats"`
 }
 
-// trackerInfo is the result of get_connection_tracker_info.
-type trackerInfo struct {
-	// Server counts what other servers and callers of this one have under way.
-	Server map[string]string `json:"server_rpc"`
-	// SocketConnections are those of the operator node's socket.
-	SocketConnections int           `json:"socket_connections"`
-	Calls             jsonrpc.Stats `json:"calls"`
-}
-
 // storageStatus is the result of get_storage_status.
 type storageStatus struct {
 	// Dir is "" when all is in memory.
@@ -210,10 +201,6 @@ func (n *rpcNode) serverStatus(context.Context) (serverStatus, error) {
 		out.Ready, out.Reason = false, err.Error()
 	}
 	return out, nil
-}
-
-func (n *rpcNode) trackerInfo(context.Context) (trackerInfo, error) {
-	return trackerInfo{Server: n.server.Stats()["rpc"], SocketConnections: n.connections(), Calls: n.rpc.Stats()}, nil
 }
 
 func (n *rpcNode) getMetrics(_ context.Context, p metricsParams) (*metricsSummary, error) {

@@ -50,13 +50,15 @@ type agentSockets struct {
 	end  context.CancelFunc
 
 	registry *drpc.Registry
-	servers  []*drpc.Server
+	// servers do not change once listen has returned.
+	servers []*drpc.Server
 	// path and admin are empty for sockets that are not there.
 	path, admin string
 	// temp is the directory that was made for them, "" for none.
-	temp   string
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	temp     string
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	stopping sync.Once
 }
 
 func newAgentSockets(a *Agent) (*agentSockets, error) {
@@ -164,9 +166,12 @@ func (s *agentSockets) dir() (string, error) {
 
 // stop closes the sockets and what was made for them. It may be called twice.
 func (s *agentSockets) stop() {
-	if s == nil {
-		return
+	if s != nil {
+		s.stopping.Do(s.shut)
 	}
+}
+
+func (s *agentSockets) shut() {
 	s.locks.leave()
 	s.workloads.mu.Lock() // nobody is told any more who was not told yet
 	s.end()
@@ -181,7 +186,6 @@ func (s *agentSockets) stop() {
 		s.cancel()
 	}
 	s.wg.Wait()
-	s.servers = nil
 	if s.temp != "" {
 		if err := os.RemoveAll(s.temp); err != nil {
 			s.logger.Warn("the directory of the agent sockets stays behind", "path", s.temp, "error", err)
