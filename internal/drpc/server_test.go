@@ -107,6 +107,17 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 	mustRead(t, l)
 }
 
+// TestAnsweredCallsHaveLeft: who waits for each answer is never told to wait for others.
+func TestAnsweredCallsHaveLeft(t *testing.T) {
+	s := start(t, NewRegistry(), func(cfg *Config) { cfg.MaxCalls = 1 })
+	l := connect(t, s.path)
+	for i := range 3000 {
+		if resp := mustAsk(t, l, &Call{Sequence: int64(i + 1)}, false); resp.Status != Status_SUCCESS {
+			t.Fatalf("call %d: %v", i, resp)
+		}
+	}
+}
+
 func TestBytesInFlightAreBounded(t *testing.T) {
 	g := newGate()
 	s := start(t, module5(t, g.handle), func(c *Config) { c.MaxMessage = 1000 })
