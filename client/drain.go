@@ -10,9 +10,10 @@ import (
 // Workloads are the programs of the node that look after themselves. They leave
 // when it drains.
 type Workloads interface {
-	// Drain has them told to leave until the deadline, zero for whenever they can. It
-	// returns at once, and changes nothing if that was asked for before.
-	Drain(reason string, deadline time.Time)
+	// Drain has them told to leave until the deadline, zero for whenever they can.
+	// begun is when the drain was, by the clock of a server. It returns at once, and
+	// changes nothing if that was asked for before.
+	Drain(reason string, begun, deadline time.Time)
 	// Stay takes that back.
 	Stay()
 	// Leaving says how far they are.
@@ -33,7 +34,7 @@ func (c *Client) follow(n *structs.Node) {
 		if n.DrainStrategy.Deadline < 0 {
 			deadline = n.DrainStrategy.StartedAt
 		}
-		w.Drain(reason, deadline)
+		w.Drain(reason, n.DrainStrategy.StartedAt, deadline)
 	case n.SchedulingEligibility == structs.NodeSchedulingEligible:
 		w.Stay()
 	}

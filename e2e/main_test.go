@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(workloadEnv); dir != "" {
 		os.Exit(runWorkload(dir))
 	}
+	if dir := os.Getenv(providerEnv); dir != "" {
+		os.Exit(runProvider(dir))
+	}
 	flag.Parse()
 	if testing.Short() {
 		fmt.Println("e2e: nothing runs with -short")

@@ -200,6 +200,7 @@ func (a *Agent) serve(ln net.Listener) error {
 	handler.client, handler.root, handler.held = a.client, a.logger, a.held
 	a.rpc, handler.rpc.started = handler.rpc, a.config
 	a.sockets.providers.node.Store(a.rpc.rpc)
+	a.rpc.sockets.Store(a.sockets)
 	if err := a.rpc.listen(); err != nil {
 		return err
 	}

@@ -234,6 +234,18 @@ func (r *remote) LocalMember() *structs.AgentMember {
 // Stats returns no figures of a server; part of runner.
 func (*remote) Stats() map[string]map[string]string { return map[string]map[string]string{} }
 
+// VerifyLog is for servers only; part of storekeeper.
+func (*remote) VerifyLog(context.Context) (*nomad.StorageCheck, error) { return nil, errNoServer }
+
+// VerifySnapshots is for servers only; part of storekeeper.
+func (*remote) VerifySnapshots(context.Context) (*nomad.StorageCheck, error) { return nil, errNoServer }
+
+// CompactLog is for servers only; part of storekeeper.
+func (*remote) CompactLog() (bool, error) { return false, errNoServer }
+
+// LogBounds is for servers only; part of storekeeper.
+func (*remote) LogBounds() (first, last uint64, err error) { return 0, 0, errNoServer }
+
 // SetReplicationToken changes nothing: servers copy; part of replicator.
 func (*remote) SetReplicationToken(string) {}
 

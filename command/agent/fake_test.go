@@ -48,6 +48,11 @@ type fakeServer struct {
 	limits    nomad.LimitConfig
 	// replicationToken is what SetReplicationToken was told.
 	replicationToken string
+	// log and snapshots are what is found in the storage, compacts and compactErr what
+	// CompactLog answers.
+	log, snapshots nomad.StorageCheck
+	compacts       bool
+	compactErr     error
 	// others is what Drain answers.
 	others bool
 	// onDrain runs in Drain, nil for nothing.
@@ -100,9 +105,15 @@ func (f *fakeServer) Charge(_ context.Context, r nomad.Charged) error {
 	f.charged = append(f.charged, what+" "+r.Secret+" "+r.Remote+r.User)
 	return f.chargeErr
 }
-func (f *fakeServer) SetReplicationToken(secret string)     { f.replicationToken = secret }
-func (f *fakeServer) SetLimits(c nomad.LimitConfig)         { f.limits = c }
-func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool) {}
+func (f *fakeServer) VerifyLog(context.Context) (*nomad.StorageCheck, error) { return &f.log, nil }
+func (f *fakeServer) VerifySnapshots(context.Context) (*nomad.StorageCheck, error) {
+	return &f.snapshots, nil
+}
+func (f *fakeServer) CompactLog() (bool, error)                  { return f.compacts, f.compactErr }
+func (f *fakeServer) LogBounds() (first, last uint64, err error) { return f.log.First, f.log.Last, nil }
+func (f *fakeServer) SetReplicationToken(secret string)          { f.replicationToken = secret }
+func (f *fakeServer) SetLimits(c nomad.LimitConfig)              { f.limits = c }
+func (f *fakeServer) Refused(*acl.ACL, func(*acl.ACL) bool)      {}
 func (f *fakeServer) RightsOf(policies, roles []string) (*acl.ACL, error) {
 	return f.rights, f.authErr
 }

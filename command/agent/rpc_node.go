@@ -36,6 +36,8 @@ type rpcNode struct {
 	operations *operations
 	// setting is held while records are set, so that none is lost.
 	setting sync.Mutex
+	// sockets are the agent's, nil until they are open.
+	sockets atomic.Pointer[agentSockets]
 	// reload reads the configuration again; nil until the agent can.
 	reload atomic.Pointer[reloader]
 
@@ -75,7 +77,7 @@ func (n *rpcNode) register() error {
 		m.Lazy = true // a test compiles them all
 		all = append(all, n.rpc.Register(m))
 	}
-	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods(), n.nodeCallMethods()) {
+	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods(), n.nodeCallMethods(), n.storageMethods()) {
 		n.rights[m.Name] = m.right
 		m.Lazy = true
 		all = append(all, n.rpc.Register(m.Method))

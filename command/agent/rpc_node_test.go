@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
@@ -54,10 +56,40 @@ func TestSocketOfTheOperatorNode(t *testing.T) {
 	if err := client.Call(ctx, "admin_set_log_level", levelParams{"loud"}, nil); !errors.Is(err, errs.Invalid) {
 		t.Errorf("bad level: %v", err)
 	}
+	f, ok := a.server.(*fakeServer)
+	if !ok {
+		t.Fatalf("the server is %T", a.server)
+	}
+	f.mu.Lock()
+	f.answers["NodeLink.List"] = nil
+	f.mu.Unlock()
 	var tracker trackerInfo
 	if err := client.Call(ctx, "get_connection_tracker_info", nil, &tracker); err != nil || tracker.SocketConnections != 1 {
 		t.Errorf("%+v %v", tracker, err)
 	}
+	if have, ok := tracker.AgentSessions[a.sockets.path]; !ok || have != 0 || len(tracker.AgentSessions) != 2 || tracker.Incomplete == "" {
+		t.Errorf("without a session, and by a server that does not tell of links: %+v", tracker)
+	}
+	f.mu.Lock()
+	on(f, "NodeLink.List", func(q *structs.NodeLinkListRequest, r *structs.NodeLinkListResponse) error {
+		if !q.Local || !q.AllowStale {
+			t.Errorf("asked for %+v", q)
+		}
+		r.Links = []*structs.NodeLinkInfo{{NodeID: "n", Remote: "10.0.0.9:1", Transport: "port"}}
+		return nil
+	})
+	f.mu.Unlock()
+	connect(t, a.sockets.path)
+	tracker = trackerInfo{}
+	err := client.Call(ctx, "get_connection_tracker_info", nil, &tracker)
+	if err != nil || len(tracker.NodeLinks) != 1 || tracker.NodeLinks[0].Remote != "10.0.0.9:1" || tracker.Incomplete != "" {
+		t.Errorf("%+v %v", tracker, err)
+	}
+	eventually(t, "the session is counted", func() bool {
+		tracker = trackerInfo{}
+		err := client.Call(ctx, "get_connection_tracker_info", nil, &tracker)
+		return err == nil && tracker.AgentSessions[a.sockets.path] == 1
+	})
 	info, err := os.Stat(a.rpc.socketPath())
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
@@ -129,6 +161,41 @@ func TestEverySchemaCompiles(t *testing.T) {
 	}
 	if n < 40 {
 		t.Errorf("%d methods, too few to be all", n)
+	}
+}
+
+func TestMetricsAreChosenByName(t *testing.T) {
+	h := testAPI(t, newFake().fill())
+	names := func(params string) (out []string) {
+		t.Helper()
+		raw, rpcErr := invoke(t, h, "get_metrics", params)
+		if rpcErr != nil {
+			t.Fatal(rpcErr)
+		}
+		var got metricsSummary
+		if err := json.Unmarshal(raw, &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range got.Gauges {
+			out = append(out, g.Name)
+		}
+		return out
+	}
+	for _, name := range []string{"disk_free", "disk_used", "load"} {
+		if err := h.rpc.telemetry.add(prometheus.NewGauge(prometheus.GaugeOpts{Name: name})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for params, want := range map[string]string{`{"regex":"^disk_"}`: "disk_free disk_used", `{"regex":"^load$"}`: "load", `{"regex":"^lo$"}`: ""} {
+		if got := strings.Join(names(params), " "); got != want {
+			t.Errorf("%s: got %q, want %q", params, got, want)
+		}
+	}
+	if all := names(`{}`); len(all) < 3 {
+		t.Errorf("all of them are %v", all)
+	}
+	if _, rpcErr := invoke(t, h, "get_metrics", `{"regex":"("}`); rpcErr == nil || rpcErr.Code != jsonrpc.CodeInvalidParams {
+		t.Errorf("a broken expression: %v", rpcErr)
 	}
 }
 

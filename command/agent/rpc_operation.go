@@ -197,13 +197,14 @@ func (os *operations) addLocked(o *operation) {
 	os.list = append(os.list, o)
 }
 
-// note remembers something that happened, as an operation that has ended.
-func (os *operations) note(kind, name, caller string) {
+// note remembers something that happened, as an operation that has ended, and returns its ID.
+func (os *operations) note(kind, name, caller string) string {
 	o := &operation{ID: "op-" + randomHex(), Kind: kind, Name: name, Caller: caller, State: structs.OperationRunning, Created: time.Now().UTC()}
 	o.finish(nil)
 	os.mu.Lock()
 	defer os.mu.Unlock()
 	os.addLocked(o)
+	return o.ID
 }
 
 // find returns copies of the newest operations that match, newest first; count 0 means all.
@@ -235,6 +236,9 @@ func (r *operationRun) step(i int, work func() error) error {
 	r.set(func() { r.op.Steps[i].finish(err) })
 	return err
 }
+
+// note sets the message of a step that runs; an error of the step replaces it.
+func (r *operationRun) note(i int, text string) { r.set(func() { r.op.Steps[i].Message = text }) }
 
 // say sets the message of the operation.
 func (r *operationRun) say(text string) { r.set(func() { r.op.Message = text }) }

@@ -67,15 +67,6 @@ type serverStatus struct {
 	Stats   map[string]map[string]string `json:"stats"`
 }
 
-// trackerInfo is the result of get_connection_tracker_info.
-type trackerInfo struct {
-	// Server counts what other servers and callers of this one have under way.
-	Server map[string]string `json:"server_rpc"`
-	// SocketConnections are those of the operator node's socket.
-	SocketConnections int           `json:"socket_connections"`
-	Calls             jsonrpc.Stats `json:"calls"`
-}
-
 // storageStatus is the result of get_storage_status.
 type storageStatus struct {
 	// Dir is "" when all is in memory.
@@ -133,7 +124,7 @@ func (n *rpcNode) operatorMethods() []operatorMethod {
 		func(a *acl.ACL) bool { return a.AllowAgentWrite() && a.AllowAgentDebug(n.config.EnableDebug) }, n.profile)
 	profile.Privileged, profile.Timeout = true, time.Minute
 	return []operatorMethod{
-		profile,
+		profile, n.sendMethod(),
 		newReading("admin_plugin_get_list", "the programs that offer methods through the agent's socket, and which", n.plugins),
 		newReading("get_server_status", "what this server is and how it does", n.serverStatus),
 		newReading("get_raft_stats", "what Raft says about itself on this server", func(context.Context) (map[string]string, error) {
@@ -142,20 +133,20 @@ func (n *rpcNode) operatorMethods() []operatorMethod {
 		newReading("get_connection_tracker_info", "what is connected and under way on this agent", n.trackerInfo),
 		newReading("get_storage_status", "where this server keeps its data, and how much", n.storageStatus),
 		level, metrics, ops,
-		n.notification("log_line", "write a line into the log of this agent", func(caller, text string) {
-			n.logger.Info("line of an operator", "text", text, "caller", caller)
+		n.notification("log_line", "write a line into the log of this agent", func(_ context.Context, caller jsonrpc.Caller, text string) {
+			n.logger.Info("line of an operator", "text", text, "caller", caller.String())
 		}),
-		n.notification("mark", "note in the log and in the history of operations that something happened", func(caller, text string) {
-			n.logger.Info("mark", "text", text, "caller", caller)
-			n.operations.note("mark", text, caller)
+		n.notification("mark", "note in the log, the history of operations and the event stream that something happened", func(ctx context.Context, caller jsonrpc.Caller, text string) {
+			n.logger.Info("mark", "text", text, "caller", caller.String())
+			n.tellRegion(ctx, caller.Token, n.operations.note("mark", text, caller.String()))
 		}),
 	}
 }
 
 // notification makes a notification that takes a line of text.
-func (n *rpcNode) notification(name, summary string, take func(caller, text string)) operatorMethod {
+func (n *rpcNode) notification(name, summary string, take func(context.Context, jsonrpc.Caller, string)) operatorMethod {
 	m := newOperatorMethod(name, summary, (*acl.ACL).AllowAgentWrite, func(ctx context.Context, p noteParams) (noParams, error) {
-		take(jsonrpc.CallerOf(ctx).String(), p.Text)
+		take(ctx, jsonrpc.CallerOf(ctx), p.Text)
 		return noParams{}, nil
 	})
 	m.Kind, m.Result = jsonrpc.KindNotification, nil
@@ -210,10 +201,6 @@ func (n *rpcNode) serverStatus(context.Context) (serverStatus, error) {
 		out.Ready, out.Reason = false, err.Error()
 	}
 	return out, nil
-}
-
-func (n *rpcNode) trackerInfo(context.Context) (trackerInfo, error) {
-	return trackerInfo{Server: n.server.Stats()["rpc"], SocketConnections: n.connections(), Calls: n.rpc.Stats()}, nil
 }
 
 func (n *rpcNode) getMetrics(_ context.Context, p metricsParams) (*metricsSummary, error) {

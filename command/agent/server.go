@@ -67,10 +67,23 @@ type ending interface {
 	Err() error
 }
 
-// living is the life of the server, what it copies meanwhile, and its end.
+// storekeeper looks after what the server keeps for Raft.
+type storekeeper interface {
+	// VerifyLog and VerifySnapshots read everything against its checksums.
+	VerifyLog(ctx context.Context) (*nomad.StorageCheck, error)
+	VerifySnapshots(ctx context.Context) (*nomad.StorageCheck, error)
+	// CompactLog takes a snapshot and shortens the log, and reports whether there was
+	// something to do.
+	CompactLog() (bool, error)
+	// LogBounds returns the ends of the log.
+	LogBounds() (first, last uint64, err error)
+}
+
+// living is the life of the server, what it copies and keeps meanwhile, and its end.
 type living interface {
 	runner
 	replicator
+	storekeeper
 	ending
 }
 

@@ -33,6 +33,8 @@ type agentSockets struct {
 	httpURL string
 	// privileged decides who may call the methods for root and the agent's user.
 	privileged func(drpc.Peer) bool
+	// link says how the link of the node agent is, "" where there is none.
+	link func() string
 	// dataDir is where the data are, "" for in memory.
 	dataDir string
 
@@ -48,13 +50,15 @@ type agentSockets struct {
 	end  context.CancelFunc
 
 	registry *drpc.Registry
-	servers  []*drpc.Server
+	// servers do not change once listen has returned.
+	servers []*drpc.Server
 	// path and admin are empty for sockets that are not there.
 	path, admin string
 	// temp is the directory that was made for them, "" for none.
-	temp   string
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	temp     string
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	stopping sync.Once
 }
 
 func newAgentSockets(a *Agent) (*agentSockets, error) {
@@ -65,7 +69,10 @@ func newAgentSockets(a *Agent) (*agentSockets, error) {
 	s := &agentSockets{
 		config: a.config, server: a.server, logger: a.logger.ResetNamed("cairn.socket"), metrics: newSocketMetrics(),
 		started: time.Now(), httpURL: scheme + a.endpoints.advHTTP, dataDir: a.config.serverDataDir(), registry: drpc.NewRegistry(),
-		privileged: drpc.RootOrSelf,
+		privileged: drpc.RootOrSelf, link: func() string { return "" },
+	}
+	if a.client != nil {
+		s.link = func() string { return a.client.Stats()["link"] }
 	}
 	s.credentials, s.attach, s.keys = newCredentialCache(s), &attachCache{sockets: s}, &keyCache{sockets: s}
 	s.eventLimits = newUserLimits(eventRate, eventBurst)
@@ -159,9 +166,12 @@ func (s *agentSockets) dir() (string, error) {
 
 // stop closes the sockets and what was made for them. It may be called twice.
 func (s *agentSockets) stop() {
-	if s == nil {
-		return
+	if s != nil {
+		s.stopping.Do(s.shut)
 	}
+}
+
+func (s *agentSockets) shut() {
 	s.locks.leave()
 	s.workloads.mu.Lock() // nobody is told any more who was not told yet
 	s.end()
@@ -176,7 +186,6 @@ func (s *agentSockets) stop() {
 		s.cancel()
 	}
 	s.wg.Wait()
-	s.servers = nil
 	if s.temp != "" {
 		if err := os.RemoveAll(s.temp); err != nil {
 			s.logger.Warn("the directory of the agent sockets stays behind", "path", s.temp, "error", err)

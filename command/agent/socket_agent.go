@@ -85,6 +85,8 @@ type attachCache struct {
 	asked   time.Time  // when the below was true, zero for never
 	servers []string
 	leader  string
+	// namespaces are those that may be seen without a token.
+	namespaces []string
 }
 
 // get returns what is known, after a look for newer things.
@@ -101,6 +103,7 @@ func (c *attachCache) get(ctx context.Context) (*agentpb.AttachInfo, error) {
 		Region: s.config.Region, Datacenter: s.config.Datacenter, NodeId: s.server.NodeID(), NodeName: s.config.NodeName,
 		Servers: c.servers, Leader: c.leader, LeaderKnown: c.leader != "",
 		HttpAddress: s.httpURL, AgentSocket: s.path, AdminSocket: s.admin, AgeMs: time.Since(c.asked).Milliseconds(),
+		Namespaces: c.namespaces, Link: s.link(),
 	}, nil
 }
 
@@ -120,5 +123,21 @@ func (c *attachCache) askLocked(ctx context.Context) error {
 		return err
 	}
 	c.asked, c.servers, c.leader = time.Now(), servers, leader
+	c.namespaces = c.sockets.openNamespaces(ctx)
 	return nil
+}
+
+// openNamespaces returns the namespaces that may be seen without a token, none where
+// access control lets nobody see any.
+func (s *agentSockets) openNamespaces(ctx context.Context) []string {
+	args, reply := &structs.NamespaceListRequest{}, &structs.NamespaceListResponse{}
+	args.AllowStale = true
+	if err := s.call(ctx, "Namespace.ListNamespaces", args, reply); err != nil {
+		return nil
+	}
+	var out []string
+	for _, ns := range reply.Namespaces {
+		out = append(out, ns.Name)
+	}
+	return out
 }

@@ -15,9 +15,9 @@ type drainedWorkloads struct {
 }
 
 // Drain implements client.Workloads.
-func (d *drainedWorkloads) Drain(reason string, deadline time.Time) {
+func (d *drainedWorkloads) Drain(reason string, begun, deadline time.Time) {
 	if s := d.sockets.Load(); s != nil {
-		s.drain(reason, deadline)
+		s.drain(reason, begun, deadline)
 	}
 }
 
@@ -38,8 +38,12 @@ func (d *drainedWorkloads) Leaving() nodelink.DrainProgress {
 	return s.leaving()
 }
 
+// reconnectTime is how long after its start an agent whose node drained before counts
+// on workloads that connect again. Till then it does not say that all have left.
+const reconnectTime = 15 * time.Second
+
 // drain prepares the shutdown of all workloads, unless that is under way.
-func (s *agentSockets) drain(reason string, deadline time.Time) {
+func (s *agentSockets) drain(reason string, begun, deadline time.Time) {
 	w := s.workloads
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,6 +60,9 @@ func (s *agentSockets) drain(reason string, deadline time.Time) {
 	s.logger.Info("the node drains, telling the workloads", "workloads", len(w.bySession), "reason", reason, "deadline", deadline)
 	s.beginShutdownLocked(reason, wait)
 	w.preparing.drain, w.preparing.until = true, deadline
+	if begun.Before(s.started) {
+		w.preparing.settled = s.started.Add(reconnectTime)
+	}
 }
 
 // stay ends what drain began.
@@ -76,6 +83,10 @@ func (s *agentSockets) leaving() nodelink.DrainProgress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := nodelink.DrainProgress{}
+	if w.preparing != nil && w.preparing.settling() {
+		out.Left++
+		out.Workloads = append(out.Workloads, nodelink.DrainWorkload{State: nodelink.WorkloadWaiting, Text: "the agent was started during the drain, its workloads may connect again"})
+	}
 	for _, l := range w.progressLocked().Workloads {
 		if l.State != nodelink.WorkloadReady && l.State != nodelink.WorkloadGone {
 			out.Left++

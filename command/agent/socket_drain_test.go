@@ -42,16 +42,16 @@ func TestWorkloadsLeaveANodeThatDrains(t *testing.T) {
 		t.Errorf("before a drain: %s", got)
 	}
 	s.stay() // nothing was begun
-	s.drain("upgrade", time.Time{})
+	s.drain("upgrade", time.Now(), time.Time{})
 	eventually(t, "both were told", func() bool { return leaves(s) == "1 left, busy needs, quick ready" })
-	s.drain("upgrade", time.Time{})
+	s.drain("upgrade", time.Now(), time.Time{})
 	if n := asked.Load(); n != 1 {
 		t.Errorf("told %d times of one drain", n)
 	}
 	if _, err := ask[agentpb.Held](t, busy, 305, &agentpb.HoldRequest{Path: "p"}); !errors.Is(err, errs.Unavailable) {
 		t.Errorf("new work: %v", err)
 	}
-	s.drain("upgrade", time.Now().Add(time.Hour))
+	s.drain("upgrade", time.Now(), time.Now().Add(time.Hour))
 	eventually(t, "it is told of another deadline", func() bool { return asked.Load() == 2 })
 	s.stay()
 	if got := leaves(s); got != "0 left" {
@@ -60,8 +60,8 @@ func TestWorkloadsLeaveANodeThatDrains(t *testing.T) {
 	mustAsk[agentpb.Held](t, busy, 305, &agentpb.HoldRequest{Path: "p"})
 
 	mustAsk[agentpb.ShutdownProgress](t, admin, 204, &agentpb.ShutdownRequest{Reason: "upgrade", DeadlineMs: 600_000})
-	s.drain("upgrade", time.Time{}) // it is under way
-	s.stay()                        // what somebody else began stays
+	s.drain("upgrade", time.Now(), time.Time{}) // it is under way
+	s.stay()                                    // what somebody else began stays
 	if p := mustAsk[agentpb.ShutdownProgress](t, admin, 204, &agentpb.ShutdownRequest{}); !p.Preparing {
 		t.Error("the end of a drain ended a shutdown that an administrator prepares")
 	}
@@ -69,9 +69,49 @@ func TestWorkloadsLeaveANodeThatDrains(t *testing.T) {
 	eventually(t, "one has gone and the other one was told again", func() bool { return leaves(s) == "0 left, busy gone, quick ready" })
 }
 
+// An agent that was started while its node drained tells the workloads that connect
+// again, and keeps the drain waiting for them.
+func TestWorkloadsThatConnectAgainDuringADrainAreTold(t *testing.T) {
+	f := newFake()
+	serveLocks(f)
+	a := agentWithSockets(t, f)
+	openSockets(t, a)
+	s := a.sockets
+	s.drain("upgrade", s.started.Add(-time.Minute), time.Time{})
+	if p := s.leaving(); p.Left != 1 || p.Workloads[0].State != nodelink.WorkloadWaiting {
+		t.Errorf("after the start: %+v", p)
+	}
+	path, asked := workloadSocket(t, &agentpb.PrepareReply{NeedMs: 3600_000})
+	again := connect(t, s.path)
+	mustAsk[agentpb.ReadyReply](t, again, 301, &agentpb.ReadyRequest{Name: "again", Socket: path})
+	mustAsk[agentpb.ReadyReply](t, again, 301, &agentpb.ReadyRequest{Name: "again", Socket: path})
+	eventually(t, "it is told", func() bool { return leaves(s) == "2 left,  waiting, again needs" })
+	if n := asked.Load(); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	if h, err := s.health(t.Context(), nil, nil); err != nil || !h.PreparingShutdown {
+		t.Errorf("%v %v", h, err)
+	}
+	if _, err := ask[agentpb.Held](t, again, 305, &agentpb.HoldRequest{Path: "p"}); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("new work: %v", err)
+	}
+	if _, err := ask[agentpb.Held](t, again, 305, &agentpb.HoldRequest{Path: "p", LockId: "of before"}); errors.Is(err, errs.Unavailable) {
+		t.Errorf("a lock of before: %v", err)
+	}
+	s.workloads.mu.Lock()
+	s.workloads.preparing.settled = time.Now() // the time is over
+	s.workloads.mu.Unlock()
+	if got := leaves(s); got != "1 left, again needs" {
+		t.Errorf("later: %s", got)
+	}
+	if _, err := ask[agentpb.ReadyReply](t, connect(t, s.path), 301, &agentpb.ReadyRequest{Name: "late", Socket: path}); !errors.Is(err, errs.Unavailable) {
+		t.Errorf("a workload that comes late: %v", err)
+	}
+}
+
 func TestNobodyKnowsWorkloadsBeforeTheSocketsAreOpen(t *testing.T) {
 	d := &drainedWorkloads{}
-	d.Drain("upgrade", time.Time{})
+	d.Drain("upgrade", time.Now(), time.Time{})
 	d.Stay()
 	if p := d.Leaving(); p.Left != 1 || p.Workloads[0].State != nodelink.WorkloadWaiting {
 		t.Errorf("%+v", p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,6 +33,9 @@ func (s *agentSockets) health(context.Context, *drpc.Request, *agentpb.HealthReq
 	if err := s.server.Ready(); err != nil {
 		out.State = stateUnhealthy
 		out.Reasons = append(out.Reasons, err.Error())
+	}
+	if out.Link = s.link(); strings.HasPrefix(out.Link, "down") {
+		worry(out, "the link to the servers is "+out.Link)
 	}
 	s.addDisk(out)
 	s.addWorkloads(out)
@@ -62,7 +66,7 @@ func (s *agentSockets) addDisk(out *agentpb.Health) {
 func (s *agentSockets) addWorkloads(out *agentpb.Health) {
 	all, notHealthy := s.workloads.count()
 	out.Workloads, out.WorkloadsNotHealthy, out.Locks = int32(all), int32(notHealthy), int32(s.locks.count(nil))
-	if out.PreparingShutdown = s.workloads.accepting() != nil; out.PreparingShutdown {
+	if out.PreparingShutdown = s.workloads.leavingNow(); out.PreparingShutdown {
 		worry(out, "the agent prepares its shutdown")
 	}
 	if notHealthy > 0 {

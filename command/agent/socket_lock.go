@@ -80,7 +80,7 @@ func (s *agentSockets) hold(ctx context.Context, req *drpc.Request, in *agentpb.
 			return &agentpb.Held{LockId: kept.id, TtlMs: kept.ttl.Milliseconds()}, nil
 		}
 	}
-	if err := s.workloads.accepting(); err != nil {
+	if err := s.workloads.accepting(in.LockId != ""); err != nil {
 		return nil, err
 	}
 	if err := k.room(l.uid); err != nil {

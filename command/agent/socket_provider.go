@@ -27,8 +27,9 @@ const (
 	// maxProviderTimeout bounds the time that a method may ask for.
 	maxProviderTimeout = 10 * time.Minute
 
-	providerModuleID     = 5
-	methodProviderInvoke = 511
+	providerModuleID      = 5
+	methodProviderInvoke  = 511
+	methodProviderMessage = 512
 )
 
 var providerName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
@@ -182,12 +183,17 @@ func (p *providers) invoke(ctx context.Context, one *provider, method string, pa
 
 // tellProvider hands a call to the provider's own socket.
 func tellProvider(ctx context.Context, one *provider, id, method string, params json.RawMessage) error {
-	if err := checkWorkloadSocket(one.socket, one.peer); err != nil {
-		return errs.Newf(errs.Unavailable, "provider %s cannot be reached: %w", one.name, err)
-	}
 	in := &agentpb.InvokeRequest{Operation: id, Method: method, ParamsJson: string(params)}
 	if at, ok := ctx.Deadline(); ok {
 		in.LeftMs = max(1, time.Until(at).Milliseconds())
+	}
+	return one.tell(ctx, methodProviderInvoke, in)
+}
+
+// tell calls a method of the provider's own socket.
+func (one *provider) tell(ctx context.Context, method int32, in proto.Message) error {
+	if err := checkWorkloadSocket(one.socket, one.peer); err != nil {
+		return errs.Newf(errs.Unavailable, "provider %s cannot be reached: %w", one.name, err)
 	}
 	body, err := proto.Marshal(in)
 	if err != nil {
@@ -200,7 +206,7 @@ func tellProvider(ctx context.Context, one *provider, id, method string, params 
 		return err
 	}
 	defer func() { _ = c.Close() }()
-	_, err = c.Do(ctx, providerModuleID, methodProviderInvoke, body)
+	_, err = c.Do(ctx, providerModuleID, method, body)
 	return err
 }
 

@@ -41,8 +41,21 @@ type shutdownPlan struct {
 	// gave, zero for none.
 	drain bool
 	until time.Time
+	// settled is when who had connected before the agent was started should have done
+	// so again, zero where nobody had.
+	settled time.Time
+	// life ends with the plan.
+	life context.Context
 	// steps are guarded by the mu of the workloads.
 	steps []*shutdownStep
+}
+
+// settling reports whether workloads of before a start of the agent may still come.
+func (p *shutdownPlan) settling() bool { return time.Now().Before(p.settled) }
+
+// includes reports whether the workload of a session is told of it.
+func (p *shutdownPlan) includes(session *drpc.Session) bool {
+	return slices.ContainsFunc(p.steps, func(s *shutdownStep) bool { return s.workload.session == session })
 }
 
 // shutdownStep is how far one workload is.
@@ -80,20 +93,25 @@ func (s *agentSockets) prepareShutdown(_ context.Context, req *drpc.Request, in 
 func (s *agentSockets) beginShutdownLocked(reason string, wait time.Duration) {
 	w := s.workloads
 	ctx, cancel := context.WithTimeout(s.life, wait)
-	plan := &shutdownPlan{reason: reason, deadline: time.Now().Add(wait), cancel: cancel}
+	plan := &shutdownPlan{reason: reason, deadline: time.Now().Add(wait), cancel: cancel, life: ctx}
 	w.preparing = plan
 	for _, l := range w.bySession {
-		step := &shutdownStep{workload: *l, state: nodelink.WorkloadWaiting}
-		plan.steps = append(plan.steps, step)
-		if l.socket == "" {
-			step.state = nodelink.WorkloadSilent
-			continue
-		}
-		s.wg.Go(func() { w.tell(ctx, plan, step) })
+		s.includeLocked(plan, *l)
 	}
 	slices.SortFunc(plan.steps, func(a, b *shutdownStep) int {
 		return cmp.Or(cmp.Compare(a.workload.peer.PID, b.workload.peer.PID), cmp.Compare(a.workload.name, b.workload.name))
 	})
+}
+
+// includeLocked begins to tell one workload; s.workloads.mu is held.
+func (s *agentSockets) includeLocked(plan *shutdownPlan, l workload) {
+	step := &shutdownStep{workload: l, state: nodelink.WorkloadWaiting}
+	plan.steps = append(plan.steps, step)
+	if l.socket == "" {
+		step.state = nodelink.WorkloadSilent
+		return
+	}
+	s.wg.Go(func() { s.workloads.tell(plan.life, plan, step) })
 }
 
 // tell asks one workload until it is ready, its session ends or time is up.

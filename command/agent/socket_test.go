@@ -293,6 +293,11 @@ func TestSocketHealth(t *testing.T) {
 	if h.State != "unhealthy" || !slices.Contains(h.Reasons, "no leader") {
 		t.Errorf("%v", h)
 	}
+	f.ready = nil
+	b.sockets.link = func() string { return "down: nobody answers" }
+	if h, err := b.sockets.health(t.Context(), nil, nil); err != nil || h.State != stateDegraded || h.Link != "down: nobody answers" || !slices.Contains(h.Reasons, "the link to the servers is down: nobody answers") {
+		t.Errorf("%v %v", h, err)
+	}
 	out := &agentpb.Health{State: stateHealthy}
 	gone := agentWithSockets(t, f, func(c *Config) { c.DevMode, c.Server.DataDir = false, filepath.Join(dir, "gone") })
 	if gone.sockets.addDisk(out); out.State != stateDegraded || len(out.Reasons) != 1 {
@@ -314,6 +319,13 @@ func TestSocketAttachInfo(t *testing.T) {
 		*r = "10.0.0.2:4647"
 		return nil
 	})
+	on(f, "Namespace.ListNamespaces", func(a *structs.NamespaceListRequest, r *structs.NamespaceListResponse) error {
+		if a.AuthToken != "" {
+			t.Errorf("namespaces are asked for with the token %q", a.AuthToken)
+		}
+		r.Namespaces = []*structs.Namespace{{Name: "default"}}
+		return nil
+	})
 	synctest.Test(t, func(t *testing.T) {
 		a := agentWithSockets(t, f)
 		away.Store(true)
@@ -321,7 +333,11 @@ func TestSocketAttachInfo(t *testing.T) {
 			t.Errorf("never heard of a server: %v", err)
 		}
 		away.Store(false)
+		a.sockets.link = func() string { return "up, to s1" }
 		got, err := a.sockets.attach.get(t.Context())
+		if err == nil && (len(got.Namespaces) != 1 || got.Namespaces[0] != "default" || got.Link != "up, to s1") {
+			t.Errorf("%v", got)
+		}
 		if err != nil || len(got.Servers) != 2 || got.Leader != "10.0.0.2:4647" || !got.LeaderKnown || got.AgeMs != 0 || got.HttpAddress != "http://127.0.0.1:4646" {
 			t.Errorf("%v %v", got, err)
 		}

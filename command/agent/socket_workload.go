@@ -17,7 +17,7 @@ import (
 // workloadModule is module 3.
 func (s *agentSockets) workloadModule() socketModule {
 	return socketModule{id: 3, name: "workload", peers: knownPeer, methods: []socketMethod{
-		socketCall(301, "notify ready", "Says that the workload is up, and where it can be told of a shutdown.", s.workloads.notifyReady),
+		socketCall(301, "notify ready", "Says that the workload is up, and where it can be told of a shutdown.", s.notifyReady),
 		socketCall(302, "notify exit", "Says that the workload ends, and releases what is held for it.", s.notifyExit),
 		socketCall(303, "raise event", "Puts an event into the cluster's event stream.", s.raiseEvent),
 		socketCall(304, "set health", "Says how the workload is.", s.workloads.setHealth),
@@ -54,30 +54,45 @@ func errPreparing() error {
 	return errs.New(errs.Unavailable, "the agent prepares its shutdown and takes no more work: ask another node")
 }
 
-// accepting returns why no new work is taken, nil if it is.
-func (w *workloads) accepting() error {
+// accepting returns why no work is taken, nil if it is. again says that it goes on
+// from before the agent was started.
+func (w *workloads) accepting(again bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.preparing != nil {
-		return errPreparing()
+	if w.preparing == nil || again && w.preparing.settling() {
+		return nil
 	}
-	return nil
+	return errPreparing()
+}
+
+// leavingNow reports whether a shutdown is being prepared.
+func (w *workloads) leavingNow() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.preparing != nil
 }
 
 // maxWorkloadText bounds a name or a text that a workload gives, in bytes.
 const maxWorkloadText = 256
 
-func (w *workloads) notifyReady(_ context.Context, req *drpc.Request, in *agentpb.ReadyRequest) (*agentpb.ReadyReply, error) {
+// notifyReady answers 301. Who connects again during a drain is told of it at once.
+func (s *agentSockets) notifyReady(_ context.Context, req *drpc.Request, in *agentpb.ReadyRequest) (*agentpb.ReadyReply, error) {
+	w := s.workloads
 	if len(in.Name) > maxWorkloadText {
 		return nil, errs.Newf(errs.Invalid, "name: has %d bytes, at most %d are taken", len(in.Name), maxWorkloadText)
 	}
 	if err := checkWorkloadSocket(in.Socket, req.Peer); err != nil {
 		return nil, err
 	}
-	if err := w.accepting(); err != nil {
+	if err := w.accepting(true); err != nil {
 		return nil, err
 	}
-	w.change(req, func(l *workload) { l.name, l.socket, l.exited = in.Name, in.Socket, false })
+	w.change(req, func(l *workload) {
+		l.name, l.socket, l.exited = in.Name, in.Socket, false
+		if plan := w.preparing; plan != nil && s.life.Err() == nil && !plan.includes(req.Session) {
+			s.includeLocked(plan, *l)
+		}
+	})
 	return &agentpb.ReadyReply{}, nil
 }
 
@@ -103,7 +118,7 @@ func (s *agentSockets) notifyExit(ctx context.Context, req *drpc.Request, in *ag
 	return &agentpb.ExitReply{Released: int32(released)}, nil
 }
 
-// change notes what a session says of itself, until it ends.
+// change notes what a session says of itself, until it ends. w.mu is held while change runs.
 func (w *workloads) change(req *drpc.Request, change func(*workload)) {
 	w.mu.Lock()
 	l := w.bySession[req.Session]

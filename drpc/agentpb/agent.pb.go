@@ -169,7 +169,12 @@ type AttachInfo struct {
 	AgentSocket string `protobuf:"bytes,9,opt,name=agent_socket,json=agentSocket,proto3" json:"agent_socket,omitempty"`
 	AdminSocket string `protobuf:"bytes,10,opt,name=admin_socket,json=adminSocket,proto3" json:"admin_socket,omitempty"`
 	// How old servers and leader are, in milliseconds.
-	AgeMs         int64 `protobuf:"varint,11,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	AgeMs int64 `protobuf:"varint,11,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// The namespaces that may be seen without a token, as old as the servers.
+	Namespaces []string `protobuf:"bytes,12,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// The link of the agent to the servers: "up, to" the server's name, or "down:"
+	// and why. Empty where the agent runs no node.
+	Link          string `protobuf:"bytes,13,opt,name=link,proto3" json:"link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -281,6 +286,20 @@ func (x *AttachInfo) GetAgeMs() int64 {
 	return 0
 }
 
+func (x *AttachInfo) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *AttachInfo) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
+}
+
 // HealthRequest is the payload of 203, health.
 type HealthRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -344,6 +363,8 @@ type Health struct {
 	PreparingShutdown bool `protobuf:"varint,12,opt,name=preparing_shutdown,json=preparingShutdown,proto3" json:"preparing_shutdown,omitempty"`
 	// How long the agent runs, in seconds.
 	UptimeSeconds int64 `protobuf:"varint,13,opt,name=uptime_seconds,json=uptimeSeconds,proto3" json:"uptime_seconds,omitempty"`
+	// The link of the agent to the servers, as in AttachInfo.
+	Link          string `protobuf:"bytes,14,opt,name=link,proto3" json:"link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -467,6 +488,13 @@ func (x *Health) GetUptimeSeconds() int64 {
 		return x.UptimeSeconds
 	}
 	return 0
+}
+
+func (x *Health) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
 }
 
 // ShutdownRequest is the payload of 204, prepare shutdown. The first one begins,
@@ -1459,7 +1487,7 @@ const file_drpc_agentpb_agent_proto_rawDesc = "" +
 	"\tPingReply\x12\x1b\n" +
 	"\tnode_name\x18\x01 \x01(\tR\bnodeName\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\x13\n" +
-	"\x11AttachInfoRequest\"\xcf\x02\n" +
+	"\x11AttachInfoRequest\"\x83\x03\n" +
 	"\n" +
 	"AttachInfo\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x1e\n" +
@@ -1475,8 +1503,12 @@ const file_drpc_agentpb_agent_proto_rawDesc = "" +
 	"\fagent_socket\x18\t \x01(\tR\vagentSocket\x12!\n" +
 	"\fadmin_socket\x18\n" +
 	" \x01(\tR\vadminSocket\x12\x15\n" +
-	"\x06age_ms\x18\v \x01(\x03R\x05ageMs\"\x0f\n" +
-	"\rHealthRequest\"\xbe\x03\n" +
+	"\x06age_ms\x18\v \x01(\x03R\x05ageMs\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\f \x03(\tR\n" +
+	"namespaces\x12\x12\n" +
+	"\x04link\x18\r \x01(\tR\x04link\"\x0f\n" +
+	"\rHealthRequest\"\xd2\x03\n" +
 	"\x06Health\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x18\n" +
 	"\areasons\x18\x02 \x03(\tR\areasons\x12#\n" +
@@ -1492,7 +1524,8 @@ const file_drpc_agentpb_agent_proto_rawDesc = "" +
 	" \x01(\x05R\x13workloadsNotHealthy\x12\x14\n" +
 	"\x05locks\x18\v \x01(\x05R\x05locks\x12-\n" +
 	"\x12preparing_shutdown\x18\f \x01(\bR\x11preparingShutdown\x12%\n" +
-	"\x0euptime_seconds\x18\r \x01(\x03R\ruptimeSeconds\"b\n" +
+	"\x0euptime_seconds\x18\r \x01(\x03R\ruptimeSeconds\x12\x12\n" +
+	"\x04link\x18\x0e \x01(\tR\x04link\"b\n" +
 	"\x0fShutdownRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1f\n" +
 	"\vdeadline_ms\x18\x02 \x01(\x03R\n" +

@@ -40,6 +40,7 @@ const (
 	methodDone     = 502
 	methodFailed   = 503
 	methodInvoke   = 511
+	methodMessage  = 512
 )
 
 const (
@@ -76,6 +77,10 @@ type Config struct {
 	// Socket is where the program answers, "" for a directory that is made for it.
 	Socket  string
 	Methods []Method
+	// Message takes what an operator tells the program with admin_component_send_msg:
+	// a tag and JSON, nil for none. It must return soon, and may run several times at
+	// once. With nil the program takes no messages.
+	Message func(ctx context.Context, tag string, data json.RawMessage) error
 	// Logger may be nil.
 	Logger hclog.Logger
 }
@@ -127,7 +132,7 @@ func Run(ctx context.Context, c Config) error {
 		r.methods[c.Methods[i].Name] = &c.Methods[i]
 	}
 	server, err := drpc.Listen(c.Socket, drpc.ServerOptions{Logger: c.Logger}, drpc.Module{ID: moduleProvider, Name: "provider",
-		Allow: drpc.PrivilegedPeers, Methods: []drpc.Method{{ID: methodInvoke, Name: "invoke", Handle: r.invoke}}})
+		Allow: drpc.PrivilegedPeers, Methods: r.answers()})
 	if err != nil {
 		return err
 	}
@@ -138,6 +143,32 @@ func Run(ctx context.Context, c Config) error {
 	err = errors.Join(err, <-served)
 	r.working.Wait() // nothing more comes in
 	return err
+}
+
+// answers returns the methods of the program's own socket.
+func (r *runner) answers() []drpc.Method {
+	out := []drpc.Method{{ID: methodInvoke, Name: "invoke", Handle: r.invoke}}
+	if r.Message != nil {
+		out = append(out, drpc.Method{ID: methodMessage, Name: "message", Handle: r.message})
+	}
+	return out
+}
+
+// message takes a message of an operator.
+func (r *runner) message(ctx context.Context, req *drpc.Request) ([]byte, error) {
+	in := &agentpb.MessageRequest{}
+	if err := proto.Unmarshal(req.Body, in); err != nil {
+		return nil, &drpc.Error{Code: drpc.Invalid, Msg: "the payload is no message"}
+	}
+	var data json.RawMessage
+	if in.DataJson != "" {
+		data = json.RawMessage(in.DataJson)
+	}
+	err := r.Message(ctx, in.Tag, data)
+	if e := new(drpc.Error); err != nil && !errors.As(err, &e) {
+		err = &drpc.Error{Code: drpc.PreconditionFailed, Msg: err.Error()}
+	}
+	return nil, err
 }
 
 // keepRegistered registers the methods, and again whenever the connection ended.

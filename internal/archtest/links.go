@@ -89,7 +89,7 @@ var (
 	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 )
 
-// checkChecklist wants every test that CHECKLIST.md and CONTRIBUTING.md name to exist.
+// checkChecklist wants every test that CHECKLIST.md or another document names to exist.
 func checkChecklist(t *tree) []problem {
 	have := map[string]bool{}
 	for _, f := range t.files {
@@ -101,7 +101,7 @@ func checkChecklist(t *tree) []problem {
 	}
 	var out []problem
 	for _, f := range t.texts {
-		if f.path != "CHECKLIST.md" && f.path != "CONTRIBUTING.md" {
+		if path.Ext(f.path) != ".md" {
 			continue
 		}
 		for _, m := range testName.FindAllStringSubmatch(f.src, -1) {

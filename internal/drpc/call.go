@@ -19,7 +19,8 @@ type inFlight struct {
 	msg      Message
 	call     Call
 	started  time.Time
-	held     int // bytes that count against the session
+	held     int  // bytes that count against the session
+	left     bool // its place is free; touched by run's goroutine alone
 	answered atomic.Bool
 }
 
@@ -29,29 +30,29 @@ func (c *inFlight) run(closing bool) {
 	c.held = len(c.msg.Data)
 	if err := decodeCall(c.msg.Data, c.session.server.cfg.MaxMessage, &c.call); err != nil {
 		c.call = Call{Sequence: -1}
-		c.answer(nil, err)
+		c.answer(nil, err, c.leave)
 		return
 	}
 	c.msg.Data = nil // the call has a copy
 	if closing {
-		c.answer(nil, errClosing())
+		c.answer(nil, errClosing(), c.leave)
 		return
 	}
 	method, err := c.session.server.registry.find(&c.call, c.session.peer)
 	if err != nil {
-		c.answer(nil, err)
+		c.answer(nil, err, c.leave)
 		return
 	}
 	ctx, stop := c.context()
 	defer stop()
 	if charge := c.session.server.cfg.Charge; charge != nil {
 		if err := charge(ctx, c.session.peer, method); err != nil {
-			c.answer(nil, err)
+			c.answer(nil, err, c.leave)
 			return
 		}
 	}
 	body, err := c.handle(ctx, method)
-	c.answer(body, err)
+	c.answer(body, err, c.leave)
 }
 
 // decodeCall reads a message as a Call.
@@ -78,7 +79,7 @@ func (c *inFlight) context() (context.Context, func()) {
 	stop := context.AfterFunc(ctx, func() {
 		defer close(answered)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			c.answer(nil, errs.Newf(errs.Deadline, "the call did not end within its %s", wait))
+			c.answer(nil, errs.Newf(errs.Deadline, "the call did not end within its %s", wait), func() {})
 		}
 	})
 	return ctx, func() {
@@ -102,8 +103,18 @@ func (c *inFlight) handle(ctx context.Context, m *Method) (body []byte, err erro
 	})
 }
 
-// answer sends the first outcome of the call and drops a second.
-func (c *inFlight) answer(body []byte, err error) {
+// leave gives the call's place back.
+func (c *inFlight) leave() {
+	if !c.left {
+		c.left = true
+		c.session.free(c.held)
+	}
+}
+
+// answer sends the first outcome of the call and drops a second. begin runs before
+// the peer can see it: a call whose handler is done has left by then, so that a
+// peer at its limit can send the next one.
+func (c *inFlight) answer(body []byte, err error, begin func()) {
 	if !c.answered.CompareAndSwap(false, true) {
 		return
 	}
@@ -111,7 +122,7 @@ func (c *inFlight) answer(body []byte, err error) {
 	c.log(err)
 	resp, b := encode(respond(c.call.Sequence, body, err, c.id()), c.msg.Framed, server.cfg.MaxMessage)
 	c.session.hold(len(b))
-	_ = c.session.write(b, c.msg.Framed) // an error has ended the session
+	_ = c.session.write(b, c.msg.Framed, begin) // an error has ended the session
 	c.session.hold(-len(b))
 	if server.cfg.Observe != nil {
 		server.cfg.Observe(Stat{Module: c.call.Module, Method: c.call.Method, Status: resp.Status,

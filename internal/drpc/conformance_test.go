@@ -198,6 +198,11 @@ func (c *conformanceCase) serve() (*running, func(), error) {
 	default:
 		return nil, nil, fmt.Errorf("no setup for modules %q", c.Setup.Modules)
 	}
+	switch c.Setup.Peer {
+	case "", "privileged", "ordinary", "unknown":
+	default:
+		return nil, nil, fmt.Errorf("no setup for peer %q", c.Setup.Peer)
+	}
 	dir, err := os.MkdirTemp("", "drpc")
 	if err != nil {
 		return nil, nil, err

@@ -124,8 +124,14 @@ func Fits(msg []byte) bool {
 
 // Write sends a message, in at most timeout from when its turn comes.
 func (l *Link) Write(msg Message, timeout time.Duration) error {
+	return l.writeAfter(msg, timeout, func() {})
+}
+
+// writeAfter is Write that runs begin once its turn has come.
+func (l *Link) writeAfter(msg Message, timeout time.Duration, begin func()) error {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
+	begin()
 	if err := l.conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}

@@ -78,7 +78,11 @@ func TestConformanceRunnerRefusesUnknownKeys(t *testing.T) {
 			t.Errorf("%s was taken", bad)
 		}
 	}
-	for _, bad := range []conformanceCase{{Level: "magic"}, {Level: "message"}, {Level: "session"}, {Level: "frame"}, {Level: "split"}} {
+	hello := conformanceStep{Send: new(string)}
+	for _, bad := range []conformanceCase{
+		{Level: "message", conformanceStep: hello, Setup: setup{Peer: "king"}}, {Level: "message", conformanceStep: hello, Setup: setup{Modules: "some"}},
+		{Level: "magic"}, {Level: "message"}, {Level: "session"}, {Level: "frame"}, {Level: "split"},
+	} {
 		if bad.check() == nil {
 			t.Errorf("a case of level %s that states nothing passed", bad.Level)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
 )
@@ -104,6 +105,17 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 	close(g.release)
 	mustRead(t, l)
 	mustRead(t, l)
+}
+
+// TestAnsweredCallsHaveLeft: who waits for each answer is never told to wait for others.
+func TestAnsweredCallsHaveLeft(t *testing.T) {
+	s := start(t, NewRegistry(), func(cfg *Config) { cfg.MaxCalls = 1 })
+	l := connect(t, s.path)
+	for i := range 3000 {
+		if resp := mustAsk(t, l, &Call{Sequence: int64(i + 1)}, false); resp.Status != Status_SUCCESS {
+			t.Fatalf("call %d: %v", i, resp)
+		}
+	}
 }
 
 func TestBytesInFlightAreBounded(t *testing.T) {
@@ -524,4 +536,35 @@ func TestRegister(t *testing.T) {
 	if diff := cmp.Diff([]int32{-1, 0, 1, 7, 255}, ids); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// TestAcceptIsTriedAgain: a listener that fails for a while is said in the log and
+// takes connections again afterwards.
+func TestAcceptIsTriedAgain(t *testing.T) {
+	said := make(chan string, 8)
+	s := start(t, NewRegistry(), func(cfg *Config) {
+		cfg.Logger = hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: writerFunc(func(line string) {
+			select {
+			case said <- line:
+			default:
+			}
+		})})
+	})
+	if err := s.socket.listener.SetDeadline(time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if line := <-said; !strings.Contains(line, "cannot accept a connection") {
+		t.Errorf("said %q", line)
+	}
+	if err := s.socket.listener.SetDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	mustAsk(t, connect(t, s.path), &Call{Sequence: 1}, false)
+}
+
+type writerFunc func(line string)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(string(p))
+	return len(p), nil
 }

@@ -162,7 +162,7 @@ func (s *Session) take(msg Message) error {
 		defer s.server.end()
 		c := &inFlight{session: s, msg: msg, started: time.Now()}
 		c.run(closing)
-		s.free(c.held)
+		c.leave()
 	})
 	return nil
 }
@@ -204,11 +204,12 @@ func (s *Session) free(n int) {
 // does not read would hold the answers of all its calls.
 func (s *Session) send(resp *Response, framed bool) error {
 	_, b := encode(resp, framed, s.server.cfg.MaxMessage)
-	return s.write(b, framed)
+	return s.write(b, framed, func() {})
 }
 
-func (s *Session) write(b []byte, framed bool) error {
-	err := s.link.Write(Message{Data: b, Framed: framed}, s.server.cfg.MessageTimeout)
+// write sends bytes and runs begin before the first of them.
+func (s *Session) write(b []byte, framed bool, begin func()) error {
+	err := s.link.writeAfter(Message{Data: b, Framed: framed}, s.server.cfg.MessageTimeout, begin)
 	if err != nil {
 		s.link.Close()
 	}

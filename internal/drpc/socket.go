@@ -197,6 +197,11 @@ func Dial(ctx context.Context, path string, maxMessage int) (*Link, error) {
 	return NewLink(conn, maxMessage), nil
 }
 
+func isSocket(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Type() == fs.ModeSocket
+}
+
 func dialError(ctx context.Context, path string, err error) error {
 	why := "connect to %s: %w"
 	switch {
@@ -204,6 +209,8 @@ func dialError(ctx context.Context, path string, err error) error {
 		return errs.Newf(errs.Deadline, "connect to %s: %w", path, ctx.Err())
 	case errors.Is(err, fs.ErrNotExist):
 		why = "there is no socket %s (%w): is the agent running, and is this the path it was given?"
+	case errors.Is(err, syscall.ECONNREFUSED) && !isSocket(path): // the system says the same of both
+		why = "%s is no socket (%w): give the path of the agent's"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		why = "nobody answers at %s (%w): the agent that made the socket is gone, start it again"
 	case errors.Is(err, fs.ErrPermission):

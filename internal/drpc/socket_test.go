@@ -178,6 +178,10 @@ func TestDialErrorsAreToldApart(t *testing.T) {
 	dir := socketDir(t)
 	stale := filepath.Join(dir, "stale")
 	crash(t, stale)
+	ordinary := filepath.Join(dir, "ordinary")
+	if err := os.WriteFile(ordinary, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
 	for name, c := range map[string]struct {
@@ -187,6 +191,9 @@ func TestDialErrorsAreToldApart(t *testing.T) {
 	}{
 		"missing":   {dialled(context.Background(), filepath.Join(dir, "missing")), "is the agent running", errs.Unavailable},
 		"stale":     {dialled(context.Background(), stale), "start it again", errs.Unavailable},
+		"ordinary":  {dialled(context.Background(), ordinary), "is no socket", errs.Unavailable},
+		"directory": {dialled(context.Background(), dir), "is no socket", errs.Unavailable},
+		"empty":     {dialled(context.Background(), ""), "1 to 107", errs.Invalid},
 		"long":      {dialled(context.Background(), strings.Repeat("x", 108)), "1 to 107", errs.Invalid},
 		"cancelled": {dialled(cancelled, stale), "canceled", errs.Deadline},
 		"denied":    {dialError(context.Background(), stale, syscall.EACCES), "run as root", errs.Unavailable},

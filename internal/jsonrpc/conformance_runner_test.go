@@ -1,6 +1,7 @@
 package jsonrpc
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -85,6 +86,10 @@ func TestRunnerChecksTheTransport(t *testing.T) {
 	}
 	if _, err := parseExpectation([]byte(`{"kind":"single","reslut":1}`)); err == nil {
 		t.Error("an expectation that the runner does not know passed")
+	}
+	var c conformanceCase
+	if err := json.Unmarshal([]byte(`{"send":"{}","setup":{"weather":"rain"},"expect":{"kind":"none"}}`), &c); err == nil {
+		t.Error("a setup that the runner does not know passed")
 	}
 }
 

@@ -64,6 +64,9 @@ func (s *schema) check(params json.RawMessage) *Error {
 	if s == nil || (params == nil && s.absent) {
 		return nil
 	}
+	if values(params) > maxValues {
+		return tooLarge(CodeTooLarge, "the parameters have too many values", maxValues)
+	}
 	var value any = map[string]any{}
 	if params != nil {
 		var err error
@@ -131,6 +134,25 @@ func pointer(path []string) string {
 		b.WriteString(escape.Replace(p))
 	}
 	return b.String()
+}
+
+// maxValues bounds what a check holds in memory: a value of two bytes takes some hundred then.
+const maxValues = 1 << 18
+
+// values returns how many elements and members a JSON value has on all levels, give or take the empty ones.
+func values(raw []byte) int {
+	n, quoted := 1, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }
 
 // Numbers are compared exactly, which costs memory in the size of the exponent.
