@@ -173,6 +173,23 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("%s: still not so after %v", what, hang)
 }
 
+// measures is how often within measures before it believes that something is slow.
+const measures = 5
+
+// within fails when something takes longer than it may in each of several
+// measurements: other processes may have slowed one down.
+func within(t *testing.T, what string, limit time.Duration, measure func() time.Duration) {
+	t.Helper()
+	for range measures {
+		took := measure()
+		t.Logf("%s: %v", what, took.Round(10*time.Microsecond))
+		if took <= limit {
+			return
+		}
+	}
+	t.Errorf("%s: more than %v each time", what, limit)
+}
+
 // nextPort walks through ports below those the kernel gives to clients.
 var nextPort = func() *atomic.Int64 {
 	n := &atomic.Int64{}
