@@ -203,7 +203,7 @@ func (c *cluster) faults(stop chan struct{}) (n int) {
 }
 
 const (
-	// writesUnderFaults is how many writes the test below makes; CAIRN_E2E_WRITES
+	// writesUnderFaults is how many writes the test below makes; CAIRN_SOAK_WRITES
 	// asks for another number.
 	writesUnderFaults = 10_000
 	// faultWriters is how many make them.
@@ -214,7 +214,7 @@ const (
 // until it gets an answer, has it applied exactly once.
 func TestWritesUnderFaultsAreAppliedOnce(t *testing.T) {
 	total := int64(writesUnderFaults)
-	if text := os.Getenv("CAIRN_E2E_WRITES"); text != "" {
+	if text := os.Getenv("CAIRN_SOAK_WRITES"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			t.Fatal(err)
