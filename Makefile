@@ -7,6 +7,7 @@ SHELL       := bash
 GO       ?= go
 BIN      := bin/cairn
 FUZZTIME ?= 10s
+WRITES   ?= 100000
 N        ?= 1
 
 # A version is a tag (v1.2.3 gives 1.2.3, later commits add +count.hash), or
@@ -41,6 +42,10 @@ race: ## run the tests that start no processes under the race detector (needs a 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME each (10s)
 	GO='$(GO)' FUZZTIME='$(FUZZTIME)' scripts/fuzz
+
+.PHONY: soak
+soak: ## make WRITES (100000) writes under kills, freezes and partitions, and look for each
+	CAIRN_SOAK_WRITES='$(WRITES)' $(GO) test -count=1 -timeout 2h -v -run '^TestWritesUnderFaultsAreAppliedOnce$$' ./nomad ./e2e
 
 .PHONY: lint
 lint: ## check the format, vet, and the rules of the house

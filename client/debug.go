@@ -170,7 +170,7 @@ func during(ctx context.Context, r *ProfileRequest, start func() error, stop fun
 	}
 	defer profiling.Store(false)
 	if err := start(); err != nil {
-		return errs.Wrap(errs.Busy, "another profile of the agent runs: wait for its end", err)
+		return errs.Wrap(errs.Busy, "another profile of the agent runs: wait for its end", err).WithRetryAfter(time.Second)
 	}
 	defer stop()
 	if !sleep(ctx, time.Duration(max(1, r.Seconds))*time.Second) {

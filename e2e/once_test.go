@@ -39,6 +39,7 @@ func applied(t *testing.T, path string, err error) {
 // between two.
 type steady struct {
 	t    *testing.T
+	id   string // of its own in the paths
 	stop chan struct{}
 	wg   sync.WaitGroup
 
@@ -50,7 +51,7 @@ type steady struct {
 }
 
 func startSteady(t *testing.T, servers []*agent) *steady {
-	s := &steady{t: t, stop: make(chan struct{}), last: time.Now()}
+	s := &steady{t: t, id: strconv.FormatInt(time.Now().UnixNano(), 36), stop: make(chan struct{}), last: time.Now()}
 	s.wg.Go(func() {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
@@ -59,7 +60,7 @@ func startSteady(t *testing.T, servers []*agent) *steady {
 			case <-s.stop:
 				return
 			case <-tick.C:
-				s.wg.Go(func() { s.write(servers[n%len(servers)], fmt.Sprintf("steady/%d", n)) })
+				s.wg.Go(func() { s.write(servers[n%len(servers)], fmt.Sprintf("steady/%s/%d", s.id, n)) })
 			}
 		}
 	})
@@ -77,6 +78,18 @@ func (s *steady) write(a *agent, path string) {
 	s.paths = append(s.paths, path)
 }
 
+// more waits until another n writes were answered.
+func (s *steady) more(n int) {
+	s.t.Helper()
+	count := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.paths)
+	}
+	want := count() + n
+	eventually(s.t, fmt.Sprintf("another %d writes are answered", n), func() bool { return count() >= want })
+}
+
 // end stops the writes and returns when all are answered.
 func (s *steady) end() {
 	close(s.stop)
@@ -84,46 +97,85 @@ func (s *steady) end() {
 	s.t.Logf("%d writes, longest pause between answers %v, longest write %v", len(s.paths), s.gap.Round(time.Millisecond), s.longest.Round(time.Millisecond))
 }
 
+// verifyCreated fails unless each path was written, once.
 func (c *cluster) verifyCreated(paths []string) {
 	c.t.Helper()
 	a := c.leader()
-	for _, path := range paths {
-		v, _, err := a.api.Variables().Peek(path, nil)
-		if err != nil || v == nil || v.CreateIndex != v.ModifyIndex || v.Items["v"] != path {
-			c.t.Errorf("%s: %+v, %v", path, v, err)
-		}
+	next := make(chan string)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for path := range next {
+				v, _, err := a.api.Variables().Peek(path, nil)
+				if err != nil || v == nil || v.CreateIndex != v.ModifyIndex || v.Items["v"] != path {
+					c.t.Errorf("%s: %+v, %v", path, v, err)
+				}
+			}
+		})
 	}
+	for _, path := range paths {
+		next <- path
+	}
+	close(next)
+	wg.Wait()
 }
+
+const (
+	// killedGap and stoppedGap are how long writes may pause for a leader that was
+	// killed, and for one that was told to stop.
+	killedGap, stoppedGap = 1500 * time.Millisecond, 200 * time.Millisecond
+	// electionLimit is how long a call may outlive an election.
+	electionLimit = time.Second
+)
 
 // Whoever writes through a follower sees a pause when the leader dies, no error.
 func TestWritesThroughFollowersOutliveTheLeader(t *testing.T) {
-	c := newCluster(t, nil)
-	old := c.leader()
-	s := startSteady(t, c.others(old))
-	time.Sleep(time.Second)
-	old.kill()
-	c.leader(old)
-	time.Sleep(time.Second)
-	s.end()
-	c.verifyCreated(s.paths)
+	for _, lost := range []struct {
+		how   string
+		lose  func(*agent)
+		limit time.Duration
+	}{
+		{"killed", (*agent).kill, killedGap},
+		{"stopped", func(a *agent) { a.interrupt() }, stoppedGap},
+	} {
+		t.Run(lost.how, func(t *testing.T) {
+			c := newCluster(t, nil)
+			within(t, "longest pause", lost.limit, func() time.Duration {
+				old := c.leader()
+				s := startSteady(t, c.others(old))
+				s.more(20)
+				lost.lose(old)
+				c.leader(old)
+				s.more(20)
+				s.end()
+				c.verifyCreated(s.paths)
+				old.start()
+				old.ready()
+				return s.gap
+			})
+		})
+	}
 }
 
 // A leader that stands still keeps no call through the others, and what it was
 // sent is applied once although it has it, too.
 func TestFrozenLeaderKeepsNoCall(t *testing.T) {
 	c := newCluster(t, nil)
-	old := c.leader()
-	s := startSteady(t, c.others(old))
-	time.Sleep(time.Second)
-	old.freeze()
-	c.leader(old)
-	elected := time.Now()
-	s.end() // all are answered while it is frozen
-	t.Logf("the last call ended %v after the election was seen", time.Since(elected).Round(time.Millisecond))
-	old.resume()
-	c.servers[0].mustPut("end/mark", "1")
-	caughtUp(t, old, "end/mark", "1")
-	c.verifyCreated(s.paths)
+	within(t, "the last call ended after the election was seen", electionLimit, func() time.Duration {
+		old := c.leader()
+		s := startSteady(t, c.others(old))
+		s.more(20)
+		old.freeze()
+		c.leader(old)
+		elected := time.Now()
+		s.end() // all are answered while it is frozen
+		took := time.Since(elected)
+		old.resume()
+		c.servers[0].mustPut("end/mark", s.id)
+		caughtUp(t, old, "end/mark", s.id)
+		c.verifyCreated(s.paths)
+		return took
+	})
 }
 
 // faults kills and freezes servers at random, one at a time, until stop is closed,
@@ -150,15 +202,23 @@ func (c *cluster) faults(stop chan struct{}) (n int) {
 	}
 }
 
-// writesUnderFaults is how many writes the test below makes; CAIRN_E2E_WRITES
-// asks for more.
-const writesUnderFaults = 2000
+const (
+	// writesUnderFaults is how many writes the test below makes; CAIRN_SOAK_WRITES
+	// asks for another number.
+	writesUnderFaults = 10_000
+	// faultWriters is how many make them.
+	faultWriters = 64
+)
 
 // A client that sends a write again under its token, to whichever server answers,
 // until it gets an answer, has it applied exactly once.
 func TestWritesUnderFaultsAreAppliedOnce(t *testing.T) {
 	total := int64(writesUnderFaults)
-	if n, err := strconv.ParseInt(os.Getenv("CAIRN_E2E_WRITES"), 10, 64); err == nil {
+	if text := os.Getenv("CAIRN_SOAK_WRITES"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
 		total = n
 	}
 	c := newCluster(t, nil)
@@ -166,16 +226,16 @@ func TestWritesUnderFaultsAreAppliedOnce(t *testing.T) {
 	var mu sync.Mutex
 	var paths []string
 	var wg sync.WaitGroup
-	for range 8 {
+	for range faultWriters {
 		wg.Go(func() {
 			for i := next.Add(1); i <= total && !t.Failed(); i = next.Add(1) {
 				path := fmt.Sprintf("fault/%d", i)
-				tries := c.createSomewhere(path)
+				tries := c.writeSomewhere(path, i%2 == 0)
 				again.Add(tries - 1)
 				mu.Lock()
 				paths = append(paths, path)
 				mu.Unlock()
-				time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+				time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
 			}
 		})
 	}
@@ -184,19 +244,28 @@ func TestWritesUnderFaultsAreAppliedOnce(t *testing.T) {
 		wg.Wait()
 		close(done)
 	}()
+	began := time.Now()
 	faults := c.faults(done)
-	t.Logf("%d writes and %d more tries under %d faults", len(paths), again.Load(), faults)
+	t.Logf("%d writes and %d more tries under %d faults in %v", len(paths), again.Load(), faults, time.Since(began).Round(time.Second))
 	c.verifyCreated(paths)
 }
 
-// createSomewhere tries one server after the other and returns how often it tried.
-func (c *cluster) createSomewhere(path string) int64 {
+// writeSomewhere writes the path, through one server after the other under one token,
+// and returns how often it tried. A write that is applied twice shows: the second time
+// it finds the path taken if it only creates, and changes its index if it does not.
+func (c *cluster) writeSomewhere(path string, create bool) int64 {
 	var conflict api.ErrCASConflict
+	v := api.NewVariable(path)
+	v.Items = api.VariableItems{"v": path}
+	opts := &api.WriteOptions{IdempotencyToken: path}
 	for tries := int64(1); ; tries++ {
-		a := c.servers[rand.IntN(len(c.servers))]
-		v := api.NewVariable(path)
-		v.Items = api.VariableItems{"v": path}
-		_, _, err := a.quick().Variables().CheckedCreate(v, &api.WriteOptions{IdempotencyToken: path})
+		variables := c.servers[rand.IntN(len(c.servers))].quick().Variables()
+		var err error
+		if create {
+			_, _, err = variables.CheckedCreate(v, opts)
+		} else {
+			_, _, err = variables.Update(v, opts)
+		}
 		if err == nil {
 			return tries
 		}

@@ -173,6 +173,60 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("%s: still not so after %v", what, hang)
 }
 
+const (
+	// measures is how often within measures before it believes that something is slow.
+	measures = 5
+	// busyShare is which part of a limit the test itself may be woken late before a
+	// measurement says more of the machine than of the servers, unless that took
+	// hangShare limits.
+	busyShare, hangShare = 4, 10
+)
+
+// within fails when something takes longer than it may in each of several
+// measurements. Those in which this process was woken late do not count: others
+// keep the machine busy.
+func within(t *testing.T, what string, limit time.Duration, measure func() time.Duration) {
+	t.Helper()
+	slow := 0
+	for range measures {
+		end := lateness()
+		took := measure()
+		late := end()
+		t.Logf("%s: %v (woken up to %v late)", what, took.Round(10*time.Microsecond), late.Round(10*time.Microsecond))
+		switch {
+		case t.Failed() || took <= limit:
+			return
+		case late < limit/busyShare || took > hangShare*limit:
+			slow++
+		}
+	}
+	if slow > measures/2 {
+		t.Errorf("%s: more than %v each time", what, limit)
+	}
+}
+
+// lateness watches how late at most this process is woken, until end is called.
+func lateness() (end func() time.Duration) {
+	stop, most := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		late := time.Duration(0)
+		for {
+			before := time.Now()
+			select {
+			case <-time.After(time.Millisecond):
+				late = max(late, time.Since(before)-time.Millisecond)
+			case <-stop:
+				most <- late
+				return
+			}
+		}
+	}()
+	return func() time.Duration {
+		close(stop)
+		return <-most
+	}
+}
+
 // nextPort walks through ports below those the kernel gives to clients.
 var nextPort = func() *atomic.Int64 {
 	n := &atomic.Int64{}

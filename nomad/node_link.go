@@ -55,6 +55,11 @@ func (s *Server) serveLink(ctx context.Context, conn net.Conn, info mux.Info) {
 }
 
 func (s *Server) serveLinkOver(ctx context.Context, conn net.Conn, from nodelink.From) {
+	conn, err := mux.AwaitPeer(ctx, conn)
+	if err != nil {
+		_ = conn.Close()
+		return
+	}
 	session, err := mux.Server(conn, mux.SessionConfig{Logger: s.logger})
 	if err != nil {
 		_ = conn.Close()

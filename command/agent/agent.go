@@ -49,6 +49,8 @@ type Agent struct {
 	drained drainedWorkloads
 	// port is where http accepts, beneath limits and TLS.
 	port net.Listener
+	// proxies are those of the HTTP port.
+	proxies proxies
 	// limits are what was applied since the start, nil for nothing.
 	limits atomic.Pointer[RequestLimitsConfig]
 	// replicationToken is what was applied since the start, nil for nothing.
@@ -197,7 +199,7 @@ func (a *Agent) serve(ln net.Listener) error {
 	c.RPC.Agent.Path, c.RPC.Agent.AdminPath = a.sockets.path, a.sockets.admin
 	c.AdvertiseAddrs.HTTP, c.AdvertiseAddrs.RPC, c.AdvertiseAddrs.Serf = a.endpoints.advHTTP, a.endpoints.advRPC, a.endpoints.advSerf
 	handler := newAPI(a.server, &c, a.telemetry, a.logger.Named("http"))
-	handler.client, handler.root, handler.held = a.client, a.logger, a.held
+	handler.client, handler.root, handler.held, handler.proxies = a.client, a.logger, a.held, &a.proxies
 	a.rpc, handler.rpc.started = handler.rpc, a.config
 	a.sockets.providers.node.Store(a.rpc.rpc)
 	a.rpc.sockets.Store(a.sockets)
@@ -219,14 +221,9 @@ func (a *Agent) listeners() (httpLn, rpcLn net.Listener, err error) {
 	e.http, e.advHTTP = withPort(e.http, httpLn), withPort(e.advHTTP, httpLn)
 	httpLn = gentle(httpLn)
 	a.port = httpLn
-	proxies, err := c.HTTPProxies.networks()
-	if err != nil {
-		return nil, nil, errors.Join(err, httpLn.Close())
-	}
-	if c.HTTPProxies.ProxyProtocol {
-		httpLn = throughProxies(httpLn, proxies, a.logger.Named("http"))
-	}
-	httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient, proxies)
+	a.proxies.set(&c.HTTPProxies)
+	httpLn = throughProxies(httpLn, &a.proxies, a.logger.Named("http"))
+	httpLn = limitConns(httpLn, c.Limits.HTTPMaxConnsPerClient, &a.proxies)
 	httpLn = c.wrapHTTP(httpLn, a.tls)
 	if !c.Server.Enabled {
 		return httpLn, nil, nil

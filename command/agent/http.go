@@ -45,7 +45,7 @@ type api struct {
 	// held bounds what requests hold that are in hand; nil for no bound.
 	held *limit.Bytes
 	// proxies are those that may say for whom they ask.
-	proxies networks
+	proxies *proxies
 	// headers are set on every reply, from http_api_response_headers.
 	headers []header
 	// closing makes every answer the last one of its connection.
@@ -69,7 +69,7 @@ func newAPI(srv server, c *Config, t *telemetry, logger hclog.Logger) *api {
 		// in JSON one byte of a value takes at most six
 		maxBody: max(minMaxBody, 6*int64(c.Server.MaxVariableSize)+64<<10),
 	}
-	a.proxies, _ = c.HTTPProxies.networks() // problems were reported with the configuration
+	a.proxies = newProxies(&c.HTTPProxies)
 	var err error
 	if a.rpc, err = newRPCNode(srv, c, t, logger); err != nil {
 		panic("operator node: " + err.Error()) // a fault in a method, found by any test
@@ -84,9 +84,7 @@ func newAPI(srv server, c *Config, t *telemetry, logger hclog.Logger) *api {
 func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := request{Request: hr, api: a, w: w, held: limit.Hold{Of: a.held}}
 	defer r.recover()
-	if len(a.proxies) > 0 {
-		a.fromProxy(hr)
-	}
+	a.fromProxy(hr)
 	if hr.ContentLength != 0 {
 		r.limitBody()
 	}

@@ -38,7 +38,7 @@ type connLimiter struct {
 	// max is for one address, 0 for no bound.
 	max, total int
 	// proxies are bounded by total only: theirs are those of many clients.
-	proxies  networks
+	proxies  *proxies
 	refusals *rate.Limiter
 
 	mu sync.Mutex
@@ -48,7 +48,7 @@ type connLimiter struct {
 	all  int
 }
 
-func limitConns(ln net.Listener, maxPerClient int, proxies networks) net.Listener {
+func limitConns(ln net.Listener, maxPerClient int, proxies *proxies) net.Listener {
 	return &connLimiter{
 		Listener: ln,
 		max:      maxPerClient,
@@ -77,7 +77,7 @@ func (l *connLimiter) Accept() (net.Conn, error) {
 
 // host returns under which name connections of an address are counted.
 func (l *connLimiter) host(a net.Addr) string {
-	if l.max <= 0 || l.proxies.hasAddr(a) {
+	if l.max <= 0 || l.proxies.rules().hasAddr(a) {
 		return ""
 	}
 	host, _, err := net.SplitHostPort(a.String())

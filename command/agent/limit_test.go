@@ -97,10 +97,7 @@ func (l *connsAt) Accept() (net.Conn, error) {
 }
 
 func TestConnectionsAreCountedByAddressAndInAll(t *testing.T) {
-	proxies, err := (&HTTPProxiesConfig{Trusted: []string{"10.0.0.0/24"}}).networks()
-	if err != nil {
-		t.Fatal(err)
-	}
+	proxies := newProxies(&HTTPProxiesConfig{Trusted: []string{"10.0.0.0/24"}})
 	var all []*connAt
 	for _, from := range []string{"10.1.1.1:1", "10.1.1.1:2", "10.1.1.1:3", "10.0.0.7:1", "10.0.0.7:2", "10.0.0.7:3", "10.1.1.2:1", "10.1.1.3:1"} {
 		all = append(all, &connAt{from: from})

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // HTTPProxiesConfig names the proxies through which clients come.
@@ -49,6 +50,51 @@ func (c *HTTPProxiesConfig) problems() []problem {
 		out = append(out, problem{msg: "http_proxies.proxy_protocol: needs trusted, the addresses of the proxies"})
 	}
 	return out
+}
+
+// proxies are those in force. They are replaced while the agent runs, and count for
+// connections and requests that come later. nil and the zero value have none.
+type proxies struct {
+	now atomic.Pointer[proxyRules]
+}
+
+// proxyRules are what an HTTPProxiesConfig says. They are immutable.
+type proxyRules struct {
+	networks
+	// headers says that connections begin with a header of the PROXY protocol.
+	headers bool
+}
+
+// newProxies returns those of c, which must have no problems.
+func newProxies(c *HTTPProxiesConfig) *proxies {
+	p := &proxies{}
+	p.set(c)
+	return p
+}
+
+func (p *proxies) set(c *HTTPProxiesConfig) {
+	trusted, _ := c.networks() // problems were reported with the configuration
+	p.now.Store(&proxyRules{trusted, c.ProxyProtocol})
+}
+
+// rules returns what holds now, never nil.
+func (p *proxies) rules() *proxyRules {
+	if p != nil {
+		if rules := p.now.Load(); rules != nil {
+			return rules
+		}
+	}
+	return &proxyRules{}
+}
+
+// reloadProxies takes over http_proxies.
+func (a *Agent) reloadProxies(next *Config) error {
+	before := *a.proxies.rules()
+	a.proxies.set(&next.HTTPProxies)
+	if now := a.proxies.rules(); now.headers != before.headers || !slices.Equal(now.networks, before.networks) {
+		a.logger.Named("agent").Info("http_proxies changed", "trusted", now.networks, "proxy_protocol", now.headers)
+	}
+	return nil
 }
 
 func quoted(text string) string { return `"` + text + `"` }
@@ -109,7 +155,11 @@ func forwardedAddr(text string) (netip.Addr, bool) {
 
 // fromProxy makes the request that of the client who sent it to a trusted proxy.
 func (a *api) fromProxy(r *http.Request) {
+	trusted := a.proxies.rules().networks
+	if len(trusted) == 0 {
+		return
+	}
 	if forwarded := r.Header["X-Forwarded-For"]; forwarded != nil {
-		r.RemoteAddr = a.proxies.client(r.RemoteAddr, forwarded)
+		r.RemoteAddr = trusted.client(r.RemoteAddr, forwarded)
 	}
 }

@@ -116,11 +116,7 @@ func connFrom(addr string) net.Addr { return (&connAt{from: addr}).RemoteAddr() 
 func inProxied(t *testing.T, f func(in *pipeListener, l *proxyListener, got <-chan net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		in := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-		trusted, err := (&HTTPProxiesConfig{Trusted: []string{"10.0.0.0/24"}}).networks()
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := throughProxies(in, trusted, hclog.NewNullLogger())
+		l := throughProxies(in, newProxies(&HTTPProxiesConfig{Trusted: []string{"10.0.0.0/24"}, ProxyProtocol: true}), hclog.NewNullLogger())
 		got := make(chan net.Conn, 16)
 		go func() {
 			defer close(got)
@@ -210,7 +206,7 @@ func TestProxyProtocolOnTheHTTPPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trusted, _ := (&HTTPProxiesConfig{Trusted: []string{"127.0.0.1"}}).networks()
+	trusted := newProxies(&HTTPProxiesConfig{Trusted: []string{"127.0.0.1"}, ProxyProtocol: true})
 	f := newFake().fill()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := serveHTTP(ctx, limitConns(throughProxies(inner, trusted, hclog.NewNullLogger()), 1, trusted), testAPI(t, f))
@@ -247,4 +243,53 @@ func TestProxyProtocolOnTheHTTPPort(t *testing.T) {
 	if code := get(request); code != 0 {
 		t.Errorf("a proxy without a header was answered %d", code)
 	}
+}
+
+// What is trusted, and how, changes with the file.
+func TestProxiesAreReloaded(t *testing.T) {
+	a := &Agent{config: DefaultConfig(), logger: hclog.NewNullLogger()}
+	f := newFake().fill()
+	h := testAPI(t, f)
+	h.proxies = &a.proxies
+	synctest.Test(t, func(t *testing.T) {
+		in := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+		l := limitConns(throughProxies(in, &a.proxies, hclog.NewNullLogger()), 1, &a.proxies)
+		defer l.Close()
+		for _, at := range []struct {
+			conf   HTTPProxiesConfig
+			header string // of the connection
+			conn   string // whose it is
+			client string // whose the request is
+		}{
+			{HTTPProxiesConfig{}, "", "10.0.0.1:9", "10.0.0.1:9"},
+			{HTTPProxiesConfig{Trusted: []string{"10.0.0.0/24"}}, "", "10.0.0.1:9", "203.0.113.7:0"},
+			{HTTPProxiesConfig{Trusted: []string{"10.0.0.0/24"}, ProxyProtocol: true}, "PROXY TCP4 203.0.113.5 10.0.0.1 55 4646\r\n", "203.0.113.5:55", "203.0.113.5:55"},
+			{HTTPProxiesConfig{Trusted: []string{"10.9.0.0/24"}, ProxyProtocol: true}, "", "10.0.0.1:9", "10.0.0.1:9"},
+		} {
+			next := DefaultConfig()
+			next.HTTPProxies = at.conf
+			if err := a.reloadProxies(next); err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				proxy := in.dial("10.0.0.1:9")
+				_, _ = io.WriteString(proxy, at.header)
+			}()
+			c, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := c.RemoteAddr().String(); got != at.conn {
+				t.Errorf("%+v: a connection of %s, want %s", at.conf, got, at.conn)
+			}
+			r := httptest.NewRequest("GET", "/v1/vars", nil)
+			r.RemoteAddr = c.RemoteAddr().String()
+			r.Header.Set("X-Forwarded-For", "203.0.113.7")
+			h.ServeHTTP(httptest.NewRecorder(), r)
+			if diff := cmp.Diff([]string{"Variables.List  " + at.client}, f.taken()); diff != "" {
+				t.Errorf("%+v: %s", at.conf, diff)
+			}
+			_ = c.Close()
+		}
+	})
 }

@@ -23,10 +23,11 @@ const (
 )
 
 // proxyListener is a listener of which trusted proxies say whose connections they
-// pass on. Accept returns them when that is known; others are taken as they are.
+// pass on, where they are to. Accept returns them when that is known; others are taken
+// as they are.
 type proxyListener struct {
 	net.Listener
-	trusted networks
+	proxies *proxies
 	logger  hclog.Logger
 	ready   chan accepted
 	unsaid  chan struct{} // a token for each connection whose header is being read
@@ -40,8 +41,8 @@ type accepted struct {
 	err  error
 }
 
-func throughProxies(ln net.Listener, trusted networks, logger hclog.Logger) *proxyListener {
-	l := &proxyListener{Listener: ln, trusted: trusted, logger: logger, ready: make(chan accepted),
+func throughProxies(ln net.Listener, proxies *proxies, logger hclog.Logger) *proxyListener {
+	l := &proxyListener{Listener: ln, proxies: proxies, logger: logger, ready: make(chan accepted),
 		unsaid: make(chan struct{}, maxUnsaid), done: make(chan struct{})}
 	go l.run()
 	return l
@@ -56,7 +57,7 @@ func (l *proxyListener) run() {
 			if l.give(accepted{err: err}); errors.Is(err, net.ErrClosed) {
 				return
 			}
-		case !l.trusted.hasAddr(c.RemoteAddr()):
+		case !l.passesOn(c):
 			l.give(accepted{conn: c})
 		default:
 			select {
@@ -68,6 +69,12 @@ func (l *proxyListener) run() {
 			}
 		}
 	}
+}
+
+// passesOn reports whether a header must come first.
+func (l *proxyListener) passesOn(c net.Conn) bool {
+	rules := l.proxies.rules()
+	return rules.headers && rules.hasAddr(c.RemoteAddr())
 }
 
 // read reads the header of a proxy.

@@ -212,7 +212,7 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 
 // reload reads the configuration again and takes over what can change while
 // the agent runs: the log level, the certificates, the limits of requests, the
-// metadata of the node and the replication token.
+// proxies, the metadata of the node and the replication token.
 func (a *Agent) reload(f *flags) {
 	c, _, err := f.config()
 	if err != nil {
@@ -241,6 +241,7 @@ func (a *Agent) reloadSteps() []reloadStep {
 		}},
 		{"read the certificates", a.reloadTLS},
 		{"apply the limits of requests", a.reloadLimits},
+		{"apply the proxies", a.reloadProxies},
 		{"apply the metadata of the node", a.reloadMeta},
 		{"take the replication token", a.reloadReplicationToken},
 	}

@@ -138,7 +138,7 @@ func (k *lockKeeper) room(uid int) error {
 		}
 	}
 	if n >= maxLocksPerUID {
-		return errs.Newf(errs.Busy, "uid %d holds %d locks, its limit: release some", uid, n)
+		return errs.Newf(errs.Busy, "uid %d holds %d locks, its limit: release some", uid, n).WithRetryAfter(time.Second)
 	}
 	return nil
 }

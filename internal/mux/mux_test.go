@@ -474,6 +474,30 @@ func TestClientLimitLeavesRaftAlone(t *testing.T) {
 	}
 }
 
+// A peer that says nothing is pinged and costs no session; one that answers, and says
+// nothing else, gets one.
+func TestSilentPeersGetNoSession(t *testing.T) {
+	begun := make(chan struct{}, 8)
+	addr := serve(t, New(Config{OnSession: func(context.Context, Session, Info) { begun <- struct{}{} }}))
+	for _, proto := range []Protocol{ProtoMultiplex, ProtoMultiplexV2} {
+		conn := dial(t, addr, byte(proto))
+		var ping [frameHeader]byte
+		if _, err := io.ReadFull(conn, ping[:]); err != nil || ping[1] != frameTypePing || ping[3] != frameFlagSYN {
+			t.Fatalf("a silent peer gets % x, %v", ping, err)
+		}
+		if len(begun) > 0 {
+			t.Error("a session began for a silent peer")
+		}
+		ping[3] = 2 // ACK
+		if _, err := conn.Write(ping[:]); err != nil {
+			t.Fatal(err)
+		}
+		<-begun
+	}
+	newClient(t, dial(t, addr, byte(ProtoMultiplex))) // opens no stream
+	<-begun
+}
+
 func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	m := New(Config{MaxConnsPerClient: 3, HandshakeTimeout: time.Hour})
 	addr := serve(t, m)

@@ -2,26 +2,43 @@ package mux
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"time"
 )
 
-// serveSession is the handler of the two multiplex protocols.
+// serveSession is the handler of the two multiplex protocols. A peer that says nothing
+// gets no session, which holds several goroutines and their buffers. A live one may have
+// nothing to say for long, but answers a ping at once.
 func (m *Mux) serveSession(ctx context.Context, conn net.Conn, info Info) {
+	conn, err := AwaitPeer(ctx, conn)
+	if err != nil {
+		conn.Close() // it was silent, or has gone
+		return
+	}
 	sess, err := newSession(accepting, conn, m.cfg.Session)
 	if err != nil {
 		m.log.Error("session not started", "remote", info.Remote, "error", err)
 		conn.Close()
 		return
 	}
-	// A live peer answers at once, and it may have nothing to say for long.
-	m.wg.Go(func() {
-		if _, err := sess.y.Ping(); err != nil {
-			_ = sess.Close() // always nil
-		}
-	})
 	m.ServeSession(ctx, sess, info)
+}
+
+// AwaitPeer sends a ping of yamux on a connection that was accepted, and returns it once
+// the peer has sent anything: until then there is nothing to hold for it.
+func AwaitPeer(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	ping := [frameHeader]byte{1: frameTypePing, 3: frameFlagSYN, 8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff} // a number that no session comes to
+	if _, err := conn.Write(ping[:]); err != nil {
+		return conn, err
+	}
+	var first [1]byte
+	if _, err := io.ReadFull(conn, first[:]); err != nil {
+		return conn, err
+	}
+	return again(conn, first[:]), nil
 }
 
 // ServeSession serves the streams that the peer opens on s until s or ctx ends,

@@ -14,8 +14,13 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// scratchSize holds a heartbeat or a vote; what raft may keep is never in it.
-const scratchSize = 512
+const (
+	// scratchSize holds a heartbeat or a vote; what raft may keep is never in it.
+	scratchSize = 512
+	// silentBuffer is the read buffer of a peer that has said nothing yet, readBuffer
+	// that of others.
+	silentBuffer, readBuffer = 16, 16 << 10
+)
 
 // serveConn is the inbound side of one connection. The goroutine of HandleConn
 // reads; a second one, started with the first request for raft's main loop,
@@ -55,10 +60,9 @@ func (t *Transport) HandleConn(ctx context.Context, conn net.Conn) {
 	defer stopTransport()
 	s := &serveConn{
 		t: t, ctx: ctx, fail: fail, conn: conn,
-		r:       bufio.NewReaderSize(conn, 16<<10),
-		scratch: make([]byte, 0, scratchSize),
-		idle:    t.cfg.IdleTimeout,
-		quick:   make(chan raft.RPCResponse, 1),
+		r:     bufio.NewReaderSize(conn, silentBuffer),
+		idle:  t.cfg.IdleTimeout,
+		quick: make(chan raft.RPCResponse, 1),
 	}
 	fail(s.serve())
 	conn.Close()
@@ -121,6 +125,9 @@ func (s *serveConn) next() (kind, []byte, error) {
 	}
 	if _, err := s.r.Peek(1); err != nil {
 		return 0, nil, err
+	}
+	if s.scratch == nil { // the peer speaks for the first time
+		s.r, s.scratch = bufio.NewReaderSize(s.r, readBuffer), make([]byte, 0, scratchSize)
 	}
 	if err := s.hurry(headerLen); err != nil {
 		return 0, nil, err

@@ -94,7 +94,7 @@ func (l *Logins) begin(nonce string, p *pendingLogin) error {
 		return errs.New(errs.Invalid, "the client nonce is in use: begin again with a new one")
 	}
 	if len(l.pending) >= maxPending {
-		return errs.New(errs.Busy, "too many logins have begun and not ended: try again in some minutes")
+		return errs.New(errs.Busy, "too many logins have begun and not ended: try again in some minutes").WithRetryAfter(time.Minute)
 	}
 	l.pending[nonce] = p
 	return nil

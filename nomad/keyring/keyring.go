@@ -67,7 +67,7 @@ func (k *Keyring) NewRootKey(now time.Time) (*structs.RootKey, error) {
 	}
 	wrapped, err := wrap(k.providers[0], m)
 	if err != nil {
-		return nil, errs.Wrap(errs.Busy, "cannot wrap a new root key: check the keyring provider "+k.providers[0].Name(), err)
+		return nil, errs.Wrap(errs.Busy, "cannot wrap a new root key: check the keyring provider "+k.providers[0].Name(), err).WithRetryAfter(retryAfter)
 	}
 	return &structs.RootKey{
 		RootKeyMeta: structs.RootKeyMeta{

@@ -3,6 +3,7 @@ package stream
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -159,15 +160,18 @@ func (b *Broker) Subscribe(req SubscribeRequest) (*Subscription, error) {
 	return s, nil
 }
 
+// fullRetry is when a subscriber above a bound may come back: streams are long.
+const fullRetry = 10 * time.Second
+
 // admit counts a subscription, or refuses it.
 func (b *Broker) admit(owner string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.open >= DefaultMaxSubscriptions:
-		return errs.Newf(errs.Busy, "%d clients follow the events of this server: ask another server, or share a stream", b.open)
+		return errs.Newf(errs.Busy, "%d clients follow the events of this server: ask another server, or share a stream", b.open).WithRetryAfter(fullRetry)
 	case owner != "" && b.owners[owner] >= DefaultMaxPerOwner:
-		return errs.Newf(errs.RateLimited, "%d clients follow the events of this server with this token: share a stream, or close some", b.owners[owner])
+		return errs.Newf(errs.RateLimited, "%d clients follow the events of this server with this token: share a stream, or close some", b.owners[owner]).WithRetryAfter(fullRetry)
 	}
 	b.open++
 	if owner != "" {

@@ -109,13 +109,13 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	for range DefaultMaxPerOwner {
 		open = append(open, subscribe(t, b, SubscribeRequest{Owner: "ada"}))
 	}
-	if _, err := b.Subscribe(SubscribeRequest{Owner: "ada"}); !errors.Is(err, errs.RateLimited) {
+	if _, err := b.Subscribe(SubscribeRequest{Owner: "ada"}); !errors.Is(err, errs.RateLimited) || errs.From(err, "").RetryAfter == 0 {
 		t.Errorf("one too many of one owner: %v", err)
 	}
 	for range DefaultMaxSubscriptions - DefaultMaxPerOwner {
 		subscribe(t, b, SubscribeRequest{})
 	}
-	if _, err := b.Subscribe(SubscribeRequest{Owner: "bob"}); !errors.Is(err, errs.Busy) {
+	if _, err := b.Subscribe(SubscribeRequest{Owner: "bob"}); !errors.Is(err, errs.Busy) || errs.From(err, "").RetryAfter == 0 {
 		t.Errorf("one too many: %v", err)
 	}
 	open[0].Close()
