@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/limit"
+	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -166,12 +167,29 @@ func (m *readMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) 
 		}
 		v.acl, v.id = c.id.ACL, c.id
 		*reply = *new(Resp)
-		if err := m.run(v, args, reply); err != nil {
+		if err := m.inTurn(ctx, func() error { return m.run(v, args, reply) }); err != nil {
 			return v.index, refusedRun(v, err, m.run, args)
 		}
 		return v.index, nil
 	}
 	return q.answer()
+}
+
+// inTurn runs a read. One that reads as much as there is waits for its turn, and so
+// does what encodes the answer.
+func (m *readMethod[Req, Resp]) inTurn(ctx context.Context, run func() error) error {
+	if m.class != limit.Bulk {
+		return run()
+	}
+	if w, ok := wire.CallFrom(ctx); ok && w.Typed == nil {
+		w.Bulk = true
+	}
+	end, err := limit.Turn(ctx)
+	if err != nil {
+		return errs.Wrap(errs.Deadline, "the caller went away", err)
+	}
+	defer end()
+	return run()
 }
 
 // writeMethod is a write: authenticate, forward to the leader, allow, run.

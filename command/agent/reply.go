@@ -10,11 +10,13 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -73,7 +75,7 @@ func (r *request) writeJSON(status int, v any) error {
 	}
 	buf := bodies.Get().(*bytes.Buffer)
 	defer putBuffer(buf)
-	if err := encodeJSON(buf, v); err != nil {
+	if err := r.inTurn(isLong(v), func() error { return encodeJSON(buf, v) }); err != nil {
 		return errs.Newf(errs.Internal, "encoding the reply: %w", err)
 	}
 	if len(r.query) > 0 && r.pretty() {
@@ -87,6 +89,30 @@ func (r *request) writeJSON(status int, v any) error {
 	}
 	r.writeBody(status, jsonType, buf.Bytes())
 	return nil
+}
+
+// longReply is the length of a list, and longBody that of a body in bytes, from
+// which work on it waits for its turn.
+const (
+	longReply = 256
+	longBody  = 64 << 10
+)
+
+func isLong(v any) bool {
+	list := reflect.ValueOf(v)
+	return list.Kind() == reflect.Slice && list.Len() >= longReply
+}
+
+// inTurn does work, after it has waited for its turn if it is much.
+func (r *request) inTurn(much bool, work func() error) error {
+	if much {
+		end, err := limit.Turn(r.Context())
+		if err != nil {
+			return errs.Wrap(errs.Deadline, "the caller went away", err)
+		}
+		defer end()
+	}
+	return work()
 }
 
 // encodeJSON writes v without a newline at the end and without escaping HTML.
@@ -114,7 +140,7 @@ func (r *request) writeBody(status int, mediaType []string, b []byte) {
 		if acceptsGzip(r.Header) {
 			h.Set("Content-Encoding", "gzip")
 			r.w.WriteHeader(status)
-			writeGzip(r.w, b)
+			r.writeGzip(b)
 			return
 		}
 	}
@@ -129,7 +155,20 @@ var gzips = sync.Pool{New: func() any {
 	return z
 }}
 
-func writeGzip(w io.Writer, b []byte) {
+// writeGzip compresses a long body before it sends any of it: the client may be slow.
+func (r *request) writeGzip(b []byte) {
+	if len(b) < longBody {
+		compress(r.w, b)
+		return
+	}
+	buf := bodies.Get().(*bytes.Buffer)
+	defer putBuffer(buf)
+	if r.inTurn(true, func() error { compress(buf, b); return nil }) == nil {
+		_, _ = r.w.Write(buf.Bytes())
+	}
+}
+
+func compress(w io.Writer, b []byte) {
 	z := gzips.Get().(*gzip.Writer)
 	defer gzips.Put(z)
 	z.Reset(w)

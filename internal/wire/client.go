@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/limit"
 	"github.com/cairn-project/cairn/internal/msgp"
 )
 
@@ -212,14 +213,17 @@ func (c *Client) await(ctx context.Context, method string, seq uint64, p *pendin
 	}
 	err := p.err
 	if err == nil {
-		err = p.decode(method, reply)
+		err = p.decode(ctx, method, reply)
 	}
 	p.body.release()
 	return err
 }
 
+// longAnswer is the size in bytes from which decoding waits for its turn.
+const longAnswer = 64 << 10
+
 // decode reads the answer into reply. A *Raw takes the buffer over.
-func (p *pending) decode(method string, reply any) error {
+func (p *pending) decode(ctx context.Context, method string, reply any) error {
 	switch reply := reply.(type) {
 	case nil:
 		return nil
@@ -227,6 +231,13 @@ func (p *pending) decode(method string, reply any) error {
 		*reply = p.body.b
 		p.body = nil
 		return nil
+	}
+	if len(p.body.b) >= longAnswer {
+		end, err := limit.Turn(ctx)
+		if err != nil {
+			return late(ctx, method)
+		}
+		defer end()
 	}
 	if err := msgp.Unmarshal(p.body.b, reply); err != nil {
 		return errs.Wrap(errs.Internal, "cannot decode the answer to "+method, err)

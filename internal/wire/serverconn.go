@@ -341,7 +341,15 @@ func (c *serverConn) cancelCall(seq uint64) {
 // reply encodes and queues the answer. Its error, too, must fit the protocol.
 func (c *serverConn) reply(i *inbound, reply any, err error) {
 	b := newBuffer()
-	if err == nil {
+	if err == nil && i.call.Bulk {
+		end, late := limit.Turn(i)
+		if late != nil {
+			b.release()
+			return // nobody waits for it any more
+		}
+		b.b, err = c.appendReply(b.b, i, reply)
+		end()
+	} else if err == nil {
 		b.b, err = c.appendReply(b.b, i, reply)
 	}
 	if err != nil {

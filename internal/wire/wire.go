@@ -64,6 +64,9 @@ type Call struct {
 	Identity *Identity
 	// Typed is the argument of a call from within the process, nil on the wire.
 	Typed any
+	// Bulk is set by a handler whose reply takes long to encode: that waits for its
+	// turn.
+	Bulk bool
 }
 
 // Decode reads the argument into v, a non-nil pointer. For a call from within
