@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nomadtest"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -38,6 +39,22 @@ func TestOneServerTakesWrites(t *testing.T) {
 		mustPut(t, c.Nodes[0], "app/db", "1")
 		if got := mustGet(t, c.Nodes[0], "app/db"); got != "1" {
 			t.Fatalf("read %q", got)
+		}
+	})
+}
+
+func TestOnlyVoterWaitsForNobody(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		mustPut(t, c.WaitLeader(), "app/db", "1")
+		c.Crash(c.Nodes[0])
+		start := time.Now()
+		c.Restart(c.Nodes[0])
+		if got := mustGet(t, c.WaitLeader(), "app/db"); got != "1" {
+			t.Fatalf("read %q", got)
+		}
+		// In the time of the bubble, which passes only while everybody waits.
+		if took := time.Since(start); took >= nomad.DefaultConfig().Raft.HeartbeatTimeout {
+			t.Errorf("a server that can only follow itself led after %v", took)
 		}
 	})
 }

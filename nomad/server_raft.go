@@ -159,8 +159,12 @@ func containsServer(c raft.Configuration, id string) bool {
 // process is gone, so that they do not split the vote.
 const electionStagger = 40 * time.Millisecond
 
-// watchLeaderProcess notices within milliseconds when the leader's process dies.
+// watchLeaderProcess notices within milliseconds when the leader's process dies. The
+// only voter does not wait for a leader that nobody else can be.
 func (s *Server) watchLeaderProcess(ctx context.Context) {
+	if s.votesAlone() && s.raft.State() == raft.Follower {
+		s.transport.StandAlone(ctx)
+	}
 	changed := make(chan struct{}, 1)
 	s.wg.Go(func() {
 		for ctx.Err() == nil {
@@ -180,6 +184,12 @@ func (s *Server) watchLeaderProcess(ctx context.Context) {
 		Stagger:  func() time.Duration { return s.stagger(electionStagger) },
 		Eligible: func() bool { return isVoter(s.raft.GetConfiguration().Configuration(), s.nodeID) },
 	})
+}
+
+// votesAlone reports whether this server is the only voter.
+func (s *Server) votesAlone() bool {
+	c := s.raft.GetConfiguration().Configuration()
+	return len(voters(c)) == 1 && isVoter(c, s.nodeID)
 }
 
 // stagger returns the place of this server among the voters times step.

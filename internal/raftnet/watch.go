@@ -138,7 +138,7 @@ func (t *Transport) awaitBreak(ctx context.Context, w *Watch, c *outConn, same f
 }
 
 // hint makes the local raft a candidate unless the leader changes during the
-// stagger. The request takes the way of one that a leader sends to hand over.
+// stagger.
 func (t *Transport) hint(ctx context.Context, w *Watch, same func() bool) {
 	if w.Stagger != nil {
 		for until := time.Now().Add(w.Stagger()); same() && ctx.Err() == nil; {
@@ -152,19 +152,33 @@ func (t *Transport) hint(ctx context.Context, w *Watch, same func() bool) {
 	if ctx.Err() != nil || !same() || (w.Eligible != nil && !w.Eligible()) {
 		return
 	}
+	if t.stand(ctx, "leader's process is gone, standing for election") {
+		t.stats.hints.Add(1)
+	}
+}
+
+// StandAlone makes the local raft a candidate at once. Only the one voter of a cluster
+// may call it, which has no other server's leadership to wait for.
+func (t *Transport) StandAlone(ctx context.Context) {
+	t.stand(ctx, "the only voter, standing for election")
+}
+
+// stand makes the local raft a candidate, unless ctx ends first. The request takes the
+// way of one that a leader sends to hand over.
+func (t *Transport) stand(ctx context.Context, why string) bool {
 	reply := make(chan raft.RPCResponse, 1)
 	rpc := raft.RPC{Command: &raft.TimeoutNowRequest{RPCHeader: t.header()}, RespChan: reply}
 	select {
 	case t.consumer <- rpc:
 	case <-ctx.Done():
-		return
+		return false
 	}
-	t.stats.hints.Add(1)
-	t.logger.Info("leader's process is gone, standing for election")
+	t.logger.Info(why)
 	select {
 	case <-reply:
 	case <-ctx.Done():
 	}
+	return true
 }
 
 // header is the one raft puts on its own requests.

@@ -147,6 +147,29 @@ func TestWatchHints(t *testing.T) {
 	}
 }
 
+func TestStandAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, 0, nil)
+		w.trans.StandAlone(t.Context())
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.hints != 1 {
+			t.Errorf("raft was told %d times to stand for election", w.hints)
+		}
+		if n := w.trans.Stats().Hints; n != 0 {
+			t.Errorf("%d hints are counted, of a leader that nobody missed", n)
+		}
+	})
+}
+
+func TestStandAloneEndsWithItsContext(t *testing.T) {
+	trans := New(Config{LocalID: "self", LocalAddr: "self"})
+	defer trans.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	trans.StandAlone(ctx) // nobody takes the request
+}
+
 func TestWatchSparesNonVoters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, 0, func() bool { return false })

@@ -10,32 +10,42 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
-// loader stores the rows of one table, which may come in any order.
+// loader brings in the rows of one table, which may come in any order. decode and
+// store run on different goroutines and share nothing but the rows.
 type loader interface {
-	// row decodes and stores one row; the bytes are the caller's again afterwards.
-	row(w *memdb.Txn, b []byte) error
+	// decode makes a row, a *T; the bytes are the caller's again afterwards.
+	decode(b []byte) (any, error)
+	// store takes a row that decode made.
+	store(w *memdb.Txn, row any) error
 }
 
 type rowLoader[T any] struct {
-	table *Table[T]
-	// last is the greatest key so far: only a row that is not above it can repeat one.
-	last   Key
-	some   bool
-	intern interner
+	table  *Table[T]
+	intern interner // of decode
+	// last is the greatest key that store has seen: only a row that is not above it can repeat one.
+	last Key
+	some bool
 }
 
 func (t *Table[T]) loader() loader { return &rowLoader[T]{table: t} }
 
-func (l *rowLoader[T]) row(w *memdb.Txn, b []byte) error {
+func (l *rowLoader[T]) decode(b []byte) (any, error) {
 	row := new(T)
+	l.intern.offer(row)
 	if err := msgp.Unmarshal(b, row); err != nil {
-		return err
+		return nil, err
 	}
 	l.intern.row(row)
-	k, name := l.table.key(row), l.table.info.Name
-	if strings.Contains(k.Namespace, "\x00") {
-		return fmt.Errorf("table %q has a row of the namespace %q, which has a zero byte", name, k.Namespace)
+	if ns := l.table.key(row).Namespace; strings.Contains(ns, "\x00") {
+		return nil, fmt.Errorf("table %q has a row of the namespace %q, which has a zero byte", l.table.info.Name, ns)
 	}
+	seal(row)
+	return row, nil
+}
+
+func (l *rowLoader[T]) store(w *memdb.Txn, raw any) error {
+	row := raw.(*T)
+	k, name := l.table.key(row), l.table.info.Name
 	if l.some && k.compare(l.last) <= 0 {
 		if l.has(w, l.table.primary, k) {
 			return fmt.Errorf("table %q has two rows of the key %q", name, k)
@@ -46,8 +56,7 @@ func (l *rowLoader[T]) row(w *memdb.Txn, b []byte) error {
 	if x := l.table.value; x != nil && l.has(w, x, x.key(row)) {
 		return fmt.Errorf("table %q has two rows of one value, the second has the key %q", name, k)
 	}
-	seal(row)
-	impossible(w.Insert(name, row))
+	impossible(w.Insert(name, raw))
 	return nil
 }
 
@@ -62,6 +71,14 @@ func (l *rowLoader[T]) has(w *memdb.Txn, x *rowIndex[T], k Key) bool {
 // interner makes rows that follow each other share the text they have in common.
 type interner struct {
 	namespace, keyID string
+}
+
+// offer gives a row that is about to be decoded the text of the one before, so that
+// it need not make the same again.
+func (n *interner) offer(row any) {
+	if v, ok := row.(*structs.VariableEncrypted); ok {
+		v.KeyID = n.keyID
+	}
 }
 
 func (n *interner) row(row any) {

@@ -224,6 +224,48 @@ func TestRestoreRefuses(t *testing.T) {
 	})
 }
 
+// The rows of a snapshot are stored behind those that are decoded.
+func TestRestoreNamesTheFirstBadRowOfMany(t *testing.T) {
+	row := func(b []byte, name string) []byte {
+		b, err := appendRow(append(b, byte(structs.NamespaceSnapshot)), &structs.Namespace{Name: name})
+		must(t, err)
+		return b
+	}
+	many, err := appendRow(nil, &snapshotHeader{Version: 1, Index: 9})
+	must(t, err)
+	for i := range 20 * batchRows {
+		if i == 100 {
+			many = row(many, "n00042")
+		}
+		many = row(many, fmt.Sprintf("n%05d", i))
+	}
+	for name, in := range map[string][]byte{
+		"cut soon after it": many[:120*len(row(nil, "n00000"))],
+		"cut much later":    many,
+		"followed by text":  append(bytes.Clone(many), "text"...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			before := s.persist()
+			refused(t, s.Restore(bytes.NewReader(in)), errs.Invalid, "record 101: table \"namespaces\" has two rows of the key")
+			if !bytes.Equal(before, s.persist()) {
+				t.Error("a refused snapshot left a trace")
+			}
+		})
+	}
+}
+
+func TestRestoreOfManyRowsLosesNone(t *testing.T) {
+	s := newStore(t)
+	for i := range 3*batchRows + 1 {
+		s.set("default", fmt.Sprintf("path/%05d", i), strings.Repeat("x", i))
+	}
+	want := s.persist()
+	if got := restored(t, want); !bytes.Equal(want, got.persist()) {
+		t.Error("a restored store persists otherwise")
+	}
+}
+
 func TestRestoreSkipsWhatItMay(t *testing.T) {
 	b, err := appendRow(nil, &snapshotHeader{Version: 1, Index: 9, Tables: []string{"namespaces", "moons"}})
 	must(t, err)

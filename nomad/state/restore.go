@@ -22,7 +22,8 @@ type restorer struct {
 	br      *bufio.Reader
 	buf     []byte
 	db      *memdb.MemDB
-	w       *memdb.Txn
+	w       *memdb.Txn // the storer's until it is done
+	store   *storer
 	index   uint64
 	last    []uint64
 	byName  map[string]anyTable
@@ -64,6 +65,24 @@ func (s *StateStore) Restore(r io.Reader) error {
 }
 
 func (re *restorer) run() error {
+	re.store = startStorer(re.w)
+	err := re.read()
+	// A row that could not be stored came before whatever ended the reading.
+	if failed := re.store.done(); failed != nil {
+		return failed
+	}
+	if err == nil {
+		err = re.derive()
+	}
+	if err != nil {
+		return err
+	}
+	re.w.Commit()
+	return nil
+}
+
+// read reads all records and hands the rows to the storer.
+func (re *restorer) read() error {
 	if err := re.header(); err != nil {
 		return err
 	}
@@ -76,15 +95,10 @@ func (re *restorer) run() error {
 			return fmt.Errorf("record %d: %w", re.rows+1, err)
 		}
 		if done {
-			break
+			return nil
 		}
 		re.rows++
 	}
-	if err := re.derive(); err != nil {
-		return err
-	}
-	re.w.Commit()
-	return nil
 }
 
 func (re *restorer) header() error {
@@ -144,12 +158,21 @@ func (re *restorer) record() (done bool, err error) {
 		return false, err
 	}
 	if l := re.loaders[st]; l != nil {
-		return false, l.row(re.w, re.buf)
+		return false, re.row(l)
 	}
 	if st&skippable != 0 {
 		return false, nil
 	}
 	return false, fmt.Errorf("rows of type %d are unknown: a newer version wrote them, upgrade this server", st)
+}
+
+// row decodes a row and hands it on.
+func (re *restorer) row(l loader) error {
+	row, err := l.decode(re.buf)
+	if err != nil {
+		return err
+	}
+	return re.store.add(loaded{loader: l, row: row, record: re.rows + 1}, len(re.buf))
 }
 
 func (re *restorer) indexRow() error {
