@@ -22,8 +22,12 @@ const (
 	// ManageNamespaces creates, changes and deletes any namespace.
 	ManageNamespaces OperatorCapability = "namespace-write"
 	// The read capabilities of ACL objects see all of them, also in the event stream.
-	ACLPolicyRead      OperatorCapability = "acl-policy-read"
-	ACLPolicyWrite     OperatorCapability = "acl-policy-write"
+	ACLPolicyRead  OperatorCapability = "acl-policy-read"
+	ACLPolicyWrite OperatorCapability = "acl-policy-write"
+	// ACLPolicyAnonymous lets who may write policies write that of callers without a token too,
+	// ACLPolicyWorkload those of workloads, which get them without anybody's consent.
+	ACLPolicyAnonymous OperatorCapability = "acl-policy-anonymous"
+	ACLPolicyWorkload  OperatorCapability = "acl-policy-workload"
 	ACLTokenRead       OperatorCapability = "acl-token-read"
 	ACLTokenWrite      OperatorCapability = "acl-token-write"
 	ACLRoleRead        OperatorCapability = "acl-role-read"
@@ -32,8 +36,10 @@ const (
 	ACLAuthMethodWrite OperatorCapability = "acl-auth-method-write"
 	// ACLAuthMethodSecrets reads auth methods with their secrets, as other regions do to have a copy.
 	ACLAuthMethodSecrets OperatorCapability = "acl-auth-method-secrets"
-	ACLBindingRuleRead   OperatorCapability = "acl-binding-rule-read"
-	ACLBindingRuleWrite  OperatorCapability = "acl-binding-rule-write"
+	// ACLAuthMethodKeys lets who may write auth methods have them sign with the cluster's own key or read files of the servers.
+	ACLAuthMethodKeys   OperatorCapability = "acl-auth-method-server-keys"
+	ACLBindingRuleRead  OperatorCapability = "acl-binding-rule-read"
+	ACLBindingRuleWrite OperatorCapability = "acl-binding-rule-write"
 	// ACLOneTimeExpire deletes one-time tokens that have expired.
 	ACLOneTimeExpire OperatorCapability = "acl-one-time-token-expire"
 	// ACLExplain asks what a token or a set of policies other than one's own may do.
@@ -62,9 +68,11 @@ const (
 	// IdentitySign has identities of local processes signed, for any node.
 	IdentitySign OperatorCapability = "identity-sign"
 	// JoinTokenRead lists the tokens that let agents join. JoinTokenWrite revokes
-	// them, and makes those for node agents: a server may do everything.
-	JoinTokenRead  OperatorCapability = "join-token-read"
-	JoinTokenWrite OperatorCapability = "join-token-write"
+	// them, and makes those for node agents. JoinTokenServer makes those for servers
+	// too, and so everything: a server may do all.
+	JoinTokenRead   OperatorCapability = "join-token-read"
+	JoinTokenWrite  OperatorCapability = "join-token-write"
+	JoinTokenServer OperatorCapability = "join-token-server"
 	// AuthorityRotate replaces the authority that signs certificates.
 	AuthorityRotate OperatorCapability = "authority-rotate"
 )
@@ -72,11 +80,11 @@ const (
 var publicOperator = []string{"snapshot-save", "license-read", "keyring-read", "keyring-rotate", "keyring-delete"}
 
 var delegated = []string{"namespace-write",
-	"acl-policy-read", "acl-policy-write", "acl-token-read", "acl-token-write", "acl-role-read", "acl-role-write",
-	"acl-auth-method-read", "acl-auth-method-write", "acl-auth-method-secrets", "acl-one-time-token-expire", "acl-binding-rule-read", "acl-binding-rule-write", "acl-explain",
+	"acl-policy-read", "acl-policy-write", "acl-policy-anonymous", "acl-policy-workload", "acl-token-read", "acl-token-write", "acl-role-read", "acl-role-write",
+	"acl-auth-method-read", "acl-auth-method-write", "acl-auth-method-secrets", "acl-auth-method-server-keys", "acl-one-time-token-expire", "acl-binding-rule-read", "acl-binding-rule-write", "acl-explain",
 	"raft-read", "raft-write", "snapshot-restore", "keyring-write", "system-gc", "system-reconcile",
 	"eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete", "event-read-all", "variable-lock-read", "metrics-read", "identity-sign",
-	"join-token-read", "join-token-write", "authority-rotate"}
+	"join-token-read", "join-token-write", "join-token-server", "authority-rotate"}
 
 // operatorWords holds the policy words read and write as capabilities too, for
 // the calls that ask for one of them.
@@ -85,7 +93,7 @@ var operatorWords = newVocabulary(table{
 	imply: map[string][]string{
 		"acl-policy-write": {"acl-policy-read"}, "acl-token-write": {"acl-token-read"}, "acl-role-write": {"acl-role-read"},
 		"acl-auth-method-write": {"acl-auth-method-read"}, "acl-binding-rule-write": {"acl-binding-rule-read"},
-		"raft-write": {"raft-read"}, "join-token-write": {"join-token-read"}, "authority-rotate": {"join-token-read"},
+		"raft-write": {"raft-read"}, "join-token-write": {"join-token-read"}, "join-token-server": {"join-token-write", "join-token-read"}, "authority-rotate": {"join-token-read"},
 	},
 	levels: []level{denyLevel, {"read", []string{"read", "license-read", "keyring-read"}},
 		{"write", joined([]string{"read", "write"}, publicOperator)}},

@@ -96,8 +96,8 @@ func tellAuthMethods(_ context.Context, c *leaderCall, _ *structs.ACLAuthMethodU
 // mayWriteMethod refuses a second default method, and a method whose logins get
 // more than its writer holds. What the servers' own keys sign, others may trust.
 func (c *leaderCall) mayWriteMethod(sn *state.Snapshot, m *structs.ACLAuthMethod) error {
-	if m.Config.SignsWithServerKeys() && !c.acl.IsManagement() {
-		return errs.New(errs.PermissionDenied, "Permission denied: only a management token may let an auth method use keys or files of the servers")
+	if m.Config.SignsWithServerKeys() && !allowsOne(c.acl, acl.ACLAuthMethodKeys) {
+		return refuse("to let an auth method use keys or files of the servers takes a management token or the capability %s", acl.ACLAuthMethodKeys)
 	}
 	if other := sn.DefaultACLAuthMethod(m.Type); m.Default && other != nil && other.Name != m.Name {
 		return errs.Newf(errs.Invalid, "default method for type %s already exists: %s", m.Type, other.Name)

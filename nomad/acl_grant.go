@@ -129,17 +129,29 @@ func (c *leaderCall) mayChangePolicy(sn *state.Snapshot, name string) error {
 	if c.acl.IsManagement() {
 		return nil
 	}
-	if name == structs.ACLAnonymousPolicy || c.id.Holds(name) {
+	if name == structs.ACLAnonymousPolicy && !allowsOne(c.acl, acl.ACLPolicyAnonymous) {
+		return refuse("to change the policy %q takes a management token or the capability %s", name, acl.ACLPolicyAnonymous)
+	}
+	if c.id.Holds(name) {
 		return refuse("only a management token may change the policy %q, which applies to you", name)
 	}
 	stored := sn.ACLPolicy(nil, name)
 	if stored == nil {
 		return nil
 	}
-	if stored.JobACL != nil {
-		return refuse("only a management token may change policies for workloads")
+	if err := c.mayGovernWorkloads(stored); err != nil {
+		return err
 	}
 	return c.mayGrant(sn, "the stored object", name)
+}
+
+// mayGovernWorkloads refuses a delegate the policies of workloads, unless that is what it
+// was made for.
+func (c *leaderCall) mayGovernWorkloads(p *structs.ACLPolicy) error {
+	if p.JobACL == nil || allowsOne(c.acl, acl.ACLPolicyWorkload) {
+		return nil
+	}
+	return refuse("to write policies for workloads takes a management token or the capability %s", acl.ACLPolicyWorkload)
 }
 
 // mayWritePolicy refuses a delegate a policy that grants what it does not hold, that
@@ -149,8 +161,8 @@ func (c *leaderCall) mayWritePolicy(sn *state.Snapshot, p *structs.ACLPolicy, ru
 	if c.acl.IsManagement() {
 		return nil
 	}
-	if p.JobACL != nil {
-		return refuse("only a management token may write policies for workloads")
+	if err := c.mayGovernWorkloads(p); err != nil {
+		return err
 	}
 	var fresh []*acl.Policy
 	if rules != nil {
@@ -161,6 +173,9 @@ func (c *leaderCall) mayWritePolicy(sn *state.Snapshot, p *structs.ACLPolicy, ru
 	}
 	if err := c.mayChangePolicy(sn, p.Name); err != nil {
 		return err
+	}
+	if stored := sn.ACLPolicy(nil, p.Name); stored != nil && stored.JobACL != nil && (p.JobACL == nil || *p.JobACL != *stored.JobACL) {
+		fresh = nil // the workloads that had it lose it
 	}
 	return c.mayRelease(sn, "the policy", []string{p.Name}, fresh, func(h *holder) bool { return slices.Contains(h.policies, p.Name) })
 }

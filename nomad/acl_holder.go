@@ -8,7 +8,7 @@ import (
 )
 
 // holder is whoever has several policies at once: a token, or whatever a login by
-// one auth method can get at most.
+// one auth method, or a workload, can get at most.
 type holder struct {
 	method   string // "" for a token
 	policies []string
@@ -37,7 +37,19 @@ func holders(sn *state.Snapshot) iter.Seq[*holder] {
 				return
 			}
 		}
+		yield(workloads(sn))
 	}
+}
+
+// workloads returns a holder of all policies of workloads, those of different jobs too.
+func workloads(sn *state.Snapshot) *holder {
+	h := &holder{}
+	for p := range sn.ACLPolicies(nil, "") {
+		if p.JobACL != nil {
+			h.policies = append(h.policies, p.Name)
+		}
+	}
+	return h
 }
 
 // logins returns a holder for each auth method that has rules.

@@ -3,6 +3,7 @@ package nomad
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,6 +32,7 @@ var aclLogin = newLeader("ACL.Login",
 			return err
 		}
 		var claims map[string]any
+		began := time.Now()
 		verify := func() error {
 			claims, err = c.srv.logins.VerifyJWT(ctx, method, r.LoginToken)
 			return err
@@ -38,7 +40,10 @@ var aclLogin = newLeader("ACL.Login",
 		if len(method.Config.JWTValidationPubKeys) > 0 {
 			err = verify()
 		} else {
-			err = c.asking(ctx, verify)
+			err = c.asking(ctx, method.Name, verify)
+			if errors.Is(err, errs.Unauthenticated) && c.awaitKeys(ctx, method, r.LoginToken, began) {
+				err = c.asking(ctx, method.Name, verify)
+			}
 		}
 		if err != nil {
 			return err
@@ -61,7 +66,7 @@ var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
 		if err != nil {
 			return err
 		}
-		return c.asking(ctx, func() (err error) {
+		return c.asking(ctx, method.Name, func() (err error) {
 			reply.AuthURL, err = c.srv.logins.AuthURL(ctx, method, r.RedirectURI, r.ClientNonce)
 			return err
 		})
@@ -83,7 +88,7 @@ var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 			return err
 		}
 		var claims map[string]any
-		err = c.asking(ctx, func() (err error) {
+		err = c.asking(ctx, method.Name, func() (err error) {
 			claims, err = c.srv.logins.CompleteAuth(ctx, method, r)
 			return err
 		})
@@ -95,19 +100,25 @@ var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 	return globalLogin(s, r.AuthMethodName), nil
 })
 
-// maxAsking bounds the logins that ask their providers at once.
-const maxAsking = 128
-
 // asking runs what may ask a provider, which may be slow, and anybody may have it asked: for
 // that time the login leaves its place among the writes to others.
-func (c *leaderCall) asking(ctx context.Context, ask func() error) error {
+func (c *leaderCall) asking(ctx context.Context, method string, ask func() error) error {
 	c.srv.gate.Park(limit.Write)
 	defer c.srv.gate.Resume(limit.Write)
-	if err := entered(c.srv.loginGate.Enter(ctx, limit.Write), "logins"); err != nil {
+	leave, err := c.srv.loginGate.enter(ctx, method)
+	if err := entered(err, "logins"); err != nil {
 		return err
 	}
-	defer c.srv.loginGate.Leave(limit.Write)
+	defer leave()
 	return ask()
+}
+
+// awaitKeys waits, in nobody's place, until the provider may be asked for its keys again,
+// and reports whether the token may be valid then.
+func (c *leaderCall) awaitKeys(ctx context.Context, m *structs.ACLAuthMethod, token string, began time.Time) bool {
+	c.srv.gate.Park(limit.Write)
+	defer c.srv.gate.Resume(limit.Write)
+	return c.srv.logins.AwaitKeys(ctx, m, token, began)
 }
 
 // maxToldBytes bounds what the log tells of a login, whose words may be anybody's.

@@ -41,7 +41,7 @@ func TestLoginsThatWaitLeaveWritesAlone(t *testing.T) {
 		mustCall(t, s, "ACL.UpsertAuthMethods", req, &structs.ACLAuthMethodUpsertResponse{})
 	}
 	s.SetLimits(LimitConfig{InFlight: limit.PerClass[int]{Write: logins - 1}})
-	s.loginGate.Set(limit.PerClass[int]{Write: logins - 1})
+	s.loginGate.all.Set(limit.PerClass[int]{Write: logins - 1})
 	done := make(chan error, logins)
 	for i := range logins {
 		go func() {

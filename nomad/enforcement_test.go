@@ -21,7 +21,8 @@ import (
 
 // guard says who may call a method.
 type guard struct {
-	// rules are exactly the right that the method needs, "" for management tokens only.
+	// rules are exactly the right that the method needs. There is always one: what needs
+	// a management token otherwise has a capability of its own.
 	rules string
 	// args fills in what the right depends on, nil for an empty request.
 	args func() any
@@ -216,6 +217,9 @@ func TestEveryMethodIsEnforced(t *testing.T) {
 		if !guarded && !open && !self && !never {
 			t.Errorf("%s: nothing says who may call it", name)
 			continue
+		}
+		if guarded && g.rules == "" {
+			t.Errorf("%s: no right delegates it, so that it takes a management token: make a capability for it", name)
 		}
 		nodes := open || slices.Contains(clientMethods, name)
 		writePolicy(t, s, admin, structs.ACLAnonymousPolicy, unrelated)

@@ -462,6 +462,13 @@ func TestJoiningUnderAccessControl(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		policy = &structs.ACLPolicy{Name: "enroller", Rules: `operator { capabilities = ["join-token-server"] }`}
+		if err := c.WaitLeader().RPC(t.Context(), "ACL.UpsertPolicies", &structs.ACLPolicyUpsertRequest{Policies: []*structs.ACLPolicy{policy}, WriteRequest: admin}, &structs.GenericResponse{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := create(made.Tokens[0].SecretID, structs.JoinRoleServer); err != nil {
+			t.Errorf("a token for a server, by a delegate with the capability for it: %v", err)
+		}
 		j.mustJoin(j.agent(tlsconf.RoleClient, text))
 		if text, err = create(admin.AuthToken, structs.JoinRoleServer); err != nil {
 			t.Fatal(err)

@@ -24,8 +24,8 @@ var joinTokenCreate = newLeader("JoinToken.Create",
 		if err := r.Fill(); err != nil {
 			return err
 		}
-		if r.Role == structs.JoinRoleServer && !c.acl.IsManagement() {
-			return errs.New(errs.PermissionDenied, errPermissionDenied.Msg+": a server may do everything, so that a token to join as one takes a management token")
+		if r.Role == structs.JoinRoleServer && !allowsOne(c.acl, acl.JoinTokenServer) {
+			return errs.New(errs.PermissionDenied, errPermissionDenied.Msg+": a server may do everything, so that a token to join as one takes a management token or the capability join-token-server")
 		}
 		secret, now := c.joinSecret(c.srv.keyring.ActiveID()), time.Now().UTC()
 		token := &structs.JoinToken{

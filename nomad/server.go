@@ -82,7 +82,7 @@ type Server struct {
 	limits      *limits
 	gate        *limit.Gate
 	logins      auth.Logins
-	loginGate   *limit.Gate // the logins that ask their providers
+	loginGate   *loginGate  // the logins that ask their providers
 	usage       *auth.Usage // when tokens were last used
 	usageOf     usagePeers
 	drains      *drainWatch
@@ -147,7 +147,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		reconcile: make(chan struct{}, 1), gossiped: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
-		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()), loginGate: limit.NewGate(limit.PerClass[int]{Write: maxAsking}),
+		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()), loginGate: newLoginGate(),
 		agentSecret: uuid.NewString(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -307,6 +307,9 @@ func TestEveryRouteIsEnforced(t *testing.T) {
 				continue
 			}
 			delete(left, key)
+			if rule.who == byRight && rule.rules == "" {
+				t.Errorf("%s %s: no right delegates it, so that it takes a management token: make a capability for it", method, r.pattern)
+			}
 			base, _, _ := strings.Cut(r.pattern, "{")
 			rule.nodes, rule.workloads = slices.Contains(byNodes, key), slices.Contains(byWorkloads, key)
 			rule.noIdentity = slices.Contains(notByIdentities, key)

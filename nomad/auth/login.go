@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/cap/jwt"
@@ -44,6 +45,8 @@ type Logins struct {
 type knownMethod struct {
 	hash   string
 	client *http.Client
+	// waiting are the logins in AwaitKeys.
+	waiting atomic.Int64
 	// validator checks JWTs; nil until the first one comes. Guarded by Logins.mu.
 	validator *jwt.Validator
 }

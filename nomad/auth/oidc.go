@@ -188,7 +188,7 @@ func (l *Logins) openProvider(ctx context.Context, m *structs.ACLAuthMethod) (*o
 	if err != nil {
 		return nil, errs.Wrap(errs.Invalid, "the configuration of auth method "+m.Name+" is not usable: "+oneLine(err), err)
 	}
-	conf.RoundTripper = timed{known.client.Transport, ctx, l.timeout()}
+	conf.RoundTripper = timed{&exchanging{next: known.client.Transport}, ctx, l.timeout()}
 	p, err := oidc.NewProvider(conf)
 	if err != nil {
 		return nil, unreachable(m, cmp.Or(ctx.Err(), err))

@@ -47,6 +47,11 @@ func (m *remembering) RoundTrip(r *http.Request) (*http.Response, error) {
 	if last != nil && time.Since(last.at) < rememberFor {
 		return last.answer(r), nil
 	}
+	return m.ask(r, url)
+}
+
+// ask asks, whatever is remembered, and remembers the reply.
+func (m *remembering) ask(r *http.Request, url string) (*http.Response, error) {
 	resp, err := m.next.RoundTrip(r)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
