@@ -42,7 +42,7 @@ func (s *Server) setupJoin(logger hclog.Logger) {
 	tries := limit.New(joinRates)
 	calls := wire.NewServer(func(ctx context.Context, c *wire.Call) (any, error) {
 		if r := tries.Take(limit.Control, limit.Payer{Address: addrOf(c.Identity.Remote)}); r != nil {
-			s.sayRefused(c.Method, r)
+			s.sayRefused(authorityJoin.name, r) // whatever they call, in as many words as they like
 			return nil, r.Err()
 		}
 		return s.handleJoin(ctx, c)

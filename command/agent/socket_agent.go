@@ -123,21 +123,26 @@ func (c *attachCache) askLocked(ctx context.Context) error {
 		return err
 	}
 	c.asked, c.servers, c.leader = time.Now(), servers, leader
-	c.namespaces = c.sockets.openNamespaces(ctx)
+	if names, err := c.sockets.openNamespaces(ctx); err == nil { // else those of before
+		c.namespaces = names
+	}
 	return nil
 }
 
+// maxOpenNamespaces bounds how many namespaces a workload is told of: the answer has to fit into a message.
+const maxOpenNamespaces = 1000
+
 // openNamespaces returns the namespaces that may be seen without a token, none where
 // access control lets nobody see any.
-func (s *agentSockets) openNamespaces(ctx context.Context) []string {
+func (s *agentSockets) openNamespaces(ctx context.Context) ([]string, error) {
 	args, reply := &structs.NamespaceListRequest{}, &structs.NamespaceListResponse{}
 	args.AllowStale = true
 	if err := s.call(ctx, "Namespace.ListNamespaces", args, reply); err != nil {
-		return nil
+		return nil, err
 	}
 	var out []string
-	for _, ns := range reply.Namespaces {
+	for _, ns := range reply.Namespaces[:min(len(reply.Namespaces), maxOpenNamespaces)] {
 		out = append(out, ns.Name)
 	}
-	return out
+	return out, nil
 }

@@ -307,7 +307,7 @@ func TestSocketHealth(t *testing.T) {
 
 func TestSocketAttachInfo(t *testing.T) {
 	f := newFake()
-	var away atomic.Bool
+	var away, busy, many atomic.Bool
 	on(f, "Status.Peers", func(_ *structs.GenericRequest, r *[]string) error {
 		if away.Load() {
 			return errs.New(errs.Unavailable, "away")
@@ -323,7 +323,13 @@ func TestSocketAttachInfo(t *testing.T) {
 		if a.AuthToken != "" {
 			t.Errorf("namespaces are asked for with the token %q", a.AuthToken)
 		}
+		if busy.Load() {
+			return errs.New(errs.Busy, "busy")
+		}
 		r.Namespaces = []*structs.Namespace{{Name: "default"}}
+		for i := 0; many.Load() && i < maxOpenNamespaces; i++ {
+			r.Namespaces = append(r.Namespaces, &structs.Namespace{Name: "n"})
+		}
 		return nil
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -340,6 +346,17 @@ func TestSocketAttachInfo(t *testing.T) {
 		}
 		if err != nil || len(got.Servers) != 2 || got.Leader != "10.0.0.2:4647" || !got.LeaderKnown || got.AgeMs != 0 || got.HttpAddress != "http://127.0.0.1:4646" {
 			t.Errorf("%v %v", got, err)
+		}
+		busy.Store(true)
+		time.Sleep(time.Minute)
+		if got, err = a.sockets.attach.get(t.Context()); err != nil || got.AgeMs != 0 || len(got.Namespaces) != 1 {
+			t.Errorf("the namespaces are not told: %v %v", got, err)
+		}
+		busy.Store(false)
+		many.Store(true)
+		time.Sleep(time.Minute)
+		if got, err = a.sockets.attach.get(t.Context()); err != nil || len(got.Namespaces) != maxOpenNamespaces {
+			t.Errorf("of more namespaces than are told: %d, %v", len(got.GetNamespaces()), err)
 		}
 		away.Store(true)
 		time.Sleep(time.Minute)

@@ -170,7 +170,7 @@ type AttachInfo struct {
 	AdminSocket string `protobuf:"bytes,10,opt,name=admin_socket,json=adminSocket,proto3" json:"admin_socket,omitempty"`
 	// How old servers and leader are, in milliseconds.
 	AgeMs int64 `protobuf:"varint,11,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
-	// The namespaces that may be seen without a token, as old as the servers.
+	// The namespaces that may be seen without a token, the first thousand of them.
 	Namespaces []string `protobuf:"bytes,12,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	// The link of the agent to the servers: "up, to" the server's name, or "down:"
 	// and why. Empty where the agent runs no node.
