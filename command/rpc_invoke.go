@@ -16,6 +16,7 @@ import (
 type rpcInvoke struct {
 	rpcCall
 	params               []string
+	node                 string
 	batch, notify, check bool
 }
 
@@ -32,6 +33,7 @@ func (*rpcInvoke) about() about {
 			{"Parameters in YAML", "cairn rpc invoke variable_list -p 'prefix: app/' -p 'per_page: 10'"},
 			{"In another region", "cairn rpc invoke namespace_list -region eu"},
 			{"Two calls in one message", `cairn rpc invoke namespace_get -batch -p 'Name: a' -p 'Name: b'`},
+			{"A method of the agent of a node", "cairn rpc invoke Node.Version -node 1f3a2b4c-0000-4000-8000-000000000000"},
 			{"Over the socket, as root", "cairn rpc invoke admin_set_log_level -socket /var/lib/cairn/rpc.sock -p 'level: debug'"},
 		},
 		exits: rpcExits, min: 1, max: 1, groups: withAgent | withNamespace, args: rpcNames,
@@ -42,6 +44,7 @@ func (c *rpcInvoke) flags(f *flags) {
 	f.list(&c.params, "p", "params", "Parameters in YAML or JSON, @file or -; may be repeated.")
 	f.boolean(&c.batch, "batch", "Send each -p as a call of its own, all in one message.")
 	f.boolean(&c.notify, "notify", "Send without an id: for notifications.")
+	f.text(&c.node, "node", "id", nodeUsage)
 	f.boolean(&c.check, "check", "Check name and parameters against the schema, and send nothing.")
 	c.rpcCall.flags(f)
 }
@@ -75,6 +78,10 @@ func (c *rpcInvoke) message(s *session, method string) (*rpcMessage, error) {
 		pieces = []json.RawMessage{joined}
 	}
 	out := &rpcMessage{batch: c.batch}
+	method, pieces, err := c.atNode(method, pieces)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range pieces {
 		p, err := c.placed(s, p)
 		if err != nil {
@@ -93,6 +100,34 @@ func (c *rpcInvoke) message(s *session, method string) (*rpcMessage, error) {
 		return nil, usagef("-batch needs at least one -p")
 	}
 	return out, nil
+}
+
+// nodeUsage explains -node.
+const nodeUsage = "Call a method of the agent of this node, over its link, by node_call."
+
+// atNode makes calls of node_call of those that are for the agent of -node.
+func (c *rpcInvoke) atNode(method string, pieces []json.RawMessage) (string, []json.RawMessage, error) {
+	switch {
+	case c.node == "":
+		return method, pieces, nil
+	case !strings.Contains(method, "."):
+		return "", nil, usagef("-node: %q is no method of a node's agent: those have names such as Node.Ping", method)
+	case c.notify:
+		return "", nil, usagef("-node and -notify exclude each other")
+	}
+	out := make([]json.RawMessage, len(pieces))
+	for i, p := range pieces {
+		params := map[string]any{"node": c.node, "method": method}
+		if p != nil {
+			params["args"] = p
+		}
+		raw, err := json.Marshal(params)
+		if err != nil {
+			return "", nil, err
+		}
+		out[i] = raw
+	}
+	return "node_call", out, nil
 }
 
 // placed adds -region and -namespace to parameters that do not name their own. What

@@ -250,6 +250,7 @@ func (*rpcWatch) about() about {
 
 func (c *rpcWatch) flags(f *flags) {
 	f.list(&c.params, "p", "params", "Parameters in YAML or JSON, @file or -; may be repeated.")
+	f.text(&c.node, "node", "id", nodeUsage)
 	f.duration(&c.every, "every", "Time between two calls. Default: 2s.")
 	f.number(&c.count, "count", "number", "How many calls to make, 0 for no end.")
 	c.rpcCall.flags(f)

@@ -81,13 +81,36 @@ func TestParametersOfRPC(t *testing.T) {
 	for _, bad := range [][]string{
 		{"-p", "1"}, {"-p", "a: [", "-p", "b: 1"}, {"-p", "a: 1", "-p", "[1]"}, {"-p", "a: 1", "-p", "a: 2"}, {"-p", "a: 1\na: 2"},
 		{"-p", "a: .inf"}, {"-p", "? [x]\n: 1"}, {"-p", "a: !!binary eA=="}, {"-p", "a: 1\n---\nb: 2"}, {"-p", ""}, {"-p", "@/nowhere"},
-		{"-batch"}, {"-format", "xml"}, {"-socket", "a", "-http", "b"},
+		{"-batch"}, {"-node", "n"}, {"-format", "xml"}, {"-socket", "a", "-http", "b"},
 	} {
 		r := invocation{}.run(append([]string{"rpc", "invoke", "m"}, bad...)...)
 		if r.code != 1 || r.stderr == "" {
 			t.Errorf("%q: exit %d %s", bad, r.code, r.stderr)
 		}
 	}
+}
+
+func TestRPCAtANode(t *testing.T) {
+	f := rpcAgent(t, `[{"jsonrpc":"2.0","result":1,"id":1}]`)
+	for i, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"invoke", "Node.Ping"}, `{"node":"n7","method":"Node.Ping"}`},
+		{[]string{"watch", "Node.Ping", "-count", "1"}, `{"node":"n7","method":"Node.Ping"}`},
+		{[]string{"invoke", "Node.NotifyChange", "-p", "Kind: node", "-p", "Index: 3"}, `{"node":"n7","method":"Node.NotifyChange","args":{"Kind":"node","Index":3}}`},
+	} {
+		args := append([]string{"rpc"}, tc.args...)
+		invocation{}.run(append(args, "-address", f.URL, "-node", "n7")...).expect(t, 0, []string{"1"}, nil)
+		var sent struct {
+			Method string
+			Params json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(f.requests[i].body), &sent); err != nil || sent.Method != "node_call" || !sameJSON(t, string(sent.Params), tc.want) {
+			t.Errorf("%q sends %s, want %s: %v", tc.args, f.requests[i].body, tc.want, err)
+		}
+	}
+	invocation{}.run("rpc", "invoke", "Node.Ping", "-node", "n7", "-notify", "-address", f.URL).expect(t, 1, nil, []string{"-notify"})
 }
 
 // sameJSON compares values; "" is no value.

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/pool"
+	"github.com/cairn-project/cairn/internal/wire"
 )
 
 // methodStats counts the calls of one method.
@@ -106,6 +108,9 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	s.collectPool(ch)
 	s.collectEvents(ch)
 }
+
+// RPCPeers returns who calls this server, and whom it calls.
+func (s *Server) RPCPeers() (in []wire.Peer, out []pool.Peer) { return s.rpc.Peers(), s.pool.Peers() }
 
 // Stats returns what an operator wants to see first, by subsystem.
 func (s *Server) Stats() map[string]map[string]string {

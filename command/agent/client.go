@@ -19,6 +19,8 @@ import (
 	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/pool"
+	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -233,6 +235,9 @@ func (r *remote) LocalMember() *structs.AgentMember {
 
 // Stats returns no figures of a server; part of runner.
 func (*remote) Stats() map[string]map[string]string { return map[string]map[string]string{} }
+
+// RPCPeers returns nobody: node agents answer no other servers here; part of known.
+func (*remote) RPCPeers() ([]wire.Peer, []pool.Peer) { return nil, nil }
 
 // VerifyLog is for servers only; part of storekeeper.
 func (*remote) VerifyLog(context.Context) (*nomad.StorageCheck, error) { return nil, errNoServer }

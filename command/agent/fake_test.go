@@ -19,6 +19,8 @@ import (
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/pool"
+	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -156,6 +158,9 @@ func (f *fakeServer) LocalMember() *structs.AgentMember {
 }
 func (f *fakeServer) Stats() map[string]map[string]string {
 	return map[string]map[string]string{"raft": {"state": "Leader"}}
+}
+func (f *fakeServer) RPCPeers() ([]wire.Peer, []pool.Peer) {
+	return []wire.Peer{{Remote: "10.0.0.8:1", Server: true, Conns: 2, Calls: 1}}, []pool.Peer{{Addr: "10.0.0.7:4647", Conns: 3}}
 }
 func (f *fakeServer) Ready() error { return f.ready }
 func (f *fakeServer) Leave(context.Context) error {

@@ -113,6 +113,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 	rt := e.method(hr.Method)
 	if rt == nil {
+		w.Header()["Allow"] = []string{e.allowed()}
 		r.writeError(e.wrongMethod)
 		return
 	}

@@ -19,6 +19,15 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
+func TestWrongMethodsAreToldTheRightOnes(t *testing.T) {
+	h := testAPI(t, newFake().fill())
+	for target, want := range map[string]string{"/v1/rpc": "POST", "/v1/namespace/x": "GET, HEAD, PUT, POST, DELETE", "/v1/vars": "GET, HEAD"} {
+		if w := call(h, "PATCH", target, ""); w.Code != 405 || w.Header().Get("Allow") != want {
+			t.Errorf("%s: %d, Allow %q, want %q", target, w.Code, w.Header().Get("Allow"), want)
+		}
+	}
+}
+
 func TestStatuses(t *testing.T) {
 	lock := `{"Lock":{"ID":"x","TTL":"15s"}}`
 	for _, tc := range []struct {

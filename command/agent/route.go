@@ -200,6 +200,17 @@ func (e *endpoint) method(name string) *route {
 	return nil
 }
 
+// allowed lists the methods that the endpoint has, as the header Allow does.
+func (e *endpoint) allowed() string {
+	var out []string
+	for _, name := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete} {
+		if e.method(name) != nil {
+			out = append(out, name)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
 // router finds the endpoint of a path. It is immutable.
 type router struct {
 	exact  map[string]*endpoint

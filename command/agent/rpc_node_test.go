@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +71,12 @@ func TestSocketOfTheOperatorNode(t *testing.T) {
 	if have, ok := tracker.AgentSessions[a.sockets.path]; !ok || have != 0 || len(tracker.AgentSessions) != 2 || tracker.Incomplete == "" {
 		t.Errorf("without a session, and by a server that does not tell of links: %+v", tracker)
 	}
+	peers := []trackedPeer{{Remote: "10.0.0.7:4647", Direction: "out", Server: true, Connections: 3},
+		{Remote: "10.0.0.8:1", Direction: "in", Server: true, Connections: 2, Calls: 1}}
+	users := []trackedUser{{Socket: client.Path, UID: os.Getuid(), Connections: 1}}
+	if !slices.Equal(tracker.Peers, peers) || !slices.Equal(tracker.LocalPeers, users) {
+		t.Errorf("%+v, want %+v and %+v", tracker, peers, users)
+	}
 	f.mu.Lock()
 	on(f, "NodeLink.List", func(q *structs.NodeLinkListRequest, r *structs.NodeLinkListResponse) error {
 		if !q.Local || !q.AllowStale {
@@ -88,7 +95,8 @@ func TestSocketOfTheOperatorNode(t *testing.T) {
 	eventually(t, "the session is counted", func() bool {
 		tracker = trackerInfo{}
 		err := client.Call(ctx, "get_connection_tracker_info", nil, &tracker)
-		return err == nil && tracker.AgentSessions[a.sockets.path] == 1
+		return err == nil && tracker.AgentSessions[a.sockets.path] == 1 &&
+			slices.Contains(tracker.LocalPeers, trackedUser{Socket: a.sockets.path, UID: os.Getuid(), Connections: 1})
 	})
 	info, err := os.Stat(a.rpc.socketPath())
 	if err != nil || info.Mode().Perm() != 0o600 {

@@ -28,7 +28,7 @@ var (
 	writeOptionSchemas = object{
 		"region":            object{"type": "string", "description": "region to write to, the agent's own by default"},
 		"namespace":         object{"type": "string", "description": "namespace to write to, default by default"},
-		"idempotency_token": object{"type": "string", "description": "accepted for compatibility; no write looks at it"},
+		"idempotency_token": object{"type": "string", "description": "names the write: sent again by the same caller within minutes, it is applied once and gets the first answer"},
 	}
 )
 

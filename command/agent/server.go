@@ -8,6 +8,8 @@ import (
 
 	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/mux"
+	"github.com/cairn-project/cairn/internal/pool"
+	"github.com/cairn-project/cairn/internal/wire"
 	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -87,12 +89,14 @@ type living interface {
 	ending
 }
 
-// known is who the server is, and who the agent is to it.
+// known is who the server is, who the agent is to it, and who is connected with it.
 type known interface {
 	// NodeID is a UUID.
 	NodeID() string
 	// AgentSecret is the secret by which the server knows this process.
 	AgentSecret() string
+	// RPCPeers returns who calls the server, and whom it calls.
+	RPCPeers() (in []wire.Peer, out []pool.Peer)
 }
 
 // linker takes the links of node agents, and uses them.

@@ -5,7 +5,7 @@ package jsonrpc
 // of Traffic Server has them. Further codes of the product come from errs. All
 // are frozen.
 const (
-	// CodeParse: the message is no JSON, is not UTF-8, or is nested too deep.
+	// CodeParse: the message is no JSON, is not UTF-8, or is nested too deep; the detail says which.
 	CodeParse = -32700
 	// CodeInvalidRequest: the value is no request; the details say why.
 	CodeInvalidRequest = -32600
@@ -72,6 +72,10 @@ const (
 	ErrataRetry = 22
 	// ErrataSyntax: where and why a message is no JSON.
 	ErrataSyntax = 23
+	// ErrataDepth: the message is nested too deep; the limit is in the detail.
+	ErrataDepth = 24
+	// ErrataUTF8: where the message is not UTF-8.
+	ErrataUTF8 = 25
 )
 
 // Codes of details of CodeUnauthorized, as in Traffic Server.

@@ -44,6 +44,7 @@ const (
 type syntaxError struct {
 	offset int
 	msg    string
+	utf8   bool // it is text that is not UTF-8
 }
 
 func (e *syntaxError) Error() string { return fmt.Sprintf("%s at byte %d", e.msg, e.offset) }
@@ -118,6 +119,10 @@ func (s *scanner) numberMayEnd() bool {
 
 func (s *scanner) fail(c byte, want string) error {
 	return &syntaxError{msg: fmt.Sprintf("found %q where %s is due,", c, want)}
+}
+
+func (s *scanner) failUTF8(c byte, want string) error {
+	return &syntaxError{msg: fmt.Sprintf("found byte 0x%02x where %s is due,", c, want), utf8: true}
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
@@ -236,7 +241,7 @@ func (s *scanner) text(c byte) error {
 	switch {
 	case s.cont > 0:
 		if c < s.lo || c > s.hi {
-			return s.fail(c, "the rest of a UTF-8 character")
+			return s.failUTF8(c, "the rest of a UTF-8 character")
 		}
 		s.cont, s.lo, s.hi = s.cont-1, 0x80, 0xbf
 	case c == '"' && s.key:
@@ -264,7 +269,7 @@ func (s *scanner) lead(c byte) error {
 	case c >= 0xf0 && c <= 0xf4:
 		s.cont = 3
 	default:
-		return s.fail(c, "UTF-8")
+		return s.failUTF8(c, "UTF-8")
 	}
 	switch c {
 	case 0xe0:

@@ -80,12 +80,15 @@ func (s *Server) Handle(ctx context.Context, caller Caller, msg []byte) Answer {
 func (s *Server) refuse(err error) Answer {
 	s.stats.refused.Add(1)
 	var depth *depthError
+	var syntax *syntaxError
 	e := &Error{Code: CodeParse, Message: "parse error", Data: []Detail{{Code: ErrataSyntax, Message: err.Error()}}}
 	switch {
 	case errors.Is(err, errMessageTooLarge):
 		e = tooLarge(CodeTooLarge, "message too large", s.cfg.MaxMessage)
 	case errors.As(err, &depth):
-		e.Data[0].Code, e.Data[0].Limit = ErrataLimit, int64(depth.limit)
+		e.Data[0].Code, e.Data[0].Limit = ErrataDepth, int64(depth.limit)
+	case errors.As(err, &syntax) && syntax.utf8:
+		e.Data[0].Code = ErrataUTF8
 	}
 	return Answer{Body: failure(nil, e), Close: true, TooLarge: e.Code == CodeTooLarge}
 }

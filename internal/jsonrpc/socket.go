@@ -3,6 +3,7 @@ package jsonrpc
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -97,6 +98,16 @@ func (s *Socket) Conns() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
+}
+
+// Path returns the path of the socket.
+func (s *Socket) Path() string { return s.cfg.Path }
+
+// Users returns how many connections are open by the user that the kernel named.
+func (s *Socket) Users() map[uint32]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.users)
 }
 
 // Serve accepts and serves connections until ctx ends. Then it stops accepting, removes

@@ -475,6 +475,9 @@ func TestCallsUnderWayOutliveARetiredConnection(t *testing.T) {
 				}
 				done := block(p, t.Context(), 3)
 				retire(p, s)
+				if peers := p.Peers(); len(peers) != 1 || peers[0] != (Peer{Addr: addr, Conns: 1, Calls: 3}) {
+					t.Errorf("peers %+v", peers)
+				}
 				if n := known(p); n != 0 {
 					t.Errorf("%d addresses with connections for new calls", n)
 				}

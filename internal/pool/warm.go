@@ -1,8 +1,10 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -142,6 +144,33 @@ func (p *Pool) Stats() Stats {
 		}
 	}
 	return s
+}
+
+// Peer is an address that the Pool has connections to.
+type Peer struct {
+	Addr string
+	// Conns are open, Calls under way on them.
+	Conns, Calls int
+}
+
+// Peers returns the addresses that there are connections to, in their order.
+func (p *Pool) Peers() []Peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	byAddr := map[string]Peer{}
+	count := func(c *conn) {
+		have := byAddr[c.addr]
+		byAddr[c.addr] = Peer{c.addr, have.Conns + 1, have.Calls + c.calls}
+	}
+	for c := range p.retired {
+		count(c)
+	}
+	for _, pe := range p.peers {
+		for _, c := range pe.conns {
+			count(c)
+		}
+	}
+	return slices.SortedFunc(maps.Values(byAddr), func(a, b Peer) int { return cmp.Compare(a.Addr, b.Addr) })
 }
 
 // Outstanding returns how many calls are under way at addr.

@@ -52,6 +52,9 @@ func TestCancelEndsTheHandler(t *testing.T) {
 		if n := s.InFlight(); n != 1 {
 			t.Errorf("%d calls in flight", n)
 		}
+		if peers := s.Peers(); len(peers) != 1 || peers[0] != (Peer{Remote: "pipe", Conns: 1, Calls: 1}) {
+			t.Errorf("peers %+v", peers)
+		}
 		cancel()
 		if err := <-result; !errors.Is(err, errs.Deadline) || !errors.Is(err, context.Canceled) {
 			t.Errorf("caller got %v", err)
@@ -66,6 +69,14 @@ func TestCancelEndsTheHandler(t *testing.T) {
 		synctest.Wait()
 		if n := s.InFlight(); n != 0 {
 			t.Errorf("%d calls in flight at the end", n)
+		}
+		if peers := s.Peers(); len(peers) != 1 || peers[0].Calls != 0 {
+			t.Errorf("peers at the end of the call %+v", peers)
+		}
+		_ = c.Close()
+		synctest.Wait()
+		if peers := s.Peers(); len(peers) != 0 {
+			t.Errorf("peers after the connection %+v", peers)
 		}
 	})
 }

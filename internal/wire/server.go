@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -22,6 +23,9 @@ type Server struct {
 	// draining ends when peers are to use other connections.
 	draining context.Context
 	drain    context.CancelFunc
+
+	mu    sync.Mutex
+	conns map[*serverConn]struct{} // that are served; guarded by mu
 }
 
 // NewServer returns a server that gives every call to h. A nil logger is silent.
@@ -29,7 +33,7 @@ func NewServer(h Handler, limits Limits, logger hclog.Logger) *Server {
 	if logger == nil {
 		logger = hclog.NewNullLogger()
 	}
-	s := &Server{handler: h, limits: limits.withDefaults(), logger: logger}
+	s := &Server{handler: h, limits: limits.withDefaults(), logger: logger, conns: map[*serverConn]struct{}{}}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	return s
 }
@@ -49,6 +53,7 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn, id *Identity) {
 		id = &Identity{Remote: conn.RemoteAddr()}
 	}
 	c := newServerConn(ctx, s, conn, id)
+	defer s.keep(c)()
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
 	defer context.AfterFunc(s.draining, c.sayDraining)()
