@@ -59,7 +59,8 @@ const (
 	JobBatchDeregister OperatorCapability = "job-batch-deregister"
 	AllocTransition    OperatorCapability = "alloc-transition"
 	CSIPluginDelete    OperatorCapability = "csi-plugin-delete"
-	// EventReadAll subscribes to every topic at once and to node pools.
+	// EventReadAll is accepted and adds nothing: each topic takes the right to read
+	// what its events are about.
 	EventReadAll OperatorCapability = "event-read-all"
 	// VariableLockRead shows who holds the lock of a variable.
 	VariableLockRead OperatorCapability = "variable-lock-read"

@@ -66,7 +66,7 @@ func TestUnixSocket(t *testing.T) {
 	run().expect(t, 0, []string{"a/b\n"}, nil)
 }
 
-func TestFailuresSayWhatToDo(t *testing.T) {
+func TestFailuresSayWhatHelps(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	secure := httptest.NewTLSServer(http.NotFoundHandler())

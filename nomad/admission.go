@@ -45,7 +45,7 @@ func entered(err error, kind string) error {
 	case errors.Is(err, limit.ErrFull), errors.Is(err, limit.ErrLate):
 		return errs.Newf(errs.Busy, "this server is overloaded with %s: try again later", kind).WithRetryAfter(shedRetry/2 + rand.N(shedRetry))
 	}
-	return errs.Wrap(errs.Deadline, "the caller went away", err)
+	return errs.Gone(err)
 }
 
 var (

@@ -101,7 +101,7 @@ func (q *blockedQuery) wait() error {
 	q.gate.Resume(q.m.class)
 	q.metrics.blocked(-1)
 	if err := q.ctx.Err(); err != nil {
-		return errs.Wrap(errs.Deadline, "the caller went away", err)
+		return errs.Gone(err)
 	}
 	if q.Server.ctx.Err() != nil {
 		return errs.New(errs.Unavailable, "this server is stopping: ask another one")

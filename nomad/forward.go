@@ -94,8 +94,8 @@ func (c *call) hops(ctx context.Context) int {
 // region, then to the leader. Calls that provably did nothing, reads, and writes
 // with a request ID are tried again until the hold time-out, so that an election
 // is a pause and not an error. A write is not tried again for a client that left:
-// it may have written elsewhere meanwhile, and this write would undo that. The time that a blocking query waited for its change
-// does not count.
+// it may have written elsewhere meanwhile, and this write would undo that. The time
+// that a blocking query waited for its change does not count.
 func (s *Server) route(ctx context.Context, c *call) error {
 	if c.region != "" && c.region != s.config.Region {
 		return s.forwardRegion(ctx, c)

@@ -186,7 +186,7 @@ func (m *readMethod[Req, Resp]) inTurn(ctx context.Context, run func() error) er
 	}
 	end, err := limit.Turn(ctx)
 	if err != nil {
-		return errs.Wrap(errs.Deadline, "the caller went away", err)
+		return err
 	}
 	defer end()
 	return run()

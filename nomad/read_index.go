@@ -81,7 +81,7 @@ func (s *Server) waitApplied(ctx context.Context, index uint64) error {
 			return nil
 		case <-ctx.Done():
 			t.Stop()
-			return errs.Wrap(errs.Deadline, "the caller went away", ctx.Err())
+			return errs.Gone(ctx.Err())
 		case <-t.C:
 		}
 		// On a busy machine both may have come before this goroutine ran.
@@ -138,7 +138,7 @@ func (c *catchUp) wait(ctx context.Context, limit time.Duration) error {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
-		return errs.Wrap(errs.Deadline, "the caller went away", ctx.Err())
+		return errs.Gone(ctx.Err())
 	case <-t.C:
 		return errs.New(errs.Unavailable, "this server has not caught up with the cluster since it started; ask another one or try again")
 	}

@@ -186,7 +186,7 @@ func (s *Server) waitKeyring(ctx context.Context) error {
 	case <-s.keyring.Ready():
 		return nil
 	case <-ctx.Done():
-		return errs.Wrap(errs.Deadline, "the caller went away", ctx.Err())
+		return errs.Gone(ctx.Err())
 	case <-t.C:
 		return errs.New(errs.Busy, "the cluster has no root key yet; try again shortly").WithRetryAfter(time.Second)
 	}

@@ -76,7 +76,7 @@ func (r *request) writeJSON(status int, v any) error {
 	buf := bodies.Get().(*bytes.Buffer)
 	defer putBuffer(buf)
 	if err := r.inTurn(isLong(v), func() error { return encodeJSON(buf, v) }); err != nil {
-		return errs.Newf(errs.Internal, "encoding the reply: %w", err)
+		return err
 	}
 	if len(r.query) > 0 && r.pretty() {
 		var out bytes.Buffer
@@ -108,7 +108,7 @@ func (r *request) inTurn(much bool, work func() error) error {
 	if much {
 		end, err := limit.Turn(r.Context())
 		if err != nil {
-			return errs.Wrap(errs.Deadline, "the caller went away", err)
+			return err
 		}
 		defer end()
 	}
@@ -124,7 +124,7 @@ func encodeJSON(buf *bytes.Buffer, v any) error {
 	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return err
+		return errs.Newf(errs.Internal, "encoding the reply: %w", err)
 	}
 	buf.Truncate(buf.Len() - 1)
 	return nil

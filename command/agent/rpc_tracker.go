@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/drpc"
@@ -81,7 +82,7 @@ func (n *rpcNode) trackerInfo(ctx context.Context) (trackerInfo, error) {
 	args, reply := &structs.NodeLinkListRequest{Local: true}, &structs.NodeLinkListResponse{}
 	args.AuthToken, args.AllowStale = jsonrpc.CallerOf(ctx).Token, true
 	if err := n.server.RPC(ctx, "NodeLink.List", args, reply); err != nil {
-		out.Incomplete = "node links: " + err.Error()
+		out.Incomplete = strings.TrimPrefix(out.Incomplete+"; node links: "+err.Error(), "; ")
 		return out, nil
 	}
 	for _, l := range reply.Links {

@@ -109,6 +109,9 @@ func Wrap(code Code, msg string, cause error) *Error {
 	return &Error{Code: code, Msg: msg, cause: cause}
 }
 
+// Gone says that nobody waits for the answer any more; cause is that of the context.
+func Gone(cause error) *Error { return Wrap(Deadline, "the caller went away", cause) }
+
 // Lost reports a transport failure. executed says whether the call may have run.
 func Lost(executed Executed, msg string, cause error) *Error {
 	return &Error{Code: Unavailable, Msg: msg, Executed: executed, cause: cause}

@@ -341,15 +341,7 @@ func (c *serverConn) cancelCall(seq uint64) {
 // reply encodes and queues the answer. Its error, too, must fit the protocol.
 func (c *serverConn) reply(i *inbound, reply any, err error) {
 	b := newBuffer()
-	if err == nil && i.call.Bulk {
-		end, late := limit.Turn(i)
-		if late != nil {
-			b.release()
-			return // nobody waits for it any more
-		}
-		b.b, err = c.appendReply(b.b, i, reply)
-		end()
-	} else if err == nil {
+	if err == nil {
 		b.b, err = c.appendReply(b.b, i, reply)
 	}
 	if err != nil {
@@ -362,6 +354,13 @@ func (c *serverConn) reply(i *inbound, reply any, err error) {
 // appendReply encodes a successful response.
 func (c *serverConn) appendReply(b []byte, i *inbound, reply any) (out []byte, err error) {
 	defer c.srv.guard(&i.call, &err)
+	if i.call.Bulk {
+		end, err := limit.Turn(i)
+		if err != nil {
+			return b, err
+		}
+		defer end()
+	}
 	out = appendResponse(b, i.call.Method, i.seq, i.ext, nil)
 	at := len(out)
 	out, err = appendValue(out, reply)

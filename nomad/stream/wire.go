@@ -99,7 +99,7 @@ func Relay(ctx context.Context, conn net.Conn, r *structs.EventStreamRequest, se
 		}
 	}
 	if ctx.Err() != nil {
-		return errs.Wrap(errs.Deadline, "the caller went away", ctx.Err())
+		return errs.Gone(ctx.Err())
 	}
 	return errs.Wrap(errs.Unavailable, "the server that sent the events broke off: ask again from the next index", err)
 }
