@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -127,8 +128,13 @@ func reachable(bound string, logger hclog.Logger) string {
 
 // listen opens a TCP listener. An address that this machine does not have is
 // replaced by the loopback if nobody asked for it.
+//
+// Multipath TCP, which Go listens for by default, is left out: no client of ours speaks
+// it, and its sockets take no filter (see port).
 func listen(addr string, asked bool, logger hclog.Logger) (net.Listener, error) {
-	ln, err := net.Listen("tcp", addr)
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
 	if err == nil {
 		return ln, nil
 	}
@@ -137,7 +143,7 @@ func listen(addr string, asked bool, logger hclog.Logger) (net.Listener, error) 
 		_, port, _ := net.SplitHostPort(addr)
 		fallback := net.JoinHostPort("127.0.0.1", port)
 		logger.Warn("default address is unusable, listening on the loopback", "address", addr, "error", err, "fallback", fallback)
-		if ln, err = net.Listen("tcp", fallback); err == nil {
+		if ln, err = lc.Listen(context.Background(), "tcp", fallback); err == nil {
 			return ln, nil
 		}
 	}

@@ -4,14 +4,26 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 )
 
-// lastOnes accepts what is complete and has the system refuse what comes then. The
-// two follow each other at once, so that next to nothing can come between.
+// handshakeTime is for how long connections that are being opened when the listener
+// ends may become complete: more than a round trip within a site.
+const handshakeTime = 50 * time.Millisecond
+
+// lastOnes accepts what is complete and has the system refuse what comes then. To
+// refuse resets what has become complete since, so nothing new may begin before it:
+// a client that tries waits until it sends its SYN again, a second later, and is
+// refused.
 func (p *port) lastOnes() []net.Conn {
 	raw, err := p.SyscallConn()
 	if err != nil {
 		return nil
+	}
+	held := false
+	_ = raw.Control(func(fd uintptr) { held = holdOff(int(fd)) == nil })
+	if held {
+		time.Sleep(handshakeTime)
 	}
 	var fds []int
 	_ = raw.Control(func(fd uintptr) { // fails when the listener is closed
@@ -36,4 +48,21 @@ func (p *port) lastOnes() []net.Conn {
 		_ = f.Close() // FileConn has a descriptor of its own
 	}
 	return out
+}
+
+// holdOff has the system drop the first segment of a new connection (SYN without
+// ACK, RFC 9293 section 3.1: byte 13 of the header) at a listener, and nothing else.
+func holdOff(fd int) error {
+	const (
+		flags     = 13
+		syn, ack  = 0x02, 0x10
+		everyByte = 1 << 18
+	)
+	return syscall.AttachLsf(fd, []syscall.SockFilter{
+		*syscall.LsfStmt(syscall.BPF_LD|syscall.BPF_B|syscall.BPF_ABS, flags),
+		*syscall.LsfStmt(syscall.BPF_ALU|syscall.BPF_AND|syscall.BPF_K, syn|ack),
+		*syscall.LsfJump(syscall.BPF_JMP|syscall.BPF_JEQ|syscall.BPF_K, syn, 0, 1),
+		*syscall.LsfStmt(syscall.BPF_RET|syscall.BPF_K, 0),
+		*syscall.LsfStmt(syscall.BPF_RET|syscall.BPF_K, everyByte),
+	})
 }
