@@ -31,8 +31,10 @@ type agent struct {
 	*process
 	api *api.Client
 
-	quickOnce sync.Once
-	quickAPI  *api.Client
+	mu      sync.Mutex
+	limited map[time.Duration]*api.Client // guarded by mu: by how long their calls may take
+	since   time.Time                     // guarded by mu: of the freeze that lasts
+	stood   time.Duration                 // guarded by mu: how long freezes took
 }
 
 // settings is the configuration file of an agent.
@@ -102,8 +104,38 @@ func (a *agent) start() {
 func (a *agent) kill() { a.signal(syscall.SIGKILL); a.wait() }
 
 // freeze stops the agent in its tracks; resume lets it go on.
-func (a *agent) freeze() { a.signal(syscall.SIGSTOP) }
-func (a *agent) resume() { a.signal(syscall.SIGCONT) }
+func (a *agent) freeze() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.since = time.Now()
+	a.signal(syscall.SIGSTOP)
+}
+
+func (a *agent) resume() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.signal(syscall.SIGCONT)
+	a.stood += time.Since(a.since)
+	a.since = time.Time{}
+}
+
+// frozen returns how long the agent was frozen so far.
+func (a *agent) frozen() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.since.IsZero() {
+		return a.stood
+	}
+	return a.stood + time.Since(a.since)
+}
+
+// timed returns how long a call to the agent took, without the time for which a
+// test froze it meanwhile.
+func (a *agent) timed(call func()) time.Duration {
+	began, frozen := time.Now(), a.frozen()
+	call()
+	return time.Since(began) - (a.frozen() - frozen)
+}
 
 // interrupt stops the agent the way Ctrl-C does and returns its exit code.
 func (a *agent) interrupt() int { a.signal(syscall.SIGINT); return a.wait() }
@@ -173,10 +205,12 @@ func (a *agent) try(args ...string) (string, int) {
 }
 
 // put writes one item under path and returns the index of the write.
-func (a *agent) put(path, value string) (uint64, error) {
+func (a *agent) put(path, value string) (uint64, error) { return putBy(a.api, path, value) }
+
+func putBy(client *api.Client, path, value string) (uint64, error) {
 	v := api.NewVariable(path)
 	v.Items = api.VariableItems{"v": value}
-	out, _, err := a.api.Variables().Update(v, nil)
+	out, _, err := client.Variables().Update(v, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -184,8 +218,10 @@ func (a *agent) put(path, value string) (uint64, error) {
 }
 
 // read returns the item under path, "" when there is none.
-func (a *agent) read(path string, stale bool) (string, error) {
-	v, _, err := a.api.Variables().Peek(path, &api.QueryOptions{AllowStale: stale})
+func (a *agent) read(path string, stale bool) (string, error) { return readBy(a.api, path, stale) }
+
+func readBy(client *api.Client, path string, stale bool) (string, error) {
+	v, _, err := client.Variables().Peek(path, &api.QueryOptions{AllowStale: stale})
 	if err != nil || v == nil {
 		return "", err
 	}
@@ -302,16 +338,21 @@ next:
 	return out
 }
 
-// quickPut is put for callers that turn to another server soon.
-func (a *agent) quickPut(path, value string) error {
-	v := api.NewVariable(path)
-	v.Items = api.VariableItems{"v": value}
-	_, _, err := a.quick().Variables().Update(v, nil)
-	return err
-}
+// quick returns a client for callers that turn to another server soon.
+func (a *agent) quick() *api.Client { return a.limitedTo(time.Second) }
 
-// quick returns a client that gives up after a second.
-func (a *agent) quick() *api.Client {
-	a.quickOnce.Do(func() { a.quickAPI = a.client(time.Second) })
-	return a.quickAPI
+// patient returns a client for callers that find out themselves what hangs.
+func (a *agent) patient() *api.Client { return a.limitedTo(hang) }
+
+// limitedTo returns the one client whose calls end after limit.
+func (a *agent) limitedTo(limit time.Duration) *api.Client {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.limited == nil {
+		a.limited = map[time.Duration]*api.Client{}
+	}
+	if a.limited[limit] == nil {
+		a.limited[limit] = a.client(limit)
+	}
+	return a.limited[limit]
 }

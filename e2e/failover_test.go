@@ -98,7 +98,7 @@ func tick(c *cluster, acked *atomic.Int64, stop chan struct{}) {
 			}
 			// A short limit: a frozen server must not hold the clock.
 			server := c.servers[(int(n)+i)%3]
-			if err := server.quickPut("clock", strconv.FormatInt(n, 10)); err == nil {
+			if _, err := putBy(server.quick(), "clock", strconv.FormatInt(n, 10)); err == nil {
 				break
 			}
 		}
@@ -117,11 +117,12 @@ func watchClock(t *testing.T, a *agent, acked *atomic.Int64, stop chan struct{})
 		default:
 		}
 		least := acked.Load()
-		text, err := a.read("clock", false)
+		var text string
+		var err error
+		if took := a.timed(func() { text, err = readBy(a.patient(), "clock", false) }); took > callLimit {
+			t.Errorf("a read from %s hung for %v: %v", a.name, took, err)
+		}
 		if err != nil {
-			if timedOut(err) {
-				t.Errorf("a read from %s hung: %v", a.name, err)
-			}
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}

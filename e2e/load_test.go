@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,15 +40,19 @@ func (l *load) write(w int, servers []*agent) {
 		}
 		path, value := fmt.Sprintf("load/w%d/%d", w, n), fmt.Sprintf("%d-%d", w, n)
 		server := servers[(w+n)%len(servers)]
-		_, err := server.put(path, value)
-		l.note(server, path, value, err)
+		var err error
+		took := server.timed(func() { _, err = putBy(server.patient(), path, value) })
+		if took > callLimit {
+			l.t.Errorf("a write through %s hung for %v: %v", server.name, took, err)
+		}
+		l.note(path, value, err)
 		if err != nil {
 			time.Sleep(20 * time.Millisecond) // a dead server refuses at once
 		}
 	}
 }
 
-func (l *load) note(server *agent, path, value string, err error) {
+func (l *load) note(path, value string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
@@ -59,15 +61,6 @@ func (l *load) note(server *agent, path, value string, err error) {
 		return
 	}
 	l.failed++
-	if timedOut(err) {
-		l.t.Errorf("a write through %s hung for %v: %v", server.name, callLimit, err)
-	}
-}
-
-// timedOut reports whether the client gave up waiting.
-func timedOut(err error) bool {
-	var n net.Error
-	return errors.As(err, &n) && n.Timeout()
 }
 
 // more waits until another n writes were acknowledged.

@@ -20,10 +20,19 @@ func readyNode(a *agent) *sdkapi.NodeListStub {
 	return nodes[0]
 }
 
+// node returns the only node, which gets ready.
+func (a *agent) node() (n *sdkapi.NodeListStub) {
+	a.t.Helper()
+	eventually(a.t, "the node is ready", func() bool {
+		n = readyNode(a)
+		return n != nil
+	})
+	return n
+}
+
 func TestDevAgentIsANodeToo(t *testing.T) {
 	a := newDev(t)
-	eventually(t, "the node is ready", func() bool { return readyNode(a) != nil })
-	n := readyNode(a)
+	n := a.node()
 	if stats, err := a.api.Nodes().Stats(n.ID, nil); err != nil || stats.Memory.Total == 0 {
 		t.Errorf("stats: %+v, %v", stats, err)
 	}
@@ -46,8 +55,7 @@ func TestNodeKeepsItsIDAfterAKill(t *testing.T) {
 	a := newAgent(t, "both", settings{"data_dir": "data", "server": settings{"enabled": true, "bootstrap_expect": 1}, "client": settings{"enabled": true}})
 	a.start()
 	a.ready()
-	eventually(t, "the node is ready", func() bool { return readyNode(a) != nil })
-	id := readyNode(a).ID
+	id := a.node().ID
 	a.signal(syscall.SIGKILL)
 	a.wait()
 	a.start()
@@ -56,7 +64,7 @@ func TestNodeKeepsItsIDAfterAKill(t *testing.T) {
 		health, err := a.api.Agent().Health()
 		return err == nil && health.Client != nil && health.Client.Ok && readyNode(a) != nil
 	})
-	if n := readyNode(a); n == nil || n.ID != id {
+	if n := a.node(); n.ID != id {
 		t.Errorf("the node %s came back as %+v", id, n)
 	}
 }
@@ -88,7 +96,7 @@ func TestNodeStories(t *testing.T) {
 				Setup: func(env *testscript.Env) error {
 					env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 					env.Setenv("CAIRN_ADDR", a.url(""))
-					env.Setenv("NODE", readyNode(a).ID)
+					env.Setenv("NODE", a.node().ID)
 					return nil
 				},
 			})

@@ -234,26 +234,41 @@ var nextPort = func() *atomic.Int64 {
 	return n
 }()
 
-// freePort returns a port of loopback that is free for TCP and UDP.
+// freePort returns a port of loopback that is free for TCP and UDP. While a server
+// is down nothing listens there, so a name in the kernel keeps the port from other
+// runs of these tests until this test ends.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 2000 {
 		port := int(20000 + nextPort.Add(1)%12000)
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		tcp, err := net.Listen("tcp", addr)
+		claim, err := net.Listen("unix", fmt.Sprintf("@cairn-e2e-port-%d", port))
 		if err != nil {
 			continue
 		}
-		udp, err := net.ListenPacket("udp", addr)
-		tcp.Close()
-		if err != nil {
-			continue
+		if unused(port) {
+			t.Cleanup(func() { claim.Close() })
+			return port
 		}
-		udp.Close()
-		return port
+		claim.Close()
 	}
 	t.Fatal("no free port")
 	return 0
+}
+
+// unused reports whether nothing on loopback has the port.
+func unused(port int) bool {
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	tcp, err := net.Listen("tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer tcp.Close()
+	udp, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return false
+	}
+	udp.Close()
+	return true
 }
 
 // write puts a file into dir and returns its path.

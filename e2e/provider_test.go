@@ -82,9 +82,9 @@ func TestProgramsOfferMethods(t *testing.T) {
 		}
 	}
 	a.run("rpc", "invoke", "admin_component_send_msg", "-p", "tag: reload", "-p", "data: {what: all}")
-	if got := out.String(); !strings.Contains(got, `message reload {"what":"all"}`) {
-		t.Errorf("the program says:\n%s", got)
-	}
+	eventually(t, "the program tells of the message", func() bool {
+		return strings.Contains(out.String(), `message reload {"what":"all"}`)
+	})
 
 	asked := spawnEnv(t, a.dir, &output{}, []string{"CAIRN_ADDR=" + a.url("")}, "rpc", "invoke", "ponder")
 	eventually(t, "the program works on a call", func() bool { return strings.Contains(out.String(), "pondering") })

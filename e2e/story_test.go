@@ -113,8 +113,7 @@ func TestDrainFromEndToEnd(t *testing.T) {
 	node := newAgent(t, "worker", settings{"data_dir": "data", "client": settings{"enabled": true, "servers": servers}})
 	node.args = append(node.args, "-data-dir", node.dataDir())
 	node.start()
-	eventually(t, "the node is ready", func() bool { return readyNode(c.servers[0]) != nil })
-	id := readyNode(c.servers[0]).ID
+	id := c.servers[0].node().ID
 	w, out := startWorkload(t, node)
 
 	var link struct{ Server string }

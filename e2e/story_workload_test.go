@@ -21,6 +21,9 @@ const workloadEnv = "E2E_WORKLOAD"
 // workloadGo is the file for which a workload waits before it ends.
 const workloadGo = "go"
 
+// workloadLife ends a workload whose test is gone; a test ends its own.
+const workloadLife = 10 * time.Minute
+
 // runWorkload is a program that holds a lock, answers when it is told to leave, and
 // leaves in order once the file is there. It returns its exit code.
 func runWorkload(dir string) int {
@@ -32,7 +35,7 @@ func runWorkload(dir string) int {
 }
 
 func serveWorkload(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	ctx, cancel := context.WithTimeout(context.Background(), workloadLife)
 	defer cancel()
 	path := filepath.Join(dir, "w.sock")
 	var asked atomic.Int32

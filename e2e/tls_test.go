@@ -70,6 +70,9 @@ func (c *certs) source(region string, role tlsconf.Role) *tlsconf.Source {
 	return s
 }
 
+// refusalLimit is how long a refusal may take. It is less than silence is allowed for.
+const refusalLimit = 5 * time.Second
+
 // admitted reports whether a server leaves a connection for a protocol open.
 func admitted(t *testing.T, a *agent, p mux.Protocol, conf *tls.Config) bool {
 	t.Helper()
@@ -92,7 +95,7 @@ func admittedBy(t *testing.T, a *agent, ask func(context.Context, net.Conn) (net
 		return false
 	}
 	defer conn.Close()
-	conn.SetReadDeadline(time.Now().Add(2 * time.Second)) // less than silence is allowed for
+	conn.SetReadDeadline(time.Now().Add(refusalLimit))
 	_, err = io.ReadFull(conn, make([]byte, 1))
 	return err == nil || os.IsTimeout(err)
 }
@@ -277,7 +280,7 @@ func TestRollingToTLS(t *testing.T) {
 			case <-time.After(50 * time.Millisecond):
 			}
 			for _, a := range c.servers { // whoever is up
-				if a.quickPut("app/load", fmt.Sprint(written+1)) == nil {
+				if _, err := putBy(a.quick(), "app/load", fmt.Sprint(written+1)); err == nil {
 					written++
 					break
 				}
