@@ -162,6 +162,7 @@ func TestCorruptLog(t *testing.T) {
 	} {
 		for backend, pattern := range map[string]string{"wal": "*.wal", "boltdb": "raft.db"} {
 			t.Run(backend+"/"+name, func(t *testing.T) {
+				t.Parallel() // it waits for the disk
 				a, acked := written(t, backend)
 				files := find(t, a.dataDir(), pattern)
 				if len(files) == 0 {

@@ -75,6 +75,7 @@ func sealedGossip(t *testing.T, a *agent) bool {
 // Three servers out of one command line and a token: TLS, sealed gossip,
 // certificates that renew themselves, and a stop that outlasts all of them.
 func TestClusterFromTokens(t *testing.T) {
+	t.Parallel() // it waits for certificates to end
 	one := first(t, "one")
 	one.start()
 	one.ready()
@@ -159,9 +160,12 @@ func checkJoined(t *testing.T, one *agent, servers []*agent) {
 // renewedAll waits until every server shows a certificate that it did not have.
 func renewedAll(t *testing.T, servers []*agent) {
 	t.Helper()
+	before := map[*agent]string{}
 	for _, a := range servers {
-		before := serial(t, a)
-		eventually(t, a.name+" renews its certificate", func() bool { return serial(t, a) != before })
+		before[a] = serial(t, a)
+	}
+	for _, a := range servers {
+		eventually(t, a.name+" renews its certificate", func() bool { return serial(t, a) != before[a] })
 	}
 	for _, a := range servers {
 		a.mustPut("app/"+a.name, "renewed")
@@ -251,6 +255,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 // A node agent joins with a token alone, renews its certificate, and comes back when
 // the token is used up.
 func TestNodeAgentJoinsByToken(t *testing.T) {
+	t.Parallel() // it waits for a certificate to end
 	one := first(t, "one")
 	one.start()
 	one.ready()

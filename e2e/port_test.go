@@ -70,6 +70,7 @@ func (a *agent) inUse() int64 {
 // A thousand peers that ask for a protocol and say no more: the server closes
 // every one of them, and none costs much while it is there.
 func TestSilentConnections(t *testing.T) {
+	t.Parallel() // it waits for the port to lose patience
 	const count = 1000
 	a := newAgent(t, "port", settings{"enable_debug": true, "limits": settings{"rpc_max_conns_per_client": 2 * count}}, "-dev", "-client=false")
 	a.start()
