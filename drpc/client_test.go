@@ -340,7 +340,9 @@ func TestServerTakesLess(t *testing.T) {
 
 func TestCallsAtTheSameTime(t *testing.T) {
 	for _, stream := range []bool{false, true} {
-		path, _ := serve(t, func(c *server.Config) { c.Stream = stream }, echo)
+		path, _ := serve(t, func(c *server.Config) {
+			c.Stream, c.MaxMessage = stream, 16<<20 // a session holds four times that, more than all of these
+		}, echo)
 		c := connected(t, path, drpc.Options{})
 		var wg sync.WaitGroup
 		for i := range 100 {

@@ -70,8 +70,9 @@ func (c *certs) source(region string, role tlsconf.Role) *tlsconf.Source {
 	return s
 }
 
-// refusalLimit is how long a refusal may take. It is less than silence is allowed for.
-const refusalLimit = 5 * time.Second
+// refusalLimit is how long a refusal may take. It is less than silence is allowed for,
+// which is five seconds where a header is due.
+const refusalLimit = 3 * time.Second
 
 // admitted reports whether a server leaves a connection for a protocol open.
 func admitted(t *testing.T, a *agent, p mux.Protocol, conf *tls.Config) bool {

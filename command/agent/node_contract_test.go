@@ -169,11 +169,10 @@ func sdkIntroduction(t *testing.T, client *sdkapi.Client) {
 	identity := client.ACLIdentity()
 	var out *sdkapi.ACLIdentityClientIntroductionTokenResponse
 	var err error
-	for range 200 { // until there is a root key
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) { // until there is a root key
 		if out, _, err = identity.CreateClientIntroductionToken(&sdkapi.ACLIdentityClientIntroductionTokenRequest{TTL: time.Minute, NodeName: "w"}, nil); err == nil {
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	if err != nil || !isJWT(out.JWT) {
 		t.Errorf("%+v %v", out, err)

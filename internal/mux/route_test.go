@@ -253,7 +253,7 @@ func TestTLSWithinTLS(t *testing.T) {
 // A peer that asks for a protocol and then says nothing is closed by the server,
 // on every protocol, though handlers may wait for long. One that spoke may rest.
 func TestSilenceAfterTheFirstByte(t *testing.T) {
-	m := New(Config{SilenceTimeout: 100 * time.Millisecond, Session: SessionConfig{WriteTimeout: 100 * time.Millisecond}})
+	m := New(Config{SilenceTimeout: 100 * time.Millisecond})
 	m.Handle(ProtoStreaming, func(_ context.Context, conn net.Conn, _ Info) {
 		defer conn.Close()
 		for { // as handlers do that have idle limits of their own
@@ -264,9 +264,9 @@ func TestSilenceAfterTheFirstByte(t *testing.T) {
 		}
 	})
 	addr := serve(t, m)
-	spoken := dial(t, addr, byte(ProtoRPC))
-	mustAnswer(t, spoken, "rpc", "first")
-	sess := newClient(t, dial(t, addr, byte(ProtoMultiplexV2)))
+	var sess Session
+	spoken := inTime(t, tcp(addr, byte(ProtoRPC)))
+	inTime(t, onSession(addr, &sess))
 	for _, r := range protocols() {
 		conn := dial(t, addr, clearBytes(r)...)
 		if r.Protocol == ProtoGRPC {
@@ -281,7 +281,13 @@ func TestSilenceAfterTheFirstByte(t *testing.T) {
 	for _, text := range []string{"second", "third"} { // long after the limit
 		mustAnswer(t, spoken, "rpc", text)
 	}
-	mustAnswer(t, open(t, sess, byte(ProtoRPC)), "rpc", "the session is alive")
+	inTime(t, func() (net.Conn, error) { // the session is alive
+		st, err := sess.Open(context.Background())
+		if err == nil {
+			_, err = st.Write([]byte{byte(ProtoRPC)})
+		}
+		return st, err
+	})
 }
 
 func TestExpectantKeepsTheHandlersDeadline(t *testing.T) {

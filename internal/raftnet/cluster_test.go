@@ -118,6 +118,13 @@ func listen(tb testing.TB, id string, change func(*Config)) *peer {
 	return p
 }
 
+// accepted returns how many connections the peer has taken.
+func (p *peer) accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
+}
+
 func (p *peer) accept() {
 	for {
 		conn, err := p.ln.Accept()
@@ -340,6 +347,7 @@ func TestClusterFailsOverWhenTheLeaderProcessEnds(t *testing.T) {
 	peers, _ := cluster(t, 3, nil)
 	leader := peers[0]
 	replicate(t, leader, 10, 10)
+	before := leader.accepted()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -366,16 +374,11 @@ func TestClusterFailsOverWhenTheLeaderProcessEnds(t *testing.T) {
 		wg.Go(func() {
 			p.trans.WatchLeader(ctx, Watch{
 				Leader: p.raft.LeaderWithID, Changed: changed,
-				Stagger: func() time.Duration { return time.Duration(i) * 100 * time.Millisecond },
+				Stagger: func() time.Duration { return time.Duration(i) * time.Second }, // nobody splits the vote
 			})
 		})
 	}
-	watching := func(p *peer) bool {
-		a, _ := p.raft.LeaderWithID()
-		return a == leader.addr() && p.trans.Stats().Dials > 0
-	}
-	eventually(t, "the followers watch", func() bool { return watching(peers[1]) && watching(peers[2]) })
-	time.Sleep(50 * time.Millisecond)
+	eventually(t, "the followers watch", func() bool { return leader.accepted() >= before+2 })
 	leader.kill()
 	leader.trans.Close()
 	next := leaderOf(t, peers[1:])
