@@ -213,11 +213,15 @@ func grpcHealth(t *testing.T, a *agent, source *tlsconf.Source) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), callLimit)
-	defer cancel()
-	if r, err := healthpb.NewHealthClient(client).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil || r.GetStatus() != healthpb.HealthCheckResponse_SERVING {
-		t.Errorf("gRPC health: %v %v", r, err)
-	}
+	eventually(t, a.name+" is healthy", func() bool { // which it is not without a leader
+		ctx, cancel := context.WithTimeout(t.Context(), callLimit)
+		defer cancel()
+		r, err := healthpb.NewHealthClient(client).Check(ctx, &healthpb.HealthCheckRequest{})
+		if err != nil {
+			t.Fatalf("gRPC health: %v", err)
+		}
+		return r.GetStatus() == healthpb.HealthCheckResponse_SERVING
+	})
 }
 
 // reloadUnderAQuery gives all servers a new certificate while a query waits at a
