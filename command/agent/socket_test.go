@@ -288,18 +288,17 @@ func TestSocketHealth(t *testing.T) {
 		t.Errorf("%v", h)
 	}
 	f.ready = errors.New("no leader")
-	b := agentWithSockets(t, f)
-	h = mustAsk[agentpb.Health](t, openSockets(t, b), 203, &agentpb.HealthRequest{})
+	h = mustAsk[agentpb.Health](t, openSockets(t, agentWithSockets(t, f)), 203, &agentpb.HealthRequest{})
 	if h.State != "unhealthy" || !slices.Contains(h.Reasons, "no leader") {
 		t.Errorf("%v", h)
 	}
-	f.ready = nil
-	b.sockets.link = func() string { return "down: nobody answers" }
-	if h, err := b.sockets.health(t.Context(), nil, nil); err != nil || h.State != stateDegraded || h.Link != "down: nobody answers" || !slices.Contains(h.Reasons, "the link to the servers is down: nobody answers") {
+	cut := agentWithSockets(t, newFake())
+	cut.sockets.link = func() string { return "down: nobody answers" }
+	if h, err := cut.sockets.health(t.Context(), nil, nil); err != nil || h.State != stateDegraded || h.Link != "down: nobody answers" || !slices.Contains(h.Reasons, "the link to the servers is down: nobody answers") {
 		t.Errorf("%v %v", h, err)
 	}
 	out := &agentpb.Health{State: stateHealthy}
-	gone := agentWithSockets(t, f, func(c *Config) { c.DevMode, c.Server.DataDir = false, filepath.Join(dir, "gone") })
+	gone := agentWithSockets(t, newFake(), func(c *Config) { c.DevMode, c.Server.DataDir = false, filepath.Join(dir, "gone") })
 	if gone.sockets.addDisk(out); out.State != stateDegraded || len(out.Reasons) != 1 {
 		t.Errorf("a disk that cannot be looked at: %v", out)
 	}
