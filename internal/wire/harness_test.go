@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/rpc"
 	"sync"
@@ -71,7 +72,13 @@ func plainHandle() *codec.MsgpackHandle {
 // plainClient is package net/rpc on the same wire.
 func plainClient(t testing.TB, conn net.Conn) *rpc.Client {
 	c := rpc.NewClientWithCodec(codec.GoRpc.ClientCodec(conn, plainHandle()))
-	t.Cleanup(func() { _ = conn.Close(); _ = c.Close() })
+	t.Cleanup(func() {
+		_ = conn.Close()
+		for !errors.Is(c.Call("", nil, nil), rpc.ErrShutdown) { // its reader never ends if it comes to read after Close
+			time.Sleep(time.Millisecond)
+		}
+		_ = c.Close()
+	})
 	return c
 }
 
