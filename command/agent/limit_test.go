@@ -56,7 +56,7 @@ func TestConnectionsPerClientAreLimited(t *testing.T) {
 		t.Errorf("%d %q %v", resp.StatusCode, body, err)
 	}
 	_ = first.Close()
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		if get(dial()) == 200 {
 			break
 		}
