@@ -89,7 +89,7 @@ func (r *runner) Help() string {
 // AutocompleteArgs completes arguments.
 func (r *runner) AutocompleteArgs() complete.Predictor {
 	if p := r.act.about().args; p != nil {
-		return p.bind(r.opts)
+		return r.bind(p)
 	}
 	return complete.PredictNothing
 }
@@ -105,7 +105,7 @@ func (r *runner) AutocompleteFlags() complete.Flags {
 		case d.predict == nil:
 			out["-"+d.name] = complete.PredictAnything
 		default:
-			out["-"+d.name] = d.predict.bind(r.opts)
+			out["-"+d.name] = r.bind(d.predict)
 		}
 	}
 	return out

@@ -115,6 +115,32 @@ func (f *flags) parse(words []string, child bool) ([]string, error) {
 	}
 }
 
+// take sets what the words of an unfinished line say, as far as that makes sense: it
+// is for completion. A shell hands over its quotes. With child, options end at the first argument.
+func (f *flags) take(words []string, child bool) {
+	for len(words) > 0 && words[0] != "--" {
+		word := words[0]
+		words = words[1:]
+		name, value, joined := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		option := strings.HasPrefix(word, "-") && name != ""
+		if !option && child {
+			return
+		}
+		known := f.set.Lookup(name)
+		if !option || known == nil {
+			continue
+		}
+		if b, ok := known.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+			if !joined {
+				value = "true"
+			}
+		} else if !joined && len(words) > 0 {
+			value, words = words[0], words[1:]
+		}
+		_ = f.set.Set(name, strings.Trim(value, `"'`)) // a value that is none is told when the command runs
+	}
+}
+
 // oneOfValues is the usage text of a closed set of values.
 func oneOfValues(values ...string) string {
 	return fmt.Sprintf("one of %s", strings.Join(values, ", "))

@@ -14,15 +14,16 @@ import (
 // predictTimeout bounds how long a key press waits for the agent.
 const predictTimeout = time.Second
 
-// predict completes a word; the session has a short time limit and a
-// connection from the environment.
+// predict completes a word; the session has a short time limit and the connection of
+// the line so far and of the environment.
 type predict func(s *session, a complete.Args) []string
 
 // bind makes a predictor for the completion library.
-func (p predict) bind(opts *Options) complete.Predictor {
+func (r *runner) bind(p predict) complete.Predictor {
 	return complete.PredictFunc(func(a complete.Args) []string {
-		s := newSession(opts)
-		s.conn.fill(opts.Getenv)
+		s, f := r.prepare()
+		f.take(a.Completed, r.act.about().child)
+		s.conn.fill(r.opts.Getenv)
 		ctx, cancel := context.WithTimeout(s.ctx, predictTimeout)
 		defer cancel()
 		s.ctx = ctx

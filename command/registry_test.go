@@ -3,6 +3,8 @@ package command
 import (
 	"flag"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -209,6 +211,51 @@ func TestCompletionAsksTheAgent(t *testing.T) {
 	f.Close()
 	if got := find("var get").AutocompleteArgs().Predict(complete.Args{}); len(got) != 0 {
 		t.Errorf("without an agent: %q", got)
+	}
+}
+
+// What the line says already decides where completion looks.
+func TestCompletionHeedsTheLine(t *testing.T) {
+	var asked *http.Request
+	f := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"Matches":{"vars":["app/db"]},"Truncations":{}}`)
+	}))
+	defer f.Close()
+	env := map[string]string{"CAIRN_ADDR": "http://127.0.0.1:1", "CAIRN_NAMESPACE": "of-the-environment", "CAIRN_TOKEN": "of-the-environment"}
+	opts := &Options{Getenv: func(n string) string { return env[n] }}
+	for _, tc := range []struct {
+		command                  string
+		line                     []string
+		namespace, region, token string
+	}{
+		{"var get", nil, "of-the-environment", "", "of-the-environment"},
+		{"var get", []string{"-namespace", "shop"}, "shop", "", "of-the-environment"},
+		{"var get", []string{"-json", "-namespace=shop", "--region", "mars", "-token", "'secret'"}, "shop", "mars", "secret"},
+		{"var get", []string{"-unknown", "-namespace", `"*"`, "app/web"}, "*", "", "of-the-environment"},
+		{"var get", []string{"-json=perhaps", "app/web", "-namespace", "shop"}, "shop", "", "of-the-environment"},
+		{"var get", []string{"--", "-namespace", "shop"}, "of-the-environment", "", "of-the-environment"},
+		{"var lock", []string{"-region=mars", "app/web", "child", "-namespace", "shop"}, "of-the-environment", "mars", "of-the-environment"},
+	} {
+		at := slices.IndexFunc(registry, func(e entry) bool { return e.name == tc.command })
+		r := &runner{entry: registry[at], act: registry[at].new(), opts: opts}
+		asked = nil
+		line := append([]string{"-address", f.URL}, tc.line...)
+		got := r.AutocompleteArgs().Predict(complete.Args{Completed: line, Last: "app"})
+		if !slices.Equal(got, []string{"app/db"}) || asked == nil {
+			t.Errorf("%s %q: %q", tc.command, tc.line, got)
+			continue
+		}
+		if q := asked.URL.Query(); q.Get("namespace") != tc.namespace || q.Get("region") != tc.region || asked.Header.Get("X-Nomad-Token") != tc.token {
+			t.Errorf("%s %q asks %s with the token %q", tc.command, tc.line, asked.URL, asked.Header.Get("X-Nomad-Token"))
+		}
+	}
+	at := slices.IndexFunc(registry, func(e entry) bool { return e.name == "var get" })
+	r := &runner{entry: registry[at], act: registry[at].new(), opts: opts}
+	r.AutocompleteFlags()["-namespace"].Predict(complete.Args{Completed: []string{"-address", f.URL, "-region", "mars", "-namespace"}})
+	if asked.URL.Query().Get("region") != "mars" {
+		t.Errorf("the value of an option asks %s", asked.URL)
 	}
 }
 

@@ -18,7 +18,7 @@ func metricsRoutes() []route {
 
 // mayReadMetrics lets everybody read metrics unless they are protected.
 func (c *ACLConfig) mayReadMetrics(a *acl.ACL) bool {
-	return !c.ProtectMetrics || a.IsManagement() || a.AllowOperatorCapability(acl.MetricsRead)
+	return !c.ProtectMetrics || a.AllowOperatorCapability(acl.MetricsRead)
 }
 
 // getMetrics answers without the server, so that it works before there is a leader.
