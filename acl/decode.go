@@ -187,6 +187,8 @@ func (d *decoder) capabilities(v *vocabulary, f field) []string {
 		switch {
 		case n.kind != stringNode:
 			d.fail(n.pos, "a capability must be text, not %s", n.kind)
+		case v == operatorWords && slices.Contains(withdrawn, n.text):
+			d.fail(n.pos, "the capability %q gives no right, as nothing of this cluster asks for it: leave it out", n.text)
 		case v.expanded[n.text] == 0:
 			d.fail(n.pos, "unknown capability %q in the block %q: %s", clip(n.text), string(v.kind), instead(n.text, v.words))
 		case !slices.Contains(out, n.text):

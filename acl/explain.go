@@ -238,6 +238,8 @@ func reason(e *Explanation, op Operation, rule match, found bool) string {
 	switch {
 	case !found:
 		return fmt.Sprintf("denied: no rule matches %s", what)
+	case e.Allowed && op.Kind == KindOperator && slices.Contains(sovereign, op.Capability):
+		return fmt.Sprintf("allowed: %s grants %s on %s, and whoever has that can become management", e.Rules[0].cite(), op.Capability, what)
 	case e.Allowed:
 		return fmt.Sprintf("allowed: %s grants %s on %s", e.Rules[0].cite(), op.Capability, what)
 	case rule.set&denied != 0:

@@ -38,6 +38,13 @@ func (p *Policy) Lint() []Warning {
 		if deny && len(r.Paths) > 0 {
 			warn(r.Pos, "%s denies everything except its variables, which have rules of their own", header(r.Kind, r.Name))
 		}
+		if r.Kind == KindOperator && !deny {
+			for _, c := range r.Capabilities {
+				if slices.Contains(sovereign, c) {
+					warn(r.Pos, "%s: whoever has it can become management", c)
+				}
+			}
+		}
 		for _, path := range r.Paths {
 			text := "path " + quote(path.Pattern) + " of " + header(r.Kind, r.Name)
 			twice(path.Pos, text, [3]string{string(KindVariables), r.Name, path.Pattern})

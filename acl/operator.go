@@ -1,8 +1,8 @@
 package acl
 
 // OperatorCapability is a right on the cluster itself. The set is closed: every
-// action that the public API reserves for management tokens has one, so that
-// it can be delegated without such a token.
+// action that takes a management token otherwise has one, so that it can be
+// delegated without such a token.
 type OperatorCapability string
 
 // The capabilities of the public API. The policy word read means license-read
@@ -16,8 +16,9 @@ const (
 )
 
 // Delegated management actions. No policy word grants them. Whoever may write
-// policies, tokens, roles, auth methods or binding rules can raise its own
-// rights: an endpoint must refuse to let it make anything of type management.
+// policies, tokens, roles, auth methods or binding rules could raise its own
+// rights: an endpoint holds it to them, as far as none of the capabilities in
+// sovereign says otherwise.
 const (
 	// ManageNamespaces creates, changes and deletes any namespace.
 	ManageNamespaces OperatorCapability = "namespace-write"
@@ -30,6 +31,10 @@ const (
 	ACLPolicyWorkload  OperatorCapability = "acl-policy-workload"
 	ACLTokenRead       OperatorCapability = "acl-token-read"
 	ACLTokenWrite      OperatorCapability = "acl-token-write"
+	// ACLTokenManagement writes management tokens too, ACLTokenSecrets reads the secrets of
+	// all tokens.
+	ACLTokenManagement OperatorCapability = "acl-token-management"
+	ACLTokenSecrets    OperatorCapability = "acl-token-secrets"
 	ACLRoleRead        OperatorCapability = "acl-role-read"
 	ACLRoleWrite       OperatorCapability = "acl-role-write"
 	ACLAuthMethodRead  OperatorCapability = "acl-auth-method-read"
@@ -40,6 +45,11 @@ const (
 	ACLAuthMethodKeys   OperatorCapability = "acl-auth-method-server-keys"
 	ACLBindingRuleRead  OperatorCapability = "acl-binding-rule-read"
 	ACLBindingRuleWrite OperatorCapability = "acl-binding-rule-write"
+	// ACLBindingRuleManagement writes rules that make logins management too.
+	ACLBindingRuleManagement OperatorCapability = "acl-binding-rule-management"
+	// ACLGrantAll lets who may write ACL objects give, change and take away rights that it
+	// does not hold, its own among them, for longer than its own token is valid.
+	ACLGrantAll OperatorCapability = "acl-grant-all"
 	// ACLOneTimeExpire deletes one-time tokens that have expired.
 	ACLOneTimeExpire OperatorCapability = "acl-one-time-token-expire"
 	// ACLExplain asks what a token or a set of policies other than one's own may do.
@@ -47,20 +57,12 @@ const (
 	// RaftRead shows the members of the Raft cluster, RaftWrite removes them and moves leadership.
 	RaftRead  OperatorCapability = "raft-read"
 	RaftWrite OperatorCapability = "raft-write"
-	// SnapshotRestore replaces the whole state, and with it every right.
-	SnapshotRestore OperatorCapability = "snapshot-restore"
-	// KeyringWrite stores key material by the call that older tools use.
-	KeyringWrite OperatorCapability = "keyring-write"
-	// SystemGC and SystemReconcile run the system calls of these names.
-	SystemGC        OperatorCapability = "system-gc"
-	SystemReconcile OperatorCapability = "system-reconcile"
-	// EvalDelete, JobBatchDeregister, AllocTransition and CSIPluginDelete act in every namespace.
-	EvalDelete         OperatorCapability = "eval-delete"
-	JobBatchDeregister OperatorCapability = "job-batch-deregister"
-	AllocTransition    OperatorCapability = "alloc-transition"
-	CSIPluginDelete    OperatorCapability = "csi-plugin-delete"
-	// EventReadAll is accepted and adds nothing: each topic takes the right to read
-	// what its events are about.
+	// ReplicationRead reads all that other regions copy, the secrets of tokens and of auth
+	// methods included: acl.replication_token needs it, and no more.
+	ReplicationRead OperatorCapability = "replication-read"
+	// SystemGC runs the garbage collection.
+	SystemGC OperatorCapability = "system-gc"
+	// EventReadAll follows every topic in every namespace, whatever else may be read.
 	EventReadAll OperatorCapability = "event-read-all"
 	// VariableLockRead shows who holds the lock of a variable.
 	VariableLockRead OperatorCapability = "variable-lock-read"
@@ -81,11 +83,20 @@ const (
 var publicOperator = []string{"snapshot-save", "license-read", "keyring-read", "keyring-rotate", "keyring-delete"}
 
 var delegated = []string{"namespace-write",
-	"acl-policy-read", "acl-policy-write", "acl-policy-anonymous", "acl-policy-workload", "acl-token-read", "acl-token-write", "acl-role-read", "acl-role-write",
-	"acl-auth-method-read", "acl-auth-method-write", "acl-auth-method-secrets", "acl-auth-method-server-keys", "acl-one-time-token-expire", "acl-binding-rule-read", "acl-binding-rule-write", "acl-explain",
-	"raft-read", "raft-write", "snapshot-restore", "keyring-write", "system-gc", "system-reconcile",
-	"eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete", "event-read-all", "variable-lock-read", "metrics-read", "identity-sign",
+	"acl-policy-read", "acl-policy-write", "acl-policy-anonymous", "acl-policy-workload",
+	"acl-token-read", "acl-token-write", "acl-token-management", "acl-token-secrets", "acl-role-read", "acl-role-write",
+	"acl-auth-method-read", "acl-auth-method-write", "acl-auth-method-secrets", "acl-auth-method-server-keys", "acl-one-time-token-expire",
+	"acl-binding-rule-read", "acl-binding-rule-write", "acl-binding-rule-management", "acl-grant-all", "acl-explain",
+	"raft-read", "raft-write", "replication-read", "system-gc", "event-read-all", "variable-lock-read", "metrics-read", "identity-sign",
 	"join-token-read", "join-token-write", "join-token-server", "authority-rotate"}
+
+// sovereign are the capabilities whose holder can become management with what they
+// let it make or read.
+var sovereign = []string{"acl-token-management", "acl-token-secrets", "acl-binding-rule-management", "acl-grant-all", "replication-read", "join-token-server"}
+
+// withdrawn were capabilities once and never gave a right. Who writes a policy is told;
+// what is stored has them left out.
+var withdrawn = []string{"snapshot-restore", "keyring-write", "system-reconcile", "eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete"}
 
 // operatorWords holds the policy words read and write as capabilities too, for
 // the calls that ask for one of them.
@@ -93,8 +104,11 @@ var operatorWords = newVocabulary(table{
 	kind: KindOperator, listed: true, words: joined([]string{"read", "write"}, publicOperator, delegated),
 	imply: map[string][]string{
 		"acl-policy-write": {"acl-policy-read"}, "acl-token-write": {"acl-token-read"}, "acl-role-write": {"acl-role-read"},
+		"acl-token-management": {"acl-token-write"}, "acl-token-secrets": {"acl-token-read"},
 		"acl-auth-method-write": {"acl-auth-method-read"}, "acl-binding-rule-write": {"acl-binding-rule-read"},
-		"raft-write": {"raft-read"}, "join-token-write": {"join-token-read"}, "join-token-server": {"join-token-write", "join-token-read"}, "authority-rotate": {"join-token-read"},
+		"acl-binding-rule-management": {"acl-binding-rule-write"},
+		"replication-read":            {"acl-policy-read", "acl-role-read", "acl-token-secrets", "acl-auth-method-read", "acl-auth-method-secrets", "acl-binding-rule-read"},
+		"raft-write":                  {"raft-read"}, "join-token-write": {"join-token-read"}, "join-token-server": {"join-token-write", "join-token-read"}, "authority-rotate": {"join-token-read"},
 	},
 	levels: []level{denyLevel, {"read", []string{"read", "license-read", "keyring-read"}},
 		{"write", joined([]string{"read", "write"}, publicOperator)}},

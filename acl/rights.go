@@ -82,9 +82,9 @@ func (a *ACL) AllowNamespaceWrite(ns string) bool {
 }
 
 // AllowNamespaceRead reports whether the caller may read the namespace itself: with any
-// right in it, or with the one to change all namespaces.
+// right in it, or with the one to change or to copy all namespaces.
 func (a *ACL) AllowNamespaceRead(ns string) bool {
-	return a.AllowNamespace(ns) || a.AllowOperatorCapability(ManageNamespaces)
+	return a.AllowNamespace(ns) || a.AllowOperatorCapability(ManageNamespaces) || a.AllowOperatorCapability(ReplicationRead)
 }
 
 // AllowServiceList reports whether the caller may list the services of the
@@ -170,6 +170,12 @@ func (a *ACL) AllowNodePoolOperation(pool string, c NodePoolCapability) bool {
 	}
 	return a.client && a.pool == pool && c == NodePoolRead || granted(a.nodePools, pool, nodePoolWords.bit(string(c))) ||
 		a.miss(KindNodePool, "", string(c))
+}
+
+// AllowNodePoolRead reports whether the caller may read the node pool itself: with the
+// right to, or with the one to copy all of them.
+func (a *ACL) AllowNodePoolRead(pool string) bool {
+	return a.AllowNodePoolOperation(pool, NodePoolRead) || a.AllowOperatorCapability(ReplicationRead)
 }
 
 // AllowNodePoolSearch reports whether the caller may do c to some node pool, so that

@@ -49,7 +49,7 @@ var aclUpsertBindingRules = newLeader("ACL.UpsertBindingRules",
 	delegated[structs.ACLBindingRulesUpsertRequest](acl.ACLBindingRuleWrite),
 	func(ctx context.Context, c *leaderCall, r *structs.ACLBindingRulesUpsertRequest, reply *structs.ACLBindingRulesUpsertResponse) error {
 		sn, now := c.srv.state.Snapshot(), time.Now()
-		entry := &structs.ACLBindingRulesUpsertRequest{AllowMissingAuthMethods: r.AllowMissingAuthMethods && c.acl.IsManagement()}
+		entry := &structs.ACLBindingRulesUpsertRequest{AllowMissingAuthMethods: r.AllowMissingAuthMethods && c.unbounded()}
 		for _, rule := range r.ACLBindingRules {
 			row := rule.Copy()
 			if row != nil {

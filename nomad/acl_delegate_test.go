@@ -2,6 +2,7 @@ package nomad_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,5 +71,108 @@ func TestWhatMethodsKeepBackIsDelegated(t *testing.T) {
 		if err := all.call("ACL.DeletePolicies", &structs.ACLPolicyDeleteRequest{Names: []string{"fence"}}, &structs.GenericResponse{}); !errors.Is(err, errs.PermissionDenied) {
 			t.Errorf("a fence goes: %v", err)
 		}
+	}, withACL)
+}
+
+// managed are the writes that take a management token, each with the capabilities that
+// delegate it: without the last one it is refused.
+func managed(root caller) map[string]struct {
+	capabilities []string
+	args         func() any
+} {
+	root.loginMethod()
+	root.policy("strong", `namespace "*" { policy = "write" }`)
+	root.policy("fence", `namespace "prod" { policy = "deny" }`)
+	root.token(client("strong", "fence"))
+	old := root.token(structs.ACLToken{Type: structs.ACLManagementToken})
+	bound := root.rule(structs.ACLBindingRuleBindTypeManagement, "")
+	strong := root.token(client("strong"))
+	rename := func(t *structs.ACLToken) func() any {
+		return func() any {
+			c := *t
+			c.SecretID, c.Name = "", "renamed"
+			return tokenRequest(c)
+		}
+	}
+	policy := func(name, rules string) func() any { return func() any { return policyRequest(name, rules) } }
+	return map[string]struct {
+		capabilities []string
+		args         func() any
+	}{
+		"make a management token":                  {[]string{"acl-token-management"}, func() any { return tokenRequest(structs.ACLToken{Type: structs.ACLManagementToken}) }},
+		"change a management token":                {[]string{"acl-token-management"}, rename(old)},
+		"bind to management":                       {[]string{"acl-binding-rule-management"}, func() any { return ruleRequest("", structs.ACLBindingRuleBindTypeManagement, "") }},
+		"change such a rule":                       {[]string{"acl-binding-rule-management"}, func() any { return ruleRequest(bound, structs.ACLBindingRuleBindTypeManagement, "") }},
+		"a token with more":                        {[]string{"acl-token-write", "acl-grant-all"}, func() any { return tokenRequest(client("strong")) }},
+		"change a token with more":                 {[]string{"acl-token-write", "acl-grant-all"}, rename(strong)},
+		"a token for a policy that does not exist": {[]string{"acl-token-write", "acl-grant-all"}, func() any { return tokenRequest(client("missing")) }},
+		"a role with more":                         {[]string{"acl-role-write", "acl-grant-all"}, func() any { return rolesRequest("", "r", "strong") }},
+		"a rule with more":                         {[]string{"acl-binding-rule-write", "acl-grant-all"}, func() any { return ruleRequest("", "policy", "strong") }},
+		"a rule that a login fills":                {[]string{"acl-binding-rule-write", "acl-grant-all"}, func() any { return ruleRequest("", "policy", "${value.x}") }},
+		"a policy with more":                       {[]string{"acl-policy-write", "acl-grant-all"}, policy("new", `node { policy = "write" }`)},
+		"a policy of its own":                      {[]string{"acl-policy-write", "acl-grant-all"}, policy("held", `namespace "x" { policy = "read" }`)},
+		"a fence goes":                             {[]string{"acl-policy-write", "acl-grant-all"}, func() any { return &structs.ACLPolicyDeleteRequest{Names: []string{"fence"}} }},
+	}
+}
+
+// Everything that a management token can write has a capability; the methods demand one in
+// any case, and these are what they ask for inside.
+func TestWhatTakesManagementIsDelegated(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		root := admin(t, c.Nodes[0])
+		root.policy("held", `namespace "x" { policy = "deny" }`)
+		holder := func(capabilities ...string) caller {
+			name := "d-" + strings.Join(capabilities, "-")
+			root.policy(name, `operator { capabilities = ["`+strings.Join(capabilities, `", "`)+`"] }`)
+			return root.as(root.token(client(name, "held")).SecretID)
+		}
+		coarse := `operator { policy = "write", capabilities = ["acl-policy-write", "acl-token-write", "acl-role-write", "acl-binding-rule-write", "acl-auth-method-write"] }`
+		for name, w := range managed(root) {
+			root.policy("coarse", coarse)
+			last := w.capabilities[len(w.capabilities)-1]
+			without := root.as(root.token(client("coarse", "held")).SecretID)
+			if err := without.try(w.args()); !errors.Is(err, errs.PermissionDenied) || !strings.Contains(err.Error(), last) && !strings.Contains(name, "not exist") {
+				t.Errorf("%s without %s: %v", name, last, err)
+			}
+			if err := holder(w.capabilities...).try(w.args()); err != nil {
+				t.Errorf("%s with %v: %v", name, w.capabilities, err)
+			}
+		}
+	}, withACL)
+}
+
+// Secrets of tokens are shown to whoever may read them, deleting a management token takes
+// the right to write one, and a delegate who may not grant all leaves nothing that outlives it.
+func TestDelegatesOfManagementTokens(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		root := admin(t, c.Nodes[0])
+		root.policy("manage", `operator { capabilities = ["acl-token-management"] }`)
+		root.policy("secrets", `operator { capabilities = ["acl-token-secrets"] }`)
+		root.policy("all", `operator { capabilities = ["acl-grant-all"] }`)
+		other := root.token(structs.ACLToken{Type: structs.ACLManagementToken})
+		manage := root.as(root.token(client("manage")).SecretID)
+		secrets := root.as(root.token(client("secrets")).SecretID)
+		shown := func(c caller) string {
+			var got structs.SingleACLTokenResponse
+			c.must("ACL.GetToken", &structs.ACLTokenSpecificRequest{AccessorID: other.AccessorID}, &got)
+			return got.Token.SecretID
+		}
+		if shown(manage) != "" || shown(secrets) != other.SecretID {
+			t.Errorf("shown to whoever may write it %q, read it %q", shown(manage), shown(secrets))
+		}
+		gone := &structs.ACLTokenDeleteRequest{AccessorIDs: []string{other.AccessorID}}
+		secrets.refused(errs.PermissionDenied, "ACL.DeleteTokens", gone, &structs.GenericResponse{})
+		manage.must("ACL.DeleteTokens", gone, &structs.GenericResponse{})
+
+		short := client("manage")
+		short.ExpirationTTL = time.Hour
+		d := root.as(root.token(short).SecretID)
+		d.refused(errs.PermissionDenied, "ACL.UpsertTokens", tokenRequest(structs.ACLToken{Type: structs.ACLManagementToken}), &structs.ACLTokenUpsertResponse{})
+		lasting := root.token(client("manage"))
+		raise := structs.ACLToken{AccessorID: lasting.AccessorID, Type: structs.ACLManagementToken}
+		d.refused(errs.PermissionDenied, "ACL.UpsertTokens", tokenRequest(raise), &structs.ACLTokenUpsertResponse{})
+		d.token(structs.ACLToken{Type: structs.ACLManagementToken, ExpirationTTL: 30 * time.Minute})
+		short.Policies = []string{"manage", "all"}
+		root.as(root.token(short).SecretID).token(structs.ACLToken{Type: structs.ACLManagementToken})
 	}, withACL)
 }

@@ -55,6 +55,11 @@ func (s *Server) deleteExpired(ctx context.Context, now time.Time) error {
 			s.logger.Debug("deleted expired tokens", "tokens", len(batch), "global", global)
 		}
 	}
+	return s.deleteExpiredOneTime(ctx, now)
+}
+
+// deleteExpiredOneTime deletes the one-time tokens that have expired at now.
+func (s *Server) deleteExpiredOneTime(ctx context.Context, now time.Time) error {
 	for {
 		batch := s.expiredOneTimeTokens(now)
 		if len(batch.AccessorIDs) == 0 {
@@ -64,6 +69,7 @@ func (s *Server) deleteExpired(ctx context.Context, now time.Time) error {
 		if err != nil && !errors.Is(err, errs.NotFound) { // one may have gone or been replaced meanwhile
 			return err
 		}
+		s.logger.Debug("deleted expired one-time tokens", "tokens", len(batch.AccessorIDs), "refused", err != nil)
 	}
 }
 

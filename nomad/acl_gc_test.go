@@ -1,6 +1,7 @@
 package nomad
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -65,5 +66,41 @@ func TestExpiredTokensGoInBoundedBatches(t *testing.T) {
 	}
 	if n != 1 {
 		t.Errorf("%d one-time tokens are left, want the one that is valid", n)
+	}
+}
+
+// Whoever has expired one-time tokens deleted does it in bounded batches as well.
+func TestOneTimeTokensExpireInBoundedBatches(t *testing.T) {
+	s := startEnforced(t)
+	root := bootstrapped(t, s)
+	past := time.Now().Add(-time.Hour)
+	entry := &structs.ACLTokenUpsertRequest{}
+	for range tokenGCBatch + 1 {
+		entry.Tokens = append(entry.Tokens, &structs.ACLToken{AccessorID: uuid.NewString(), SecretID: uuid.NewString(), Type: structs.ACLManagementToken, CreateTime: past})
+	}
+	if _, err := s.apply(t.Context(), structs.ACLTokenUpsertRequestType, entry); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	some := make(chan struct{}, 64) // as many at once
+	for _, token := range entry.Tokens {
+		some <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-some }()
+			o := &structs.OneTimeToken{OneTimeSecretID: uuid.NewString(), AccessorID: token.AccessorID, ExpiresAt: past}
+			if _, err := s.apply(t.Context(), structs.OneTimeTokenUpsertRequestType, &structs.OneTimeTokenUpsertRequest{OneTimeToken: o}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	before := s.fsm.seen.Load()
+	req := &structs.OneTimeTokenExpireRequest{WriteRequest: structs.WriteRequest{AuthToken: root}}
+	mustCall(t, s, "ACL.ExpireOneTimeTokens", req, &structs.GenericResponse{})
+	if n := s.fsm.seen.Load() - before; n != 2+1 {
+		t.Errorf("%d entries, want two batches and the one that answers", n)
+	}
+	for range s.state.Snapshot().ExpiredOneTimeTokens(time.Now()) {
+		t.Fatal("an expired one-time token is left")
 	}
 }

@@ -15,18 +15,21 @@ func refuse(format string, args ...any) error {
 	return errs.Newf(errs.PermissionDenied, "Permission denied: "+format, args...)
 }
 
+// unbounded reports whether the caller may give away, take away and change what it does not hold.
+func (c *leaderCall) unbounded() bool { return allowsOne(c.acl, acl.ACLGrantAll) }
+
 // mayGrant refuses to let a caller give away, take away or change what it could not
 // do itself: who may write tokens, roles or rules must not raise anybody's rights by
 // them. The policies count together, as their holder has them: without the one that
 // denies something, the others are more. what names the object in the error.
 func (c *leaderCall) mayGrant(sn *state.Snapshot, what string, names ...string) error {
-	if c.acl.IsManagement() {
+	if c.unbounded() {
 		return nil
 	}
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	for _, name := range names {
 		if sn.ACLPolicy(nil, name) == nil && !c.id.Holds(name) {
-			return refuse("%s has the policy %q, which does not exist yet", what, name)
+			return refuse("%s has the policy %q, which does not exist yet: write it first", what, name)
 		}
 	}
 	if slices.Equal(names, c.id.Policies) {
@@ -37,7 +40,7 @@ func (c *leaderCall) mayGrant(sn *state.Snapshot, what string, names ...string) 
 		return err
 	}
 	if gap := c.acl.Lacks(policies...); gap != nil {
-		return refuse("%s has the policy %q, which grants more than you hold", what, gap.Policy)
+		return refuse("%s has the policy %q, which grants more than you hold: that takes the capability %s", what, gap.Policy, acl.ACLGrantAll)
 	}
 	return nil
 }
@@ -83,11 +86,13 @@ func tokenPolicies(sn *state.Snapshot, t *structs.ACLToken) []string {
 
 // mayGrantToken refuses a token, stored or to be stored, that may do more than the caller.
 func (c *leaderCall) mayGrantToken(sn *state.Snapshot, t *structs.ACLToken) error {
-	if t == nil || c.acl.IsManagement() {
+	switch {
+	case t == nil, t.IsManagement() && allowsOne(c.acl, acl.ACLTokenManagement):
 		return nil
-	}
-	if t.IsManagement() {
-		return refuse("only a management token may write management tokens")
+	case t.IsManagement():
+		return refuse("to write management tokens takes one, or the capability %s", acl.ACLTokenManagement)
+	case c.unbounded():
+		return nil
 	}
 	return c.mayGrant(sn, "the token", tokenPolicies(sn, t)...)
 }
@@ -98,10 +103,16 @@ func isTemplate(r *structs.ACLBindingRule) bool { return strings.Contains(r.Bind
 // mayBind refuses a binding rule that gives logins more than the caller holds.
 // A name that the login decides on could be anything.
 func (c *leaderCall) mayBind(sn *state.Snapshot, r *structs.ACLBindingRule) error {
-	if r == nil || c.acl.IsManagement() {
-		return nil
-	}
 	switch {
+	case r == nil:
+		return nil
+	case r.BindType == structs.ACLBindingRuleBindTypeManagement:
+		if allowsOne(c.acl, acl.ACLBindingRuleManagement) {
+			return nil
+		}
+		return refuse("to bind logins to management takes a management token or the capability %s", acl.ACLBindingRuleManagement)
+	case c.unbounded():
+		return nil
 	case isTemplate(r):
 	case r.BindType == structs.ACLBindingRuleBindTypePolicy:
 		return c.mayGrant(sn, "the binding rule", r.BindName)
@@ -110,7 +121,7 @@ func (c *leaderCall) mayBind(sn *state.Snapshot, r *structs.ACLBindingRule) erro
 			return c.mayGrant(sn, "the role of the binding rule", rolePolicies(role)...)
 		}
 	}
-	return refuse("without a management token, a binding rule must name a policy or role that you hold")
+	return refuse("a binding rule must name a policy or role that you hold: any other takes the capability %s", acl.ACLGrantAll)
 }
 
 // mayBindAll applies mayBind to all rules of a method.
@@ -126,14 +137,11 @@ func (c *leaderCall) mayBindAll(sn *state.Snapshot, method string) error {
 // mayChangePolicy refuses a delegate the policies that decide on its own rights,
 // those that decide on everybody's, and those of workloads.
 func (c *leaderCall) mayChangePolicy(sn *state.Snapshot, name string) error {
-	if c.acl.IsManagement() {
-		return nil
-	}
 	if name == structs.ACLAnonymousPolicy && !allowsOne(c.acl, acl.ACLPolicyAnonymous) {
 		return refuse("to change the policy %q takes a management token or the capability %s", name, acl.ACLPolicyAnonymous)
 	}
-	if c.id.Holds(name) {
-		return refuse("only a management token may change the policy %q, which applies to you", name)
+	if !c.unbounded() && c.id.Holds(name) {
+		return refuse("to change the policy %q, which applies to you, takes the capability %s", name, acl.ACLGrantAll)
 	}
 	stored := sn.ACLPolicy(nil, name)
 	if stored == nil {
@@ -158,18 +166,18 @@ func (c *leaderCall) mayGovernWorkloads(p *structs.ACLPolicy) error {
 // uncovers it for holders of the policy, or that workloads would get without
 // anybody's consent. rules are nil for a policy that goes.
 func (c *leaderCall) mayWritePolicy(sn *state.Snapshot, p *structs.ACLPolicy, rules *acl.Policy) error {
-	if c.acl.IsManagement() {
-		return nil
-	}
 	if err := c.mayGovernWorkloads(p); err != nil {
 		return err
+	}
+	if c.unbounded() {
+		return c.mayChangePolicy(sn, p.Name)
 	}
 	var fresh []*acl.Policy
 	if rules != nil {
 		fresh = append(fresh, rules)
 	}
 	if gap := c.acl.Lacks(fresh...); gap != nil {
-		return refuse("the policy grants %s by %s (line %d), which you do not hold", strings.Join(gap.Missing, ", "), gap.Rule, gap.Pos.Line)
+		return refuse("the policy grants %s by %s (line %d), which you do not hold: that takes the capability %s", strings.Join(gap.Missing, ", "), gap.Rule, gap.Pos.Line, acl.ACLGrantAll)
 	}
 	if err := c.mayChangePolicy(sn, p.Name); err != nil {
 		return err
@@ -184,7 +192,7 @@ func (c *leaderCall) mayWritePolicy(sn *state.Snapshot, p *structs.ACLPolicy, ru
 // hold: a rule hides looser ones of the same holder, until it goes. old are the
 // policies before, fresh those after; holds selects who is concerned.
 func (c *leaderCall) mayRelease(sn *state.Snapshot, what string, old []string, fresh []*acl.Policy, holds func(*holder) bool) error {
-	if c.acl.IsManagement() {
+	if c.unbounded() {
 		return nil
 	}
 	before, err := storedPolicies(sn, old)
@@ -204,7 +212,7 @@ func (c *leaderCall) mayRelease(sn *state.Snapshot, what string, old []string, f
 		}
 		if uncovered := acl.Released(before, fresh, others); uncovered != nil {
 			if gap := c.acl.Lacks(uncovered); gap != nil {
-				return refuse("%s keeps others from %s on %s, which you do not hold", what, strings.Join(gap.Missing, ", "), gap.Rule)
+				return refuse("%s keeps others from %s on %s, which you do not hold: that takes the capability %s", what, strings.Join(gap.Missing, ", "), gap.Rule, acl.ACLGrantAll)
 			}
 		}
 	}
@@ -219,7 +227,7 @@ func (c *leaderCall) mayChangeRole(sn *state.Snapshot, existing, fresh *structs.
 			return err
 		}
 	}
-	if existing == nil || c.acl.IsManagement() {
+	if existing == nil || c.unbounded() {
 		return nil
 	}
 	var after []*acl.Policy

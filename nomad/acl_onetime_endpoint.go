@@ -94,6 +94,10 @@ var aclExpireOneTimeTokens = newLeader("ACL.ExpireOneTimeTokens",
 		if now := time.Now(); at.IsZero() || at.After(now) {
 			at = now
 		}
+		// The entry that answers has no bound of its own, so that it finds nothing left.
+		if err := c.srv.deleteExpiredOneTime(ctx, at); err != nil {
+			return err
+		}
 		reply.Index, err = c.commit(ctx, structs.OneTimeTokenExpireRequestType, &structs.OneTimeTokenExpireRequest{Timestamp: at.UTC()})
 		return err
 	})

@@ -42,7 +42,7 @@ var aclGetPolicy = newRead("ACL.GetPolicy", aclPolicyTables,
 var aclGetPolicies = newRead("ACL.GetPolicies", aclPolicyTables,
 	anyone[structs.ACLPolicySetRequest],
 	func(v *view, r *structs.ACLPolicySetRequest, reply *structs.ACLPolicySetResponse) error {
-		if !v.id.ACL.IsManagement() && !every(r.Names, v.seesPolicy) {
+		if !allowsOne(v.acl, acl.ACLPolicyRead, acl.ACLPolicyWrite) && !every(r.Names, v.seesPolicy) {
 			return errPermissionDenied
 		}
 		reply.Policies = make(map[string]*structs.ACLPolicy, len(r.Names))

@@ -35,7 +35,7 @@ var aclListRoles = newRead("ACL.ListRoles", aclRoleTables,
 var aclGetRolesByID = newRead("ACL.GetRolesByID", aclRoleTables,
 	anyone[structs.ACLRolesByIDRequest],
 	func(v *view, r *structs.ACLRolesByIDRequest, reply *structs.ACLRolesByIDResponse) error {
-		if !v.acl.IsManagement() && !every(r.ACLRoleIDs, v.seesRole) {
+		if !allowsOne(v.acl, acl.ACLRoleRead, acl.ACLRoleWrite) && !every(r.ACLRoleIDs, v.seesRole) {
 			return errPermissionDenied
 		}
 		reply.ACLRoles = make(map[string]*structs.ACLRole, len(r.ACLRoleIDs))
@@ -85,7 +85,7 @@ var aclUpsertRoles = newLeader("ACL.UpsertRoles",
 			return err
 		}
 		sn := c.srv.state.Snapshot()
-		entry := &structs.ACLRolesUpsertRequest{AllowMissingPolicies: r.AllowMissingPolicies && c.acl.IsManagement()}
+		entry := &structs.ACLRolesUpsertRequest{AllowMissingPolicies: r.AllowMissingPolicies && c.unbounded()}
 		for _, role := range r.ACLRoles {
 			row, err := c.prepareRole(sn, role.Copy(), entry.AllowMissingPolicies)
 			if err != nil {

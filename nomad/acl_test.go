@@ -450,7 +450,7 @@ func TestDelegatesCannotRaiseTheirRights(t *testing.T) {
 			{"ACL.DeleteTokens", &structs.ACLTokenDeleteRequest{AccessorIDs: []string{strong.AccessorID}}, &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("delegate", `namespace "*" { policy = "write" }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("anonymous", `namespace "*" { policy = "write" }`), &structs.GenericResponse{}},
-			{"ACL.UpsertPolicies", policyRequest("new", `operator { capabilities = ["snapshot-restore"] }`), &structs.GenericResponse{}},
+			{"ACL.UpsertPolicies", policyRequest("new", `operator { capabilities = ["replication-read"] }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("new", `operator { policy = "write" }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("new", `agent { policy = "write" }`), &structs.GenericResponse{}},
 			{"ACL.UpsertPolicies", policyRequest("new", `namespace "*" { policy = "read" }`), &structs.GenericResponse{}},

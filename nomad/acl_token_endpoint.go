@@ -13,11 +13,11 @@ import (
 
 var aclTokenTables = []string{state.ACLTokens.Name()}
 
-// shownToken returns what the caller may see of a token: its own and, with a
-// management token, every other one with its secret. Roles carry their names.
+// shownToken returns what the caller may see of a token: its own and, with the right
+// to, every other one with its secret. Roles carry their names.
 func (v *view) shownToken(t *structs.ACLToken) *structs.ACLToken {
 	t = v.NameACLRoles(nil, t)
-	if !v.acl.IsManagement() && !v.isOwn(t.AccessorID) {
+	if !allowsOne(v.acl, acl.ACLTokenSecrets) && !v.isOwn(t.AccessorID) {
 		return t.Redacted()
 	}
 	return t
@@ -31,7 +31,7 @@ func (v *view) isOwn(accessor string) bool {
 var aclGetToken = newRead("ACL.GetToken", aclTokenTables,
 	anyone[structs.ACLTokenSpecificRequest],
 	func(v *view, r *structs.ACLTokenSpecificRequest, reply *structs.SingleACLTokenResponse) error {
-		if r.AccessorID == "" && v.acl.IsManagement() {
+		if r.AccessorID == "" && allowsOne(v.acl, acl.ACLTokenRead) {
 			return errs.New(errs.Invalid, "an accessor ID is needed")
 		}
 		if !allowsOne(v.acl, acl.ACLTokenRead) && !v.isOwn(r.AccessorID) {

@@ -38,10 +38,10 @@ var aclUpsertTokens = newLeader("ACL.UpsertTokens",
 	}).shared(globalTokens)
 
 // tellTokens answers with the tokens that were written. The secret of somebody else's
-// token that was changed is not told to a delegate.
+// token that was changed is told to whoever may read it only.
 func tellTokens(_ context.Context, c *leaderCall, _ *structs.ACLTokenUpsertRequest, reply *structs.ACLTokenUpsertResponse, res applied) (err error) {
 	reply.Index = res.index
-	if reply.Tokens, err = c.storedTokens(res); err != nil || c.acl.IsManagement() {
+	if reply.Tokens, err = c.storedTokens(res); err != nil || allowsOne(c.acl, acl.ACLTokenSecrets) {
 		return err
 	}
 	for i, t := range reply.Tokens {
@@ -60,7 +60,7 @@ func (c *leaderCall) isOwn(accessor string) bool {
 // mayOutlive refuses a delegate a new token that is valid when its own is no more: it
 // would keep its rights for ever.
 func (c *leaderCall) mayOutlive(t *structs.ACLToken) error {
-	if c.acl.IsManagement() || c.id.Expires.IsZero() || t.ExpirationTime != nil && !t.ExpirationTime.After(c.id.Expires) {
+	if c.unbounded() || c.id.Expires.IsZero() || t.ExpirationTime != nil && !t.ExpirationTime.After(c.id.Expires) {
 		return nil
 	}
 	return refuse("the token must expire when yours does, %s, or sooner: give it an ExpirationTime or ExpirationTTL", c.id.Expires.UTC().Format(time.RFC3339))
@@ -71,6 +71,9 @@ func (c *leaderCall) mayOutlive(t *structs.ACLToken) error {
 func (c *leaderCall) mayRaise(sn *state.Snapshot, existing, t *structs.ACLToken) error {
 	if c.mayOutlive(existing) == nil {
 		return nil
+	}
+	if t.IsManagement() && !existing.IsManagement() {
+		return refuse("a token that is valid longer than yours cannot become a management token: make another token")
 	}
 	policies, err := storedPolicies(sn, tokenPolicies(sn, t))
 	if err != nil {

@@ -333,3 +333,41 @@ func TestRandomPoliciesShowTheSameInListsAndStream(t *testing.T) {
 		}
 	}, withACL, bigBuffer)
 }
+
+// event-read-all shows whoever has it what a management token is shown, and nothing in lists.
+func TestTheRightToSeeEveryEvent(t *testing.T) {
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		root := admin(t, c.Nodes[0])
+		root.furnish()
+		root.policy("all-events", `operator { capabilities = ["event-read-all"] } namespace "team-a" { policy = "deny" }`)
+		made := root.token(client("all-events"))
+		reader := root.as(made.SecretID)
+		for _, topic := range state.Topics() {
+			r := structs.EventStreamRequest{Topics: topics(topic), QueryOptions: structs.QueryOptions{Namespace: "*"}}
+			of := func(c caller) []string {
+				f := c.follow(r)
+				defer f.stop()
+				return f.keys(topic)
+			}
+			if diff := cmp.Diff(of(root), of(reader)); diff != "" || len(of(reader)) == 0 {
+				t.Errorf("%s: %s", topic, diff)
+			}
+		}
+		for _, topic := range []structs.Topic{"Job", "HostVolume", "Operator", structs.TopicAll} {
+			f := reader.follow(structs.EventStreamRequest{Topics: topics(topic)})
+			if err := f.ended(); err != nil {
+				t.Errorf("%s: %v", topic, err)
+			}
+			f.stop()
+		}
+		if keys, err := lists[structs.TopicNode](reader); !errors.Is(err, errs.PermissionDenied) && len(keys) > 0 {
+			t.Errorf("the list of nodes shows %v, %v", keys, err)
+		}
+		f := reader.follow(structs.EventStreamRequest{Topics: topics(structs.TopicACLToken)})
+		root.policy("all-events", `namespace "x" { policy = "read" }`)
+		root.token(client("hidden"))
+		if err := f.ended(); !errors.Is(err, errs.PermissionDenied) {
+			t.Errorf("once the right is gone: %v", err)
+		}
+	}, withACL, bigBuffer)
+}

@@ -68,8 +68,13 @@ func mayFollow(a *acl.ACL, id *auth.Identity, r *structs.EventStreamRequest) boo
 }
 
 func mayFollowTopic(a *acl.ACL, id *auth.Identity, topic structs.Topic, namespace string) bool {
+	return readsTopic(a, id, topic, namespace) || a.AllowOperatorCapability(acl.EventReadAll)
+}
+
+// readsTopic reports whether the caller could ever see an event of a topic by what it may read.
+func readsTopic(a *acl.ACL, id *auth.Identity, topic structs.Topic, namespace string) bool {
 	if topic == structs.TopicAll {
-		return slices.ContainsFunc(state.Topics(), func(t structs.Topic) bool { return mayFollowTopic(a, id, t, namespace) })
+		return slices.ContainsFunc(state.Topics(), func(t structs.Topic) bool { return readsTopic(a, id, t, namespace) })
 	}
 	if silent := silentTopics[topic]; silent != nil {
 		return silent(a, namespace)
@@ -94,16 +99,11 @@ func ownsSome(id *auth.Identity, topic structs.Topic) bool {
 }
 
 // seesEvent reports whether the caller may see an event: by the rule of the table that
-// lists go by, or as the holder of the policy or role.
+// lists go by, as the holder of the policy or role, or by the right to see every event.
 func seesEvent(id *auth.Identity, e *structs.Event) bool {
 	if state.EventVisible(id.ACL, e) {
 		return true
 	}
-	switch e.Topic {
-	case structs.TopicACLPolicy:
-		return id.Holds(e.Key)
-	case structs.TopicACLRole:
-		return id.HoldsRole(e.Key)
-	}
-	return false
+	own := e.Topic == structs.TopicACLPolicy && id.Holds(e.Key) || e.Topic == structs.TopicACLRole && id.HoldsRole(e.Key)
+	return own || id.ACL.AllowOperatorCapability(acl.EventReadAll)
 }

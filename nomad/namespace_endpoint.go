@@ -38,7 +38,7 @@ var namespaceGet = newRead("Namespace.GetNamespace", namespaceTables,
 	})
 
 var namespaceGetSet = newRead("Namespace.GetNamespaces", namespaceTables,
-	delegated[structs.NamespaceSetRequest](acl.ManageNamespaces),
+	delegated[structs.NamespaceSetRequest](acl.ManageNamespaces, acl.ReplicationRead),
 	func(v *view, r *structs.NamespaceSetRequest, reply *structs.NamespaceSetResponse) error {
 		reply.Namespaces = make(map[string]*structs.Namespace, len(r.Namespaces))
 		for _, name := range r.Namespaces {
@@ -51,13 +51,13 @@ var namespaceGetSet = newRead("Namespace.GetNamespaces", namespaceTables,
 
 var namespaceUpsert = newWrite[structs.NamespaceUpsertRequest, structs.GenericResponse]("Namespace.UpsertNamespaces", structs.NamespaceUpsertRequestType,
 	func(a *acl.ACL, r *structs.NamespaceUpsertRequest) bool {
-		return every(r.Namespaces, func(n *structs.Namespace) bool { return n != nil && a.AllowNamespaceWrite(n.Name) }) || a.IsManagement()
+		return every(r.Namespaces, func(n *structs.Namespace) bool { return n != nil && a.AllowNamespaceWrite(n.Name) }) || a.AllowOperatorCapability(acl.ManageNamespaces)
 	},
 	func(_ *state.Snapshot, r *structs.NamespaceUpsertRequest) error { return r.Validate() }).shared(always[structs.NamespaceUpsertRequest])
 
 var namespaceDelete = newWrite[structs.NamespaceDeleteRequest, structs.GenericResponse]("Namespace.DeleteNamespaces", structs.NamespaceDeleteRequestType,
 	func(a *acl.ACL, r *structs.NamespaceDeleteRequest) bool {
-		return every(r.Namespaces, a.AllowNamespaceWrite) || a.IsManagement()
+		return every(r.Namespaces, a.AllowNamespaceWrite) || a.AllowOperatorCapability(acl.ManageNamespaces)
 	},
 	func(_ *state.Snapshot, r *structs.NamespaceDeleteRequest) error { return r.Validate() }).shared(always[structs.NamespaceDeleteRequest]).unlessUsed(namespacesUsed)
 

@@ -39,7 +39,7 @@ var nodePoolList = newRead("NodePool.List", nodePoolTables,
 
 var nodePoolGet = newRead("NodePool.GetNodePool", nodePoolTables,
 	func(a *acl.ACL, r *structs.NodePoolSpecificRequest) bool {
-		return a.AllowNodePoolOperation(r.Name, acl.NodePoolRead)
+		return a.AllowNodePoolRead(r.Name)
 	},
 	func(v *view, r *structs.NodePoolSpecificRequest, reply *structs.SingleNodePoolResponse) error {
 		if reply.NodePool = v.NodePool(v.ws, r.Name); reply.NodePool != nil {
@@ -50,7 +50,7 @@ var nodePoolGet = newRead("NodePool.GetNodePool", nodePoolTables,
 
 var nodePoolNodes = newRead("NodePool.ListNodes", poolNodesTables,
 	func(a *acl.ACL, r *structs.NodePoolNodesRequest) bool {
-		return a.AllowNodeRead() && a.AllowNodePoolOperation(r.Name, acl.NodePoolRead)
+		return a.AllowNodeRead() && a.AllowNodePoolRead(r.Name)
 	},
 	func(v *view, r *structs.NodePoolNodesRequest, reply *structs.NodePoolNodesResponse) (err error) {
 		if v.NodePool(v.ws, r.Name) == nil {
@@ -62,7 +62,7 @@ var nodePoolNodes = newRead("NodePool.ListNodes", poolNodesTables,
 
 var nodePoolJobs = newRead("NodePool.ListJobs", nodePoolTables,
 	func(a *acl.ACL, r *structs.NodePoolJobsRequest) bool {
-		return a.AllowNodePoolOperation(r.Name, acl.NodePoolRead)
+		return a.AllowNodePoolRead(r.Name)
 	},
 	func(v *view, r *structs.NodePoolJobsRequest, reply *structs.NodePoolJobsResponse) error {
 		switch {

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/serf/serf"
 	"golang.org/x/time/rate"
 
+	"github.com/cairn-project/cairn/acl"
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/router"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -146,7 +147,7 @@ func (p *puller) pace(ctx context.Context) error { return p.limiter.Wait(ctx) }
 // caller may not see and do not say so.
 func (p *puller) mayReadAll(ctx context.Context) error {
 	if p.srv.replicationSecret() == "" {
-		return errs.New(errs.Invalid, "acl.replication_token is not set: give it the secret of a management token of the authoritative region")
+		return errs.New(errs.Invalid, "acl.replication_token is not set: give it the secret of a token of the authoritative region that has the capability replication-read")
 	}
 	if err := p.pace(ctx); err != nil {
 		return err
@@ -155,11 +156,35 @@ func (p *puller) mayReadAll(ctx context.Context) error {
 	err := p.srv.RPC(ctx, aclWhoAmI.name, &structs.GenericRequest{QueryOptions: p.options()}, &reply)
 	switch {
 	case errors.Is(err, errs.PermissionDenied):
-		return errs.New(errs.PermissionDenied, "the authoritative region does not know acl.replication_token: give it the secret of a management token of that region")
+		return errs.New(errs.PermissionDenied, "the authoritative region does not know acl.replication_token: give it the secret of a token of that region that has the capability replication-read")
 	case err != nil:
 		return err
-	case reply.Identity == nil || reply.Identity.ACLToken == nil || reply.Identity.ACLToken.Type != structs.ACLManagementToken:
-		return errs.New(errs.PermissionDenied, "acl.replication_token is not that of a management token of the authoritative region: what it may not see would be deleted here, so nothing is copied")
+	case reply.Identity == nil || reply.Identity.ACLToken == nil:
+		return errReplicationRights
+	case reply.Identity.ACLToken.IsManagement():
+		return nil
+	}
+	return p.mayReplicate(ctx)
+}
+
+// errReplicationRights keeps a region from taking what it may not see for deleted.
+var errReplicationRights = errs.New(errs.PermissionDenied, "acl.replication_token has not the capability replication-read in the authoritative region: "+
+	"what it may not see would be deleted here, so nothing is copied")
+
+// mayReplicate asks what a token that is no management token may do.
+func (p *puller) mayReplicate(ctx context.Context) error {
+	if err := p.pace(ctx); err != nil {
+		return err
+	}
+	ask := &structs.ACLExplainRequest{Kind: string(acl.KindOperator), Capability: string(acl.ReplicationRead), QueryOptions: p.options()}
+	var why structs.ACLExplainResponse
+	switch err := p.srv.RPC(ctx, aclExplain.name, ask, &why); {
+	case errors.Is(err, errs.Invalid): // servers of earlier versions do not know the capability
+		return errReplicationRights
+	case err != nil:
+		return err
+	case !why.Allowed:
+		return errReplicationRights
 	}
 	return nil
 }

@@ -573,3 +573,45 @@ func TestReplicationTokenIsReplacedWhileTheServerRuns(t *testing.T) {
 		r.mustCall(r.far, "ACL.ListTokens", &structs.ACLTokenListRequest{QueryOptions: ask("")}, &structs.ACLTokenListResponse{})
 	}, sharing)
 }
+
+// A region copies with a token that has the one capability for it, and copies nothing with
+// less, be it all but one of the rights to read.
+func TestRegionCopiesWithoutAManagementToken(t *testing.T) {
+	runRegions(t, func(r *regions) {
+		r.rootArrives()
+		r.putPolicy(r.home, "copies", `operator { capabilities = ["replication-read"] }
+			namespace "shop" { policy = "deny" }
+			node_pool "gpu" { policy = "deny" }`)
+		token := r.putToken(r.home, &structs.ACLToken{Type: structs.ACLClientToken, Policies: []string{"copies"}})
+		r.far.SetReplicationToken(token.SecretID)
+		objects := r.makeAll(r.home)
+		for _, o := range objects {
+			r.eventually(o, true)
+		}
+		for _, o := range objects {
+			r.mustCall(r.home, o.deleter, o.args, replyOf(o.deleter))
+			r.eventually(o, false)
+		}
+		for _, table := range r.status(r.far).Tables {
+			if table.LastError != "" {
+				t.Errorf("%s: %s", table.Table, table.LastError)
+			}
+		}
+		objects = r.makeAll(r.home)
+		for _, o := range objects {
+			r.eventually(o, true)
+		}
+		r.putPolicy(r.home, "copies", `operator { capabilities = ["acl-policy-read", "acl-role-read", "acl-token-secrets", "acl-auth-method-secrets", "acl-binding-rule-read"] }`)
+		time.Sleep(3 * time.Minute)
+		for _, o := range objects {
+			if !r.has(r.far, o.kind, o.id) {
+				t.Errorf("the %s %s was deleted", o.kind, o.id)
+			}
+		}
+		for _, table := range r.status(r.far).Tables {
+			if !strings.Contains(table.LastError, "replication-read") {
+				t.Errorf("the status of %s is %+v", table.Table, table)
+			}
+		}
+	})
+}

@@ -52,3 +52,11 @@ func TestEveryEndpointIsRegistered(t *testing.T)     { hold(t, checkRegistered) 
 func TestEveryRPCHasARouteOrIsInternal(t *testing.T) {
 	hold(t, func(src *tree) []problem { return checkRoutes(src, internalOnly) })
 }
+
+func TestManagementIsDelegable(t *testing.T) {
+	hold(t, func(src *tree) []problem { return checkManagement(src, managementAsked) })
+}
+
+func TestEveryCapabilityHasAnEffect(t *testing.T) {
+	hold(t, func(src *tree) []problem { return checkCapabilities(src, unasked) })
+}

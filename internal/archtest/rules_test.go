@@ -159,3 +159,29 @@ func TestConfigDocRule(t *testing.T) {
 	bites(t, checkConfigDocs, "", config+"-- docs/configuration.md --\n| `data_dir` |\n")
 	bites(t, checkConfigDocs, "the key data_dir", config+"-- docs/configuration.md --\n| `data_dirs` |\n")
 }
+
+func TestManagementRule(t *testing.T) {
+	rule := func(reasons map[string]string) func(*tree) []problem {
+		return func(src *tree) []problem { return checkManagement(src, reasons) }
+	}
+	method := "-- nomad/a.go --\npackage nomad\nfunc (s *S) f() bool { return s.acl.IsManagement() }\n"
+	bites(t, rule(nil), "asks for a management token", method)
+	bites(t, rule(map[string]string{"nomad/a.go:S.f": " "}), "asks for a management token", method)
+	bites(t, rule(map[string]string{"nomad/a.go:S.f": "why"}), "", method)
+	bites(t, rule(map[string]string{"nomad/a.go:S.f": "why"}), "remove its reason", "-- nomad/a.go --\npackage nomad\n")
+	bites(t, rule(nil), "asks for a management token", "-- nomad/a.go --\npackage nomad\nvar v = newRead(func(a *acl.ACL) bool { return a.IsManagement() })\n")
+	bites(t, rule(nil), "", "-- nomad/a_test.go --\npackage nomad\nvar v = a.IsManagement()\n")
+}
+
+func TestCapabilityRule(t *testing.T) {
+	rule := func(reasons map[string]string) func(*tree) []problem {
+		return func(src *tree) []problem { return checkCapabilities(src, reasons) }
+	}
+	made := "-- acl/a.go --\npackage acl\nconst RaftRead OperatorCapability = \"raft-read\"\n"
+	asks := "-- nomad/a.go --\npackage nomad\nvar v = delegated(acl.RaftRead)\n"
+	bites(t, rule(nil), "nothing asks for acl.RaftRead", made)
+	bites(t, rule(nil), "nothing asks for acl.RaftRead", made+"-- nomad/a_test.go --\npackage nomad\nvar v = acl.RaftRead\n")
+	bites(t, rule(nil), "", made+asks)
+	bites(t, rule(map[string]string{"RaftRead": "why"}), "", made)
+	bites(t, rule(map[string]string{"RaftRead": "why"}), "remove its reason", made+asks)
+}

@@ -14,9 +14,7 @@ import (
 // JoinTokens is the table of the tokens that let agents join, by ID.
 var JoinTokens = newTable("join_tokens", structs.JoinTokenSnapshot,
 	func(t *structs.JoinToken) Key { return Key{ID: t.ID} },
-	func(a *acl.ACL, _ *structs.JoinToken) bool {
-		return a.IsManagement() || a.AllowOperatorCapability(acl.JoinTokenRead)
-	},
+	func(a *acl.ACL, _ *structs.JoinToken) bool { return a.AllowOperatorCapability(acl.JoinTokenRead) },
 	noEvents[structs.JoinToken]()).notSearched()
 
 // expiredJoinTokenKept is how long after its end a join token is kept, so that

@@ -13,12 +13,14 @@ import (
 // NodePools is the table of node pools, by name.
 var NodePools = newTable("node_pools", structs.NodePoolSnapshot,
 	func(n *structs.NodePool) Key { return Key{ID: n.Name} },
-	func(a *acl.ACL, n *structs.NodePool) bool { return a.AllowNodePoolOperation(n.Name, acl.NodePoolRead) },
+	func(a *acl.ACL, n *structs.NodePool) bool { return a.AllowNodePoolRead(n.Name) },
 	events[structs.NodePool]{
 		topic:   structs.TopicNodePool,
 		payload: func(n *structs.NodePool) structs.EventPayload { return n },
 		row:     sameRow[structs.NodePool],
-		follows: follower(func(a *acl.ACL) bool { return a.AllowNodePoolSearch(acl.NodePoolRead) }),
+		follows: follower(func(a *acl.ACL) bool {
+			return a.AllowNodePoolSearch(acl.NodePoolRead) || a.AllowOperatorCapability(acl.ReplicationRead)
+		}),
 	}).searchedBy(search[structs.NodePool]{
 	context: structs.SearchNodePools,
 	name:    func(n *structs.NodePool) string { return n.Name },
