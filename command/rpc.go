@@ -27,7 +27,7 @@ const (
 var rpcExits = []exit{
 	{exitRPCError, "the call failed, or no answer came"},
 	{exitUnimplemented, "there is no such method"},
-	{exitTryAgain, "the agent is busy or there is no leader: try again"},
+	{exitTryAgain, "busy, no leader, not reached, or no answer in time: try again"},
 }
 
 // maxRPCAnswer bounds an answer over HTTP, in bytes.
@@ -37,7 +37,9 @@ const maxRPCAnswer = 64 << 20
 // and how to print what it answers.
 type rpcCall struct {
 	socket, http, format string
-	timeout              time.Duration
+	// node is the node whose agent is meant, "" for the operator node.
+	node    string
+	timeout time.Duration
 }
 
 func newRPCCall() rpcCall { return rpcCall{format: "table", timeout: 30 * time.Second} }
@@ -149,7 +151,7 @@ func (c *rpcCall) invoke(s *session, method string, params, result any) error {
 		return &failure{code: exitRPCError, err: errors.Join(errors.New("the answer is no answer of JSON-RPC"), err)}
 	}
 	if answers[0].Error != nil {
-		return rpcFailure(answers[0].Error)
+		return c.failed(answers[0].Error)
 	}
 	return json.Unmarshal(answers[0].Result, result)
 }
@@ -168,7 +170,8 @@ func rpcFailure(e *jsonrpc.Error) *failure {
 	switch e.Code {
 	case jsonrpc.CodeMethodNotFound:
 		f.code, f.hint = exitUnimplemented, "`cairn rpc get-api` lists the methods"
-	case jsonrpc.CodeBusy, jsonrpc.CodeNoLeader, errs.RateLimited.Surface().JSONRPC:
+	case jsonrpc.CodeBusy, jsonrpc.CodeNoLeader, errs.RateLimited.Surface().JSONRPC, errs.NoPath.Surface().JSONRPC,
+		errs.Unavailable.Surface().JSONRPC, errs.Deadline.Surface().JSONRPC:
 		f.code = exitTryAgain
 	case jsonrpc.CodeInvalidParams:
 		f.hint = "`cairn rpc describe <name>` shows the parameters"

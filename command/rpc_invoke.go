@@ -16,7 +16,6 @@ import (
 type rpcInvoke struct {
 	rpcCall
 	params               []string
-	node                 string
 	batch, notify, check bool
 }
 

@@ -33,7 +33,7 @@ func (c *rpcCall) answer(s *session, m *rpcMessage, out []byte) error {
 			s.title("answer " + string(a.ID))
 		}
 		if a.Error != nil {
-			failures = append(failures, rpcFailure(a.Error))
+			failures = append(failures, c.failed(a.Error))
 			continue
 		}
 		if c.format == "table" {

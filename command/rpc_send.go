@@ -126,17 +126,24 @@ func (*rpcGetAPI) about() about {
 	return about{
 		synopsis: "list the methods of the operator node",
 		usage:    "[options]",
-		text:     "Lists methods and notifications with who provides them. An asterisk marks those that need a privilege.",
-		examples: [][2]string{{"List everything", "cairn rpc get-api"}, {"The schemas as JSON", "cairn rpc get-api -format json"}},
-		exits:    rpcExits, groups: withAgent,
+		text:     "Lists methods and notifications with who provides them. An asterisk marks those that need a privilege. With -node it lists what the agent of a node offers.",
+		examples: [][2]string{{"List everything", "cairn rpc get-api"}, {"The schemas as JSON", "cairn rpc get-api -format json"},
+			{"The methods of the agent of a node", "cairn rpc get-api -node 1f3a2b4c-0000-4000-8000-000000000000"}},
+		exits: rpcExits, groups: withAgent,
 	}
 }
 
-func (c *rpcGetAPI) flags(f *flags) { c.rpcCall.flags(f) }
+func (c *rpcGetAPI) flags(f *flags) {
+	f.text(&c.node, "node", "id", "List the methods of the agent of this node instead.")
+	c.rpcCall.flags(f)
+}
 
 func (c *rpcGetAPI) run(s *session, _ []string) error {
 	if err := c.settle(s); err != nil {
 		return err
+	}
+	if c.node != "" {
+		return c.listOffered(s)
 	}
 	if c.format != "table" {
 		m, err := newMessage(jsonrpc.MethodDescriptor, nil)
@@ -171,16 +178,23 @@ func (*rpcDescribe) about() about {
 		synopsis: "explain a method of the operator node",
 		usage:    "[options] <name>",
 		text:     "Shows what a method does, who may call it, and the JSON schemas of its parameters and its result.",
-		examples: [][2]string{{"Explain a method", "cairn rpc describe namespace_upsert"}},
-		exits:    rpcExits, min: 1, max: 1, groups: withAgent, args: rpcNames,
+		examples: [][2]string{{"Explain a method", "cairn rpc describe namespace_upsert"},
+			{"Explain a method of the agent of a node", "cairn rpc describe Node.Apply -node 1f3a2b4c-0000-4000-8000-000000000000"}},
+		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: rpcNames,
 	}
 }
 
-func (c *rpcDescribe) flags(f *flags) { c.rpcCall.flags(f) }
+func (c *rpcDescribe) flags(f *flags) {
+	f.text(&c.node, "node", "id", "Explain a method of the agent of this node.")
+	c.rpcCall.flags(f)
+}
 
 func (c *rpcDescribe) run(s *session, args []string) error {
 	if err := c.settle(s); err != nil {
 		return err
+	}
+	if c.node != "" {
+		return c.describeOffered(s, args[0])
 	}
 	var d jsonrpc.Descriptor
 	if err := c.invoke(s, jsonrpc.MethodDescriptor, nil, &d); err != nil {
@@ -196,7 +210,7 @@ func (c *rpcDescribe) run(s *session, args []string) error {
 		s.describe(&m)
 		return nil
 	}
-	return &failure{code: exitUnimplemented, err: fmt.Errorf("there is no method %q", args[0]), hint: "`cairn rpc get-api` lists the methods"}
+	return &failure{code: exitUnimplemented, err: fmt.Errorf("there is no method %q", args[0]), hint: c.listHint()}
 }
 
 // describe prints a method for people.
@@ -239,7 +253,7 @@ func (*rpcWatch) about() about {
 	return about{
 		synopsis: "call a method again and again",
 		usage:    "[options] <name>",
-		text:     "Calls a method in intervals and prints each answer under the time. An agent that is busy or has no leader is asked again; other errors end the command.",
+		text:     "Calls a method in intervals and prints each answer under the time. An agent that is busy, has no leader or reaches no node is asked again; other errors end the command.",
 		examples: [][2]string{
 			{"Watch Raft", "cairn rpc watch get_raft_stats -every 2s"},
 			{"Three answers as JSON", "cairn rpc watch get_metrics -p 'regex: raft' -count 3 -format json"},

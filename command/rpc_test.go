@@ -30,6 +30,9 @@ func TestExitCodesOfRPC(t *testing.T) {
 		`[{"jsonrpc":"2.0","error":{"code":-32000,"message":"b"},"id":1},{"error":{"code":-32004,"message":"c"}}]`: 75,
 		`[{"jsonrpc":"2.0","result":1,"id":1},{"error":{"code":-32601,"message":"c"},"id":2}]`:                     3,
 		`{"jsonrpc":"2.0","error":{"code":-32016,"message":"too many"},"id":1}`:                                    75,
+		`{"jsonrpc":"2.0","error":{"code":-32019,"message":"no link"},"id":1}`:                                     75,
+		`{"jsonrpc":"2.0","error":{"code":-32020,"message":"link lost"},"id":1}`:                                   75,
+		`{"jsonrpc":"2.0","error":{"code":-32003,"message":"timed out"},"id":1}`:                                   75,
 		`"nonsense"`: 2,
 	} {
 		f := rpcAgent(t, body)
@@ -111,6 +114,32 @@ func TestRPCAtANode(t *testing.T) {
 		}
 	}
 	invocation{}.run("rpc", "invoke", "Node.Ping", "-node", "n7", "-notify", "-address", f.URL).expect(t, 1, nil, []string{"-notify"})
+}
+
+func TestMethodsOfANodeAreListed(t *testing.T) {
+	f := rpcAgent(t, `{"jsonrpc":"2.0","result":{"node":"n7","methods":[
+		{"name":"FS.Stream","revision":2,"class":"stream","needs":"operator:write","idempotent":true},
+		{"name":"Node.Apply","revision":1,"class":"write","needs":"node:write","idempotent":false,"kinds":["drain","gc"],"args":{"type":"object","properties":{"Kind":{}}}}]},"id":1}`)
+	run := func(args ...string) result {
+		return invocation{}.run(append(args, "-node", "n7", "-address", f.URL)...)
+	}
+	run("rpc", "get-api").expect(t, 0, []string{"FS.Stream", "operator:write", "Node.Apply"}, nil)
+	run("rpc", "get-api", "-format", "json").expect(t, 0, []string{`"class":"write"`}, nil)
+	run("rpc", "describe", "Node.Apply").expect(t, 0, []string{"drain, gc", `"Kind"`, "rpc invoke Node.Apply -node n7"}, nil)
+	run("rpc", "describe", "Node.Apply", "-format", "json").expect(t, 0, []string{`"args"`}, nil)
+	run("rpc", "describe", "FS.Stream").expect(t, 0, []string{"node call n7 FS.Stream"}, nil)
+	run("rpc", "describe", "Node.Nope").expect(t, 3, nil, []string{"Node.Nope", "rpc get-api -node n7"})
+	var sent struct {
+		Method string
+		Params json.RawMessage
+	}
+	if err := json.Unmarshal([]byte(f.requests[0].body), &sent); err != nil || sent.Method != "get_node_methods" || !sameJSON(t, string(sent.Params), `{"node":"n7"}`) {
+		t.Errorf("sends %s: %v", f.requests[0].body, err)
+	}
+	f = rpcAgent(t, `{"jsonrpc":"2.0","error":{"code":-32601,"message":"agents have no method"},"id":1}`)
+	run("rpc", "invoke", "Node.Nope").expect(t, 3, nil, []string{"rpc get-api -node n7"})
+	f = rpcAgent(t, `{"jsonrpc":"2.0","error":{"code":-32602,"message":"bad argument"},"id":1}`)
+	run("rpc", "invoke", "FS.List").expect(t, 2, nil, []string{"rpc describe <name> -node n7"})
 }
 
 // sameJSON compares values; "" is no value.

@@ -55,6 +55,8 @@ type Agent struct {
 	limits atomic.Pointer[RequestLimitsConfig]
 	// replicationToken is what was applied since the start, nil for nothing.
 	replicationToken atomic.Pointer[string]
+	// shown has what was taken over of configurations since the start, nil for nothing.
+	shown atomic.Pointer[Config]
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
 	// endRenewal ends the renewal of a node agent's certificate, nil where there is none.

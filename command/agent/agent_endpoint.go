@@ -11,7 +11,7 @@ import (
 
 // agentSelf is the reply of /v1/agent/self.
 type agentSelf struct {
-	// Config is the configuration with its secrets masked.
+	// Config is the configuration in force, with its secrets masked.
 	Config *Config                      `json:"config"`
 	Member *structs.AgentMember         `json:"member"`
 	Stats  map[string]map[string]string `json:"stats"`
@@ -80,7 +80,7 @@ func getSelf(r *request) error {
 		stats["client"] = r.api.client.Stats()
 	}
 	return r.writeJSON(http.StatusOK, &agentSelf{
-		Config: r.api.config.Redacted(),
+		Config: r.api.rpc.present().Redacted(),
 		Member: r.api.server.LocalMember(),
 		Stats:  stats,
 	})

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -227,6 +228,67 @@ func TestReloadChangesTheLogLevel(t *testing.T) {
 	a.reload(f)
 	if !sub.IsDebug() || !strings.Contains(out.String(), "not reloaded") {
 		t.Errorf("a broken file: %s", out.String())
+	}
+}
+
+// What is shown of the configuration is what is in force, not what the agent began with.
+func TestReloadShowsWhatIsInForce(t *testing.T) {
+	path := freePorts(t, "")
+	f := newFlags()
+	if err := f.set.Parse([]string{"-dev", "-config", path}); err != nil {
+		t.Fatal(err)
+	}
+	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: io.Discard})
+	a := &Agent{config: DefaultDevConfig(), logger: logger, server: newFake()}
+	h := testAPI(t, newFake())
+	h.rpc.logger = logger
+	h.rpc.reload.Store(&reloader{steps: a.reloadSteps(), takenOver: a.takenOver, setLimits: a.reloadLimits,
+		read: func(string) (*Config, error) { return a.config, nil }})
+	shown := func() *Config {
+		t.Helper()
+		return decode[struct{ Config *Config }](t, call(h, "GET", "/v1/agent/self", "")).Config
+	}
+	if c := shown(); c.LogLevel != "INFO" || len(c.HTTPProxies.Trusted) > 0 {
+		t.Errorf("before: %+v", c)
+	}
+	text := `{"log_level": "WARN", "region": "elsewhere", "http_proxies": {"trusted": ["10.0.0.0/8"]}, "client": {"meta": {"rack": "r1"}},
+		"acl": {"replication_token": "hush"}, "limits": {"request_limits": {"mode": "permissive"}}, "tls": {"cert_file": "/other.pem"}}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.reload(f)
+	c := shown()
+	if c.LogLevel != "WARN" || len(c.HTTPProxies.Trusted) != 1 || c.Client.Meta["rack"] != "r1" || c.ACL.ReplicationToken != redacted ||
+		c.Limits.RequestLimits.Mode != "permissive" || c.TLSConfig.CertFile != "/other.pem" {
+		t.Errorf("after a reload: %s", c)
+	}
+	if c.Region != a.config.Region || c.NodeName != h.config.NodeName {
+		t.Errorf("what takes a restart is shown as changed: %s", c)
+	}
+	logger.SetLevel(hclog.Debug)
+	if c := shown(); c.LogLevel != "DEBUG" {
+		t.Errorf("after a change by a call: %s", c.LogLevel)
+	}
+}
+
+// Every key that a step keeps is one that reload messages do not put off to the next start.
+func TestKeysThatAReloadTakesOver(t *testing.T) {
+	next := DefaultDevConfig()
+	for _, r := range records(next) {
+		if r.Runtime && !r.Reload {
+			t.Errorf("%s can be set, but a reload leaves it", r.Name)
+		}
+	}
+	next.HTTPProxies.Trusted, next.Client.Meta, next.ACL.ReplicationToken = []string{"10.0.0.0/8"}, map[string]string{"a": "b"}, "hush"
+	next.TLSConfig.CAFile, next.TLSConfig.TLSMinVersion, next.LogLevel = "/ca.pem", "tls13", "ERROR"
+	if waiting := changedRecords(DefaultDevConfig(), next); len(waiting) > 0 {
+		t.Errorf("put off: %v", waiting)
+	}
+	next.Server.Encrypt, next.TLSConfig.EnableHTTP = "a secret", true
+	was := DefaultDevConfig()
+	was.Server.Encrypt = "another secret"
+	if waiting := changedRecords(was, next); !slices.Equal(waiting, []string{"server.encrypt", "tls.http"}) {
+		t.Errorf("put off: %v", waiting)
 	}
 }
 

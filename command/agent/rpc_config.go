@@ -37,9 +37,13 @@ type record struct {
 	// Value is withheld for secrets.
 	Value any    `json:"value"`
 	Type  string `json:"type"`
-	// Runtime is true for what can be set while the agent runs.
+	// Runtime is true for what can be set while the agent runs, Reload for what a reload
+	// takes over.
 	Runtime bool `json:"runtime"`
+	Reload  bool `json:"reload"`
 	Secret  bool `json:"secret"`
+	// real is the value, of secrets too.
+	real any
 }
 
 // recordLogLevel and recordLimits are what can be set while the agent runs: the log
@@ -70,7 +74,7 @@ func records(c *Config) []record {
 				walk(f, name)
 				continue
 			}
-			r := record{Name: name, Value: f.Interface(), Type: f.Kind().String(), Runtime: settable(name)}
+			r := record{Name: name, Value: f.Interface(), Type: f.Kind().String(), Runtime: settable(name), Reload: reloadable(name), real: f.Interface()}
 			if d, ok := r.Value.(time.Duration); ok {
 				r.Value, r.Type = d.String(), "duration"
 			}
@@ -193,13 +197,16 @@ func matchRecords(all []record, q recordQuery) ([]record, *recordError) {
 	return out, nil
 }
 
-// present returns the configuration with what was changed while the agent runs.
+// present returns the configuration with what was changed while the agent runs. It is
+// the caller's, but for its maps and lists.
 func (n *rpcNode) present() *Config {
 	c := *n.config
-	if r := n.reload.Load(); r != nil {
-		c.Limits.RequestLimits = r.limits()
+	if r := n.reload.Load(); r != nil && r.takenOver != nil {
+		r.takenOver(&c)
 	}
-	c.LogLevel = strings.ToUpper(n.logger.GetLevel().String())
+	if level := n.logger.GetLevel(); level != hclog.NoLevel {
+		c.LogLevel = strings.ToUpper(level.String())
+	}
 	return &c
 }
 
@@ -274,8 +281,9 @@ type reloader struct {
 	// read reads the files, and on top of them a text in the form of one, "" for none.
 	read  func(inline string) (*Config, error)
 	steps []reloadStep
-	// limits are those of requests in force; setLimits takes over those of a configuration.
-	limits    func() RequestLimitsConfig
+	// takenOver copies into a configuration what was taken over since the start.
+	takenOver func(*Config)
+	// setLimits takes over the limits of requests.
 	setLimits func(*Config) error
 }
 
@@ -316,7 +324,7 @@ func changedRecords(old, next *Config) []string {
 	var out []string
 	was := records(old)
 	for i, r := range records(next) {
-		if !r.Runtime && !reflect.DeepEqual(was[i], r) {
+		if !r.Reload && !reflect.DeepEqual(was[i].real, r.real) {
 			out = append(out, r.Name)
 		}
 	}

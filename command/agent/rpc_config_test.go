@@ -105,7 +105,7 @@ func TestReloadOfTheConfiguration(t *testing.T) {
 	var stuck error
 	h.rpc.reload.Store(&reloader{
 		read: func(string) (*Config, error) { return &next, problem },
-		steps: []reloadStep{{"apply log_level", func(c *Config) error {
+		steps: []reloadStep{{name: "apply log_level", apply: func(c *Config) error {
 			logger.SetLevel(hclog.LevelFromString(c.LogLevel))
 			return stuck
 		}}},
@@ -230,7 +230,7 @@ func TestLimitsAreSetWhileTheAgentRuns(t *testing.T) {
 	}
 	inForce := h.config.Limits.RequestLimits
 	h.rpc.reload.Store(&reloader{
-		limits:    func() RequestLimitsConfig { return inForce },
+		takenOver: func(c *Config) { c.Limits.RequestLimits = inForce },
 		setLimits: func(c *Config) error { inForce = c.Limits.RequestLimits; return nil },
 	})
 	if err := set(mode + `,{"name":"limits.request_limits.per_token.write.rate","value":7.5}`); err != nil || inForce.Mode != "enforcing" || inForce.PerToken.Write.Rate != 7.5 {

@@ -105,7 +105,7 @@ func (n *rpcNode) nodeCallMethods() []operatorMethod {
 			return noParams{}, err
 		})
 	notify.Kind, notify.Result, notify.Timeout = jsonrpc.KindNotification, nil, nodeCallLimit
-	return []operatorMethod{call, fanout, notify}
+	return []operatorMethod{call, fanout, notify, n.nodeMethodsMethod()}
 }
 
 // request returns the RPC's request for a node.

@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -146,5 +148,74 @@ func TestProvidersAreListed(t *testing.T) {
 	}
 	if raw, rpcErr := invoke(t, h, "admin_plugin_get_list", `{}`); rpcErr != nil || string(raw) != `{"plugins":[{"provider":"gpu","methods":["gpu_list","gpu_reset"]}]}` {
 		t.Errorf("%s, %v", raw, rpcErr)
+	}
+}
+
+// What the agent of a node announced is what is listed, with what this version knows of it.
+func TestMethodsOfANode(t *testing.T) {
+	f := newFake()
+	h := testAPI(t, f)
+	links := map[string]*structs.NodeLinkInfo{
+		"new": {NodeID: "new", Server: "s2", Build: "1.1", Protocol: 2, Methods: map[string]int{"Node.Apply": 3, "Node.Ping": 1, "Later.Thing": 1}, Kinds: []string{"drain", "gc"}},
+		"old": {NodeID: "old", Protocol: 1},
+	}
+	on(f, "NodeLink.List", func(a *structs.NodeLinkListRequest, r *structs.NodeLinkListResponse) error {
+		if a.AuthToken != "secret" {
+			return errs.New(errs.PermissionDenied, "Permission denied")
+		}
+		if l := links[a.NodeID]; l != nil {
+			r.Links = append(r.Links, l)
+		}
+		if a.NodeID == "hidden" {
+			r.Unreachable = []string{"s3"}
+		}
+		return nil
+	})
+	get := func(node string) (nodeMethodsResult, *jsonrpc.Error) {
+		t.Helper()
+		raw, rpcErr := invoke(t, h, "get_node_methods", `{"node":"`+node+`"}`, "X-Nomad-Token", "secret")
+		var out nodeMethodsResult
+		if rpcErr == nil {
+			if err := json.Unmarshal(raw, &out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return out, rpcErr
+	}
+	got, rpcErr := get("new")
+	if rpcErr != nil || got.Server != "s2" || got.Build != "1.1" || len(got.Methods) != 2 {
+		t.Fatalf("%+v, %v", got, rpcErr)
+	}
+	if m := got.Methods[0]; m.Name != "Node.Apply" || m.Revision != 3 || m.Class != "write" || m.Needs != "node:write" || m.Idempotent || len(m.Kinds) != 2 || !strings.Contains(string(m.Args), `"Eligible"`) {
+		t.Errorf("%+v", m)
+	}
+	if m := got.Methods[1]; m.Name != "Node.Ping" || !m.Idempotent || m.Kinds != nil || m.Args != nil {
+		t.Errorf("%+v", m)
+	}
+	if got, rpcErr = get("old"); rpcErr != nil || len(got.Methods) == 0 || slices.ContainsFunc(got.Methods, func(m nodeMethod) bool { return m.Name == "Node.Apply" }) {
+		t.Errorf("an agent that announces nothing: %+v, %v", got, rpcErr)
+	}
+	for node, code := range map[string]errs.Code{"": errs.Invalid, "none": errs.NoPath, "hidden": errs.NoPath} {
+		if _, rpcErr := get(node); !errors.Is(rpcErr, code) {
+			t.Errorf("%q: %v, want %s", node, rpcErr, code)
+		}
+	}
+	if _, rpcErr := invoke(t, h, "get_node_methods", `{"node":"new"}`); !errors.Is(rpcErr, errs.PermissionDenied) {
+		t.Errorf("without a token: %v", rpcErr)
+	}
+}
+
+// Every method of the agents says what its argument is, and none that is not there.
+func TestArgumentsOfTheAgentsAreDescribed(t *testing.T) {
+	for _, m := range nodelink.Methods {
+		schema, there := nodeArguments[m.Name]
+		if !there {
+			t.Errorf("%s has no line in nodeArguments", m.Name)
+		} else if schema != nil && !json.Valid(schema()) {
+			t.Errorf("%s: %s", m.Name, schema())
+		}
+	}
+	if len(nodeArguments) != len(nodelink.Methods) {
+		t.Errorf("%d arguments for %d methods", len(nodeArguments), len(nodelink.Methods))
 	}
 }

@@ -132,7 +132,7 @@ func (n *rpcNode) operatorMethods() []operatorMethod {
 		}),
 		newReading("get_connection_tracker_info", "what is connected and under way on this agent", n.trackerInfo),
 		newReading("get_storage_status", "where this server keeps its data, and how much", n.storageStatus),
-		level, metrics, ops,
+		level, metrics, ops, n.flushMethod(),
 		n.notification("log_line", "write a line into the log of this agent", func(_ context.Context, caller jsonrpc.Caller, text string) {
 			n.logger.Info("line of an operator", "text", text, "caller", caller.String())
 		}),
@@ -151,6 +151,17 @@ func (n *rpcNode) notification(name, summary string, take func(context.Context, 
 	})
 	m.Kind, m.Result = jsonrpc.KindNotification, nil
 	m.Params = []byte(`{"type":"object","required":["text"],"additionalProperties":false,"properties":{"text":{"type":"string","minLength":1,"maxLength":1024}}}`)
+	return m
+}
+
+// flushMethod lets scripts see at once what they did to the metrics.
+func (n *rpcNode) flushMethod() operatorMethod {
+	m := newOperatorMethod("flush_metrics", "show in get_metrics and /v1/metrics what the interval that runs has counted, without waiting for its end",
+		(*acl.ACL).AllowAgentWrite, func(context.Context, noParams) (noParams, error) {
+			n.telemetry.flush()
+			return noParams{}, nil
+		})
+	m.Kind, m.Result, m.Privileged = jsonrpc.KindNotification, nil, true
 	return m
 }
 

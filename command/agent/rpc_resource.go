@@ -28,8 +28,7 @@ var tokenless = map[string]bool{
 }
 
 // operatorNames are further names of generated methods, under which operators look
-// for them. A name appears when its RPC does. Those that change something are
-// privileged: every call is audited.
+// for them. Those that change something are privileged: every call is audited.
 var operatorNames = []struct {
 	name, rpc, summary string
 	privileged         bool
@@ -37,10 +36,9 @@ var operatorNames = []struct {
 	{"get_raft_configuration", "Operator.RaftGetConfiguration", "the Raft peers, and which one leads", false},
 	{"admin_raft_transfer_leader", "Operator.TransferLeadershipToPeer", "hand leadership to the server with this ID or Address", true},
 	{"admin_raft_remove_peer", "Operator.RaftRemovePeerByID", "remove the Raft peer with this ID", true},
-	{"get_autopilot_health", "Operator.ServerHealth", "what autopilot thinks of the servers", false},
-	{"admin_autopilot_set", "Operator.AutopilotSetConfiguration", "change the configuration of autopilot", true},
 	{"admin_gc", "System.GarbageCollect", "forget what nobody needs any more", true},
 	{"get_nodes", "Node.List", "the nodes of the cluster", false},
+	{"get_node_links", "NodeLink.List", "the links of node agents: who has each, since when, and what its agent offers", false},
 }
 
 // resourceMethods returns a method for every RPC that the HTTP API offers.

@@ -68,7 +68,7 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		a.logger.Info("caught signal", "signal", early)
 		return a.end(false, signals)
 	}
-	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), limits: a.requestLimits, setLimits: a.reloadLimits,
+	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), takenOver: a.takenOver, setLimits: a.reloadLimits,
 		read: func(inline string) (*Config, error) {
 			c, _, err := f.configWith(inline)
 			return c, err
@@ -208,57 +208,6 @@ func (a *Agent) end(leave bool, signals <-chan os.Signal) int {
 			return 1
 		}
 	}
-}
-
-// reload reads the configuration again and takes over what can change while
-// the agent runs: the log level, the certificates, the limits of requests, the
-// proxies, the metadata of the node and the replication token.
-func (a *Agent) reload(f *flags) {
-	c, _, err := f.config()
-	if err != nil {
-		a.logger.Error("configuration not reloaded, it is not valid", "error", err)
-		return
-	}
-	for _, step := range a.reloadSteps() {
-		if err := step.apply(c); err != nil {
-			a.logger.Error("not everything was reloaded", "step", step.name, "error", err)
-		}
-	}
-	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
-}
-
-// reloadStep takes over a part of a configuration while the agent runs.
-type reloadStep struct {
-	name  string
-	apply func(*Config) error
-}
-
-func (a *Agent) reloadSteps() []reloadStep {
-	return []reloadStep{
-		{"apply log_level", func(c *Config) error {
-			a.logger.SetLevel(hclog.LevelFromString(c.LogLevel))
-			return nil
-		}},
-		{"read the certificates", a.reloadTLS},
-		{"apply the limits of requests", a.reloadLimits},
-		{"apply the proxies", a.reloadProxies},
-		{"apply the metadata of the node", a.reloadMeta},
-		{"take the replication token", a.reloadReplicationToken},
-	}
-}
-
-// reloadReplicationToken takes over acl.replication_token.
-func (a *Agent) reloadReplicationToken(next *Config) error {
-	secret := next.ACL.ReplicationToken
-	before := a.replicationToken.Swap(&secret)
-	if before == nil {
-		before = &a.config.ACL.ReplicationToken
-	}
-	if secret != *before {
-		a.server.SetReplicationToken(secret)
-		a.logger.Named("agent").Info("acl.replication_token changed")
-	}
-	return nil
 }
 
 var onOff = map[bool]string{true: "on", false: "off: everybody may do everything"}

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	hashimetrics "github.com/hashicorp/go-metrics"
@@ -22,6 +23,9 @@ type metricsSummary = metrics.MetricsSummary
 // telemetry collects the metrics of the process.
 type telemetry struct {
 	memory *metrics.InmemSink
+	// flushed is an interval as it was when somebody wanted to see it before its end,
+	// nil for none.
+	flushed atomic.Pointer[metrics.IntervalMetrics]
 	// registry is nil when Prometheus is off.
 	registry *prometheus.Registry
 	// own holds what the server counts itself, for the JSON summary.
@@ -124,21 +128,17 @@ func (t *telemetry) ownGauges() []metrics.GaugeValue {
 	return out
 }
 
-// summary returns the figures of the last complete interval.
+// summary returns the figures of the last complete interval, or of the one that runs
+// if it was flushed.
 func (t *telemetry) summary() *metricsSummary {
-	v, err := t.memory.DisplayMetrics(nil, nil)
-	s, ok := v.(metricsSummary)
-	if err != nil || !ok {
-		s = metricsSummary{Timestamp: time.Now().UTC().Format("2006-01-02 15:04:05 +0000 UTC")}
-	}
-	s.Gauges, s.Points, s.Counters, s.Samples = list(s.Gauges), list(s.Points), list(s.Counters), list(s.Samples)
+	s := summarize(t.interval())
 	s.Gauges = append(s.Gauges, t.ownGauges()...)
 	for i, g := range s.Gauges {
 		if f := float64(g.Value); math.IsNaN(f) || math.IsInf(f, 0) {
 			s.Gauges[i].Value = 0 // JSON cannot say it
 		}
 	}
-	return &s
+	return s
 }
 
 // bridge hands what the newer metrics library reports to sinks of the older one.

@@ -1,6 +1,7 @@
 package drpc
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -96,7 +97,7 @@ func (l *Link) hold(n int, done bool) error {
 	}
 	if done {
 		l.drop()
-		return l.conn.SetReadDeadline(time.Time{})
+		return l.readUntil(time.Time{})
 	}
 	if !l.share.take(n) {
 		return errs.New(errs.Busy, "the calls of this user hold too many bytes: wait for answers").WithRetryAfter(time.Second)
@@ -106,7 +107,23 @@ func (l *Link) hold(n int, done bool) error {
 	if !first {
 		return nil
 	}
-	return l.conn.SetReadDeadline(time.Now().Add(l.patient))
+	return l.readUntil(time.Now().Add(l.patient))
+}
+
+// bound makes the link one of a server, whose peer has a share and so much time for a message.
+func (l *Link) bound(of *share, patient time.Duration) {
+	l.share, l.patient = of, patient
+	if s, ok := l.packets.(*stream); ok {
+		s.patient = patient
+	}
+}
+
+// readUntil sets when reading ends, zero for never. It is for the goroutine that reads.
+func (l *Link) readUntil(t time.Time) error {
+	if s, ok := l.packets.(*stream); ok {
+		s.until = t
+	}
+	return l.conn.SetReadDeadline(t)
 }
 
 // drop gives back what hold took.
@@ -203,7 +220,7 @@ func (l *Link) Refuse(resp *Response) {
 	if err := l.Write(Message{Data: b}, time.Second); err != nil || l.conn.CloseWrite() != nil {
 		return
 	}
-	_ = l.conn.SetReadDeadline(time.Now().Add(time.Second))
+	_ = l.readUntil(time.Now().Add(time.Second))
 	for err == nil {
 		_, err = l.packets.read(l.buf)
 		if errors.Is(err, errPacketTooLong) {
@@ -230,11 +247,36 @@ func (l *Link) shrink() {
 type stream struct {
 	conn *net.UnixConn
 	out  []byte
+	// patient is how long a packet may take once it has begun, 0 for any time; until
+	// is when reading ends before that, zero for never.
+	patient time.Duration
+	until   time.Time
 }
 
 func (s *stream) read(buf []byte) (int, error) {
 	var head [4]byte
-	if _, err := io.ReadFull(s.conn, head[:]); err != nil {
+	if _, err := io.ReadFull(s.conn, head[:1]); err != nil {
+		return 0, endOfStream(err)
+	}
+	if s.patient > 0 {
+		end := time.Now().Add(s.patient)
+		if !s.until.IsZero() && s.until.Before(end) {
+			end = s.until
+		}
+		if err := s.conn.SetReadDeadline(end); err != nil {
+			return 0, err
+		}
+	}
+	n, err := s.rest(head, buf)
+	if s.patient > 0 && (err == nil || errors.Is(err, errPacketTooLong)) {
+		err = cmp.Or(s.conn.SetReadDeadline(s.until), err)
+	}
+	return n, err
+}
+
+// rest reads what follows the first byte of the length.
+func (s *stream) rest(head [4]byte, buf []byte) (int, error) {
+	if _, err := io.ReadFull(s.conn, head[1:]); err != nil {
 		return 0, endOfStream(err)
 	}
 	n := binary.BigEndian.Uint32(head[:])

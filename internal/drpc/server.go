@@ -138,7 +138,7 @@ func (s *Server) admit(ctx context.Context, link *Link, peer Peer) (*Session, er
 		return nil, errs.Newf(errs.Busy, "uid %d has %d sessions, its limit: close some, or send all calls over one",
 			peer.UID, s.shares[peer.UID].sessions).WithRetryAfter(time.Second)
 	}
-	link.share, link.patient = s.shares[peer.UID], s.cfg.MessageTimeout
+	link.bound(s.shares[peer.UID], s.cfg.MessageTimeout)
 	s.lastID++
 	session := newSession(ctx, s, link, peer)
 	s.sessions[session] = struct{}{}

@@ -96,10 +96,37 @@ func TestUnfinishedMessageRunsOutOfTime(t *testing.T) {
 	<-closed
 }
 
+// TestUnfinishedPacketRunsOutOfTime: on a stream a packet comes in parts, too.
+func TestUnfinishedPacketRunsOutOfTime(t *testing.T) {
+	for name, begun := range map[string][]byte{
+		"part of the length": {0, 0}, "a length": {0, 0, 0, 5}, "part of a packet": {0, 0, 0, 5, 0x18}, "part of one too long": append([]byte{0x40, 0, 0, 0}, pattern(2*MaxPacket)...),
+	} {
+		closed := make(chan struct{})
+		s := start(t, module5(t, echo), func(c *Config) {
+			c.Stream, c.MessageTimeout = true, 20*time.Millisecond
+			c.Closed = func(*Session) { close(closed) }
+		})
+		l := connect(t, s.path)
+		_, err := l.conn.Write(begun) // of a long one the server may be tired before it is written
+		if err != nil && len(begun) < MaxPacket {
+			t.Errorf("%s: %v", name, err)
+		}
+		<-closed
+	}
+}
+
 // TestIdleSessionStays: the time is for messages, not for sessions.
 func TestIdleSessionStays(t *testing.T) {
-	t.Parallel()
-	s := start(t, module5(t, echo), func(c *Config) { c.MessageTimeout = time.Second })
+	for name, stream := range map[string]bool{"packets": false, "stream": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			staysIdle(t, stream)
+		})
+	}
+}
+
+func staysIdle(t *testing.T, stream bool) {
+	s := start(t, module5(t, echo), func(c *Config) { c.Stream, c.MessageTimeout = stream, time.Second })
 	l := connect(t, s.path)
 	for i := range int64(2) {
 		long := &Call{Module: 5, Method: 1, Sequence: i, Body: pattern(150_000)}

@@ -28,6 +28,7 @@ type answerExpectation struct {
 	ResultHas     map[string][]string        `json:"result_has"`
 	ResultEntries []map[string]any           `json:"result_entries"`
 	Error         *errorExpectation          `json:"error"`
+	Note          any                        `json:"note"` // for readers
 	members       map[string]json.RawMessage // of the answer being checked
 }
 

@@ -2,6 +2,8 @@ package jsonrpc
 
 import (
 	"encoding/json"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -91,6 +93,106 @@ func TestRunnerChecksTheTransport(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"send":"{}","setup":{"weather":"rain"},"expect":{"kind":"none"}}`), &c); err == nil {
 		t.Error("a setup that the runner does not know passed")
 	}
+}
+
+// TestRunnerFailsWhenExpectationsAreSpoilt changes what each case expects, one key at a
+// time, and shows the runner the answer of a right server: every such case must fail.
+func TestRunnerFailsWhenExpectationsAreSpoilt(t *testing.T) {
+	checked := map[string]int{}
+	for _, c := range loadConformance(t, "testdata") {
+		msg, err := c.message()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := parseExpectation(c.Expect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := overHTTP(t, conformanceServer(t, &c), c.Setup.Peer, msg)
+		if err := want.check(got); err != nil {
+			t.Fatalf("%s: the right answer fails: %v", c.Name, err)
+		}
+		for what, wrong := range spoiltExpectations(want) {
+			checked[what]++
+			if wrong.check(got) == nil {
+				t.Errorf("%s: the runner passes it with a wrong %s", c.Name, what)
+			}
+		}
+		if want.Close { // HTTP always ends with its answer
+			checked["close"]++
+			got.closed = false
+			if want.check(got) == nil {
+				t.Errorf("%s: the runner passes a connection that stays open", c.Name)
+			}
+		}
+	}
+	for _, what := range []string{"kind", "http", "close", "items", "id", "id_raw", "result", "result_raw", "result_len", "result_has",
+		"result_entries", "error", "code", "errata"} {
+		if checked[what] == 0 {
+			t.Errorf("no case was tried with a wrong %s", what)
+		}
+	}
+}
+
+// spoiltExpectations returns copies, each with one thing wrong. Of a batch it spoils the
+// number of answers, and the first one.
+func spoiltExpectations(want *expectation) map[string]*expectation {
+	out := map[string]*expectation{}
+	add := func(what string, change func(*expectation)) {
+		wrong := *want
+		wrong.items = slices.Clone(want.items)
+		change(&wrong)
+		out[what] = &wrong
+	}
+	add("kind", func(e *expectation) {
+		e.Kind = map[string]string{"none": "single", "single": "batch", "batch": "single"}[e.Kind]
+	})
+	add("http", func(e *expectation) { e.HTTP = http.StatusTeapot })
+	switch {
+	case want.Kind == "single":
+		for what, answer := range spoiltAnswers(want.answerExpectation) {
+			add(what, func(e *expectation) { e.answerExpectation = answer })
+		}
+	case want.Kind == "batch" && len(want.items) > 0:
+		add("items", func(e *expectation) { e.items = append(e.items, e.items[0]) })
+		for what, answer := range spoiltAnswers(want.items[0]) {
+			add(what, func(e *expectation) { e.items[0] = answer })
+		}
+	}
+	return out
+}
+
+func spoiltAnswers(want answerExpectation) map[string]answerExpectation {
+	out := map[string]answerExpectation{}
+	add := func(what string, there bool, change func(*answerExpectation)) {
+		if there {
+			wrong := want
+			change(&wrong)
+			out[what] = wrong
+		}
+	}
+	text, n := `"none of those"`, 424242
+	add("id", want.ID != nil, func(a *answerExpectation) { a.ID = json.RawMessage(text) })
+	add("id_raw", want.IDRaw != nil, func(a *answerExpectation) { a.IDRaw = &text })
+	add("result", want.Result != nil, func(a *answerExpectation) { a.Result = json.RawMessage(text) })
+	add("result_raw", want.ResultRaw != nil, func(a *answerExpectation) { a.ResultRaw = &text })
+	add("result_len", want.ResultLen != nil, func(a *answerExpectation) { a.ResultLen = &n })
+	add("result_has", want.ResultHas != nil, func(a *answerExpectation) {
+		a.ResultHas = map[string][]string{"methods": {text}}
+	})
+	add("result_entries", want.ResultEntries != nil, func(a *answerExpectation) {
+		a.ResultEntries = append(slices.Clone(a.ResultEntries), map[string]any{"name": text})
+	})
+	add("error", true, func(a *answerExpectation) { // of one that failed a result, of one that did not an error
+		if a.Error = nil; want.Error == nil {
+			a.Error = &errorExpectation{Code: -32603}
+		}
+	})
+	add("code", want.Error != nil, func(a *answerExpectation) { a.Error = &errorExpectation{Code: n, Errata: want.Error.Errata} })
+	add("errata", want.Error != nil && want.Error.Errata != nil, func(a *answerExpectation) {
+		a.Error = &errorExpectation{Code: want.Error.Code, Errata: append(slices.Clone(want.Error.Errata), n)}
+	})
+	return out
 }
 
 // TestRunnerFailsOnAWrongServer runs a case against a server that subtracts the
