@@ -169,7 +169,8 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.state = state.New(logger, s.publish)
 	s.keyring = keyring.New(logger, s.config.KeyProviders...)
 	s.auth = s.newResolver(s.config.ACL.Enabled)
-	s.logins.Sign, s.logins.Timeout = s.keyring.Sign, s.config.ACL.ProviderTimeout
+	s.logins.Sign, s.logins.Seal, s.logins.Open = s.keyring.Sign, s.keyring.Seal, s.keyring.Open
+	s.logins.Timeout = s.config.ACL.ProviderTimeout
 	s.watchdog = newWatchdog(s.config.Raft.HangTimeout * time.Duration(s.config.Raft.Multiplier))
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
 	s.fsm.work, s.fsm.persisting, s.fsm.restoring = &s.watchdog.store, &s.watchdog.persist, &s.watchdog.restore

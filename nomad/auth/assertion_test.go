@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,11 +117,18 @@ func (p *strictProvider) method(a *structs.OIDCClientAssertion) *structs.ACLAuth
 // login runs a login from its beginning to its end.
 func (p *strictProvider) login(l *Logins, m *structs.ACLAuthMethod) error {
 	p.t.Helper()
-	if _, err := l.AuthURL(p.t.Context(), m, callback, "n"); err != nil {
+	box := newLogins(p.t)
+	l.Seal, l.Open = box.Seal, box.Open
+	address, err := l.AuthURL(p.t.Context(), m, callback, "n")
+	if err != nil {
 		return err
 	}
-	state := l.pending["n"].State()
-	_, err := l.CompleteAuth(p.t.Context(), m, &structs.ACLOIDCCompleteAuthRequest{AuthMethodName: m.Name, ClientNonce: "n",
+	u, err := url.Parse(address)
+	if err != nil {
+		return err
+	}
+	state := u.Query().Get("state")
+	_, err = l.CompleteAuth(p.t.Context(), m, &structs.ACLOIDCCompleteAuthRequest{AuthMethodName: m.Name, ClientNonce: "n",
 		RedirectURI: callback, State: state, Code: "c"})
 	return err
 }

@@ -31,14 +31,19 @@ type Logins struct {
 	// Sign signs claims with a key of the cluster. It must be set before the first
 	// use; nil refuses methods that need it.
 	Sign func(claims any) (token, keyID string, err error)
+	// Seal and Open keep what goes through the browser of a user in an OIDC login from
+	// being read or made by others; Open takes the ID of the key. They must be set
+	// before the first OIDC login.
+	Seal func(dst, plaintext []byte) (sealed []byte, keyID string, err error)
+	Open func(dst, sealed []byte, keyID string) ([]byte, error)
 	// Timeout bounds one request to a provider, 0 for half a minute. It must be set
 	// before the first use.
 	Timeout time.Duration
 
 	mu      sync.Mutex
 	methods map[string]*knownMethod // by name, under mu
-	// pending are OIDC logins that have begun, by their client nonce, under mu.
-	pending map[string]*pendingLogin
+	// ended has when OIDC logins that have ended expire, by their sealed tickets, under mu.
+	ended map[string]time.Time
 }
 
 // knownMethod is one version of an auth method with what asks its provider.

@@ -3,7 +3,6 @@ package auth
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -13,45 +12,32 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
-const (
-	// oidcPatience is how long a login at a provider may take.
-	oidcPatience = 6 * time.Minute
-	// maxPending bounds the logins that have begun and not ended.
-	maxPending = 4096
-)
+// oidcPatience is how long a login at a provider may take.
+const oidcPatience = 6 * time.Minute
 
-// pendingLogin is an OIDC login that has begun: what its end must fit.
-type pendingLogin struct {
-	*oidc.Req
-	method, hash string
-}
-
-// AuthURL begins an OIDC login: it returns where the user has to go, and remembers
-// the login by its client nonce until it ends or is too old.
+// AuthURL begins an OIDC login: it returns where the user has to go. What the end needs
+// to know of the beginning goes with the user, sealed in the state.
 func (l *Logins) AuthURL(ctx context.Context, m *structs.ACLAuthMethod, redirectURI, clientNonce string) (string, error) {
 	if !slices.Contains(m.Config.AllowedRedirectURIs, redirectURI) {
 		return "", errs.New(errs.Invalid, "the redirect URI is none of AllowedRedirectURIs of the auth method")
 	}
-	proof, err := l.assertion(m)
+	ticket := &loginTicket{expires: time.Now().Add(oidcPatience), binding: bindLogin(m, redirectURI, clientNonce)}
+	if m.Config.OIDCEnablePKCE {
+		verifier, err := oidc.NewCodeVerifier()
+		if err != nil {
+			return "", errs.Wrap(errs.Internal, "no code verifier could be made", err)
+		}
+		ticket.verifier = verifier.Verifier()
+	}
+	state, err := l.sealTicket(ticket)
 	if err != nil {
 		return "", err
 	}
-	p, err := l.openProvider(ctx, m)
+	p, req, err := l.atProvider(ctx, m, ticket, redirectURI, clientNonce, state)
 	if err != nil {
 		return "", err
 	}
 	defer p.Done()
-	options, err := loginOptions(m.Config, clientNonce, proof)
-	if err != nil {
-		return "", err
-	}
-	req, err := oidc.NewRequest(oidcPatience, redirectURI, options...)
-	if err != nil {
-		return "", errs.Wrap(errs.Invalid, "the login cannot begin: "+oneLine(err), err)
-	}
-	if err := l.begin(clientNonce, &pendingLogin{req, m.Name, string(m.Hash)}); err != nil {
-		return "", err
-	}
 	url, err := p.AuthURL(ctx, req)
 	if err != nil {
 		return "", errs.Wrap(errs.Invalid, "the login cannot begin: "+oneLine(err), err)
@@ -59,83 +45,62 @@ func (l *Logins) AuthURL(ctx context.Context, m *structs.ACLAuthMethod, redirect
 	return url, nil
 }
 
-// loginOptions says what a login asks of the provider; proof is nil for a method
-// without a client assertion.
-func loginOptions(c *structs.ACLAuthMethodConfig, clientNonce string, proof oidc.JWTSerializer) ([]oidc.Option, error) {
-	options := []oidc.Option{oidc.WithNonce(clientNonce)}
+// atProvider opens the provider of a method for a login. Done of the provider must be
+// called.
+func (l *Logins) atProvider(ctx context.Context, m *structs.ACLAuthMethod, ticket *loginTicket, redirectURI, clientNonce, state string) (*oidc.Provider, *oidc.Req, error) {
+	options := []oidc.Option{oidc.WithNonce(clientNonce), oidc.WithState(state)}
+	proof, err := l.assertion(m)
+	if err != nil {
+		return nil, nil, err
+	}
 	if proof != nil {
 		options = append(options, oidc.WithClientAssertionJWT(proof))
 	}
-	if len(c.OIDCScopes) > 0 {
-		options = append(options, oidc.WithScopes(c.OIDCScopes...))
+	if len(m.Config.OIDCScopes) > 0 {
+		options = append(options, oidc.WithScopes(m.Config.OIDCScopes...))
 	}
-	if len(c.BoundAudiences) > 0 {
-		options = append(options, oidc.WithAudiences(c.BoundAudiences...))
+	if len(m.Config.BoundAudiences) > 0 {
+		options = append(options, oidc.WithAudiences(m.Config.BoundAudiences...))
 	}
-	if c.OIDCEnablePKCE {
-		verifier, err := oidc.NewCodeVerifier()
+	if ticket.verifier != "" {
+		verifier, err := oidc.NewCodeVerifier(oidc.WithVerifier(ticket.verifier))
 		if err != nil {
-			return nil, errs.Wrap(errs.Internal, "no code verifier could be made", err)
+			return nil, nil, errs.Wrap(errs.Internal, "no code verifier could be made", err)
 		}
 		options = append(options, oidc.WithPKCE(verifier))
 	}
-	return options, nil
-}
-
-// begin remembers a login. A nonce that is in use belongs to somebody else.
-func (l *Logins) begin(nonce string, p *pendingLogin) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.pending == nil {
-		l.pending = map[string]*pendingLogin{}
+	req, err := oidc.NewRequest(time.Until(ticket.expires), redirectURI, options...)
+	if err != nil {
+		return nil, nil, errs.Wrap(errs.Invalid, "the login cannot go on: "+oneLine(err), err)
 	}
-	maps.DeleteFunc(l.pending, func(_ string, p *pendingLogin) bool { return p.IsExpired() })
-	if l.pending[nonce] != nil {
-		return errs.New(errs.Invalid, "the client nonce is in use: begin again with a new one")
-	}
-	if len(l.pending) >= maxPending {
-		return errs.New(errs.Busy, "too many logins have begun and not ended: try again in some minutes").WithRetryAfter(time.Minute)
-	}
-	l.pending[nonce] = p
-	return nil
-}
-
-// end forgets a login and returns it if it is one of the method and not too old.
-func (l *Logins) end(nonce string, m *structs.ACLAuthMethod) (*pendingLogin, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p := l.pending[nonce]
-	if p == nil || p.IsExpired() || p.method != m.Name || p.hash != string(m.Hash) {
-		return nil, errs.New(errs.Invalid, "no login with this nonce has begun, or it took too long: log in again")
-	}
-	delete(l.pending, nonce)
-	return p, nil
+	p, err := l.openProvider(ctx, m)
+	return p, req, err
 }
 
 // CompleteAuth ends an OIDC login: it exchanges the code at the provider and
 // returns the claims of the user.
 func (l *Logins) CompleteAuth(ctx context.Context, m *structs.ACLAuthMethod, r *structs.ACLOIDCCompleteAuthRequest) (map[string]any, error) {
-	pending, err := l.end(r.ClientNonce, m)
+	ticket, err := l.openTicket(m, r)
 	if err != nil {
 		return nil, err
-	}
-	if r.RedirectURI != pending.RedirectURL() {
-		return nil, errs.New(errs.Invalid, "the redirect URI is not that of the beginning of the login")
 	}
 	if r.Iss != "" && r.Iss != m.Config.OIDCDiscoveryURL {
 		return nil, errs.New(errs.Unauthenticated, "the answer comes from another provider (RFC 9207)")
 	}
-	p, err := l.openProvider(ctx, m)
+	p, req, err := l.atProvider(ctx, m, ticket, r.RedirectURI, r.ClientNonce, r.State)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Done()
-	token, err := p.Exchange(ctx, pending, r.State, r.Code)
+	token, err := p.Exchange(ctx, req, r.State, r.Code)
 	switch {
 	case noAnswer(err):
 		return nil, unreachable(m, err)
 	case err != nil:
 		return nil, errs.New(errs.Unauthenticated, "the provider's code is not valid: "+oneLine(err))
+	}
+	if err := l.endTicket(ticket); err != nil {
+		return nil, err
 	}
 	claims := map[string]any{}
 	if err := token.IDToken().Claims(&claims); err != nil {

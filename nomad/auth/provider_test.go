@@ -51,8 +51,8 @@ func TestLoginsTellNothingOfOtherPages(t *testing.T) {
 func TestRefusalsOfProvidersAreTold(t *testing.T) {
 	tp := newProvider(t)
 	m := oidcMethod(tp, false)
-	var l Logins
-	end := begun(t, &l, tp, m, "nonce-1")
+	l := newLogins(t)
+	end := begun(t, l, tp, m, "nonce-1")
 	tp.SetExpectedAuthCode("another")
 	if _, err := l.CompleteAuth(t.Context(), m, end); !errors.Is(err, errs.Unauthenticated) || !strings.Contains(err.Error(), "invalid_grant") {
 		t.Errorf("a code that is not known: %v", err)
@@ -132,7 +132,7 @@ func TestProvidersAreAskedOnceInAMoment(t *testing.T) {
 func TestOIDCLoginsShareWhatTheProviderSays(t *testing.T) {
 	tp := newProvider(t)
 	m := oidcMethod(tp, false)
-	var l Logins
+	l := newLogins(t)
 	known, err := l.known(m)
 	if err != nil {
 		t.Fatal(err)
