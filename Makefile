@@ -32,8 +32,8 @@ build: ## build bin/cairn
 .PHONY: test
 test: ## vet and run all tests, those that start real servers too
 	$(GO) vet ./...
-	$(GO) test -timeout 8m $$($(UNIT))
-	$(GO) test -timeout 8m ./e2e
+	$(GO) test -timeout 15m $$($(UNIT))
+	$(GO) test -timeout 15m ./e2e
 
 .PHONY: race
 race: ## run the tests that start no processes under the race detector (needs a C compiler)

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/cairn-project/cairn/nomad/nomadtest"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -40,6 +42,37 @@ func TestBlockingQueryEndsWithItsServer(t *testing.T) {
 		if took := (<-ended).Sub(stopping); took > 5*time.Second {
 			t.Fatalf("the query outlived its server by %v", took)
 		}
+	})
+}
+
+// A query waits as long as its client asked for, however many leaders it sees.
+func TestBlockingQueryWaitsOnce(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		index := mustPut(t, c.WaitLeader(), "app/db", "1")
+		const wait = 16 * time.Second
+		var wg sync.WaitGroup
+		for _, n := range c.Nodes {
+			wg.Go(func() {
+				req := &structs.VariablesReadRequest{Path: "app/db", QueryOptions: structs.QueryOptions{MinQueryIndex: index + 99, MaxQueryTime: wait}}
+				start := time.Now()
+				err := n.RPC(t.Context(), "Variables.Read", req, &structs.VariablesReadResponse{})
+				if took := time.Since(start); err != nil || took < wait || took > wait+wait/16+time.Second {
+					t.Errorf("through %s: %v after %v", n.Host, err, took)
+				}
+				if req.MaxQueryTime != wait {
+					t.Errorf("the request of the caller says %v now", req.MaxQueryTime)
+				}
+			})
+		}
+		for range 3 {
+			time.Sleep(5 * time.Second)
+			leader := c.WaitLeader()
+			req := &structs.RaftPeerRequest{Address: raft.ServerAddress(c.Follower().Host + ":4647")}
+			if err := leader.RPC(t.Context(), "Operator.TransferLeadershipToPeer", req, &structs.LeadershipTransferResponse{}); err != nil {
+				t.Error(err)
+			}
+		}
+		wg.Wait()
 	})
 }
 

@@ -103,6 +103,7 @@ func (s *Server) route(ctx context.Context, c *call) error {
 	if c.kind == localKind {
 		return c.run(ctx, s)
 	}
+	defer c.keepWait()()
 	pace := hold{deadline: c.began.Add(s.config.RPCHoldTimeout), step: firstPause}
 	before := max(s.state.LatestIndex(), 1)
 	var lost error // of a try that may have been applied
@@ -123,13 +124,34 @@ func (s *Server) route(ctx context.Context, c *call) error {
 		if lost != nil && !c.again() {
 			c.since = before
 		}
-		if time.Since(c.began) < 2*c.blocking { // each try waits anew
+		c.waitRest()
+		if time.Since(c.began) < 2*c.blocking { // what is passed on undecoded waits anew
 			pace.deadline = pace.deadline.Add(time.Since(start))
 		}
 		if !pace.wait(ctx, changed) || c.kind == writeKind && presence.Left(ctx) {
 			return err
 		}
 	}
+}
+
+// waitRest leaves to a blocking query that is tried again the rest of its wait: else
+// every election meanwhile would begin it anew, and its client give up.
+func (c *call) waitRest() {
+	if q, ok := c.args.(structs.Query); ok && c.blocking > 0 {
+		asked := c.blocking * jitterFraction / (jitterFraction + 1)
+		q.QueryOpts().MaxQueryTime = max(asked-time.Since(c.began), 1) // 0 would be the longest
+	}
+}
+
+// keepWait returns what gives the request the wait again that its owner asked for.
+func (c *call) keepWait() func() {
+	q, ok := c.args.(structs.Query)
+	if !ok || c.blocking == 0 {
+		return func() {}
+	}
+	opts := q.QueryOpts()
+	asked := opts.MaxQueryTime
+	return func() { opts.MaxQueryTime = asked }
 }
 
 // routeOnce tries the call once, here or on the leader.
