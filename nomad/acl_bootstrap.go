@@ -132,10 +132,11 @@ func (s *Server) startBootstrap(t *term) error {
 		return nil
 	}
 	secret, err := readSmallFile(path)
-	if err == nil {
-		err = uuid.Validate(secret)
-	}
 	if err != nil {
+		s.logger.Error("cannot read the file with the secret of the first management token; correct it and restart", "error", err)
+		return nil
+	}
+	if uuid.Validate(secret) != nil {
 		s.logger.Error("cannot use the file with the secret of the first management token: it must hold one UUID; correct it and restart", "path", path)
 		return nil
 	}

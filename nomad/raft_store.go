@@ -48,6 +48,7 @@ type raftStores struct {
 	dir     string
 	bolt    *raftboltdb.BoltStore // nil in memory
 	disk    raft.LogStore         // below the cache of Log, nil in memory
+	giveUp  func()                // ends waits for room on the disk; nil where nobody waits
 	closers []func() error
 }
 
@@ -170,19 +171,25 @@ func (s *raftStores) openWAL(cfg *Config, logger hclog.Logger) (raft.LogStore, e
 		size = wal.DefaultSegmentSize
 	}
 	log, err := loadWAL(dir, size, logger)
+	if noRoom(err) {
+		return nil, errs.Newf(errs.PreconditionFailed, "cannot begin a segment of the raft log in %s: %w; make room on the disk and start again", dir, err)
+	}
 	if err != nil {
 		return nil, errs.Newf(errs.PreconditionFailed, "cannot read the raft log in %s: %w; %s", dir, err, s.remedy())
 	}
-	s.closers = append(s.closers, log.Close)
+	s.closers, s.giveUp = append(s.closers, log.Close), log.giveUp
 	return log, nil
 }
 
-func loadWAL(dir string, segmentSize int, logger hclog.Logger) (log *wal.WAL, err error) {
+func loadWAL(dir string, segmentSize int, logger hclog.Logger) (log *patientWAL, err error) {
 	if err := checkSegments(dir); err != nil {
 		return nil, err
 	}
 	err = shielded(func() (err error) {
-		log, err = wal.Open(dir, wal.WithLogger(logger.Named("wal")), wal.WithSegmentSize(segmentSize))
+		if err := checkLengths(dir); err != nil {
+			return err
+		}
+		log, err = openPatient(dir, segmentSize, diskFiles(), newWaitForRoom(logger))
 		return err
 	})
 	return log, err
@@ -200,24 +207,32 @@ func checkSegments(dir string) error {
 		return err
 	}
 	for _, path := range paths {
-		f, err := os.Open(path)
-		if err != nil {
+		if _, err := segmentWritten(path); err != nil {
 			return err
-		}
-		head := make([]byte, len(walMagic))
-		n, err := io.ReadFull(f, head)
-		f.Close()
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return err
-		}
-		if n == len(head) && !bytes.Equal(head, walMagic) && !bytes.Equal(head, make([]byte, n)) {
-			return fmt.Errorf("segment %s has a damaged header", filepath.Base(path))
 		}
 	}
 	if len(paths) > 0 { // sorted: the names begin with the index of the first entry
 		return checkTail(paths[len(paths)-1])
 	}
 	return nil
+}
+
+// segmentWritten reports whether the segment at path has its header.
+func segmentWritten(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	head := make([]byte, len(walMagic))
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, err
+	}
+	if n == len(head) && !bytes.Equal(head, walMagic) && !bytes.Equal(head, make([]byte, n)) {
+		return false, fmt.Errorf("segment %s has a damaged header", filepath.Base(path))
+	}
+	return bytes.Equal(head, walMagic), nil
 }
 
 // refuseWAL fails if there is a write-ahead log with entries.

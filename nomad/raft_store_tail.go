@@ -2,10 +2,15 @@ package nomad
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/segment"
 )
 
 // The layout of raft-wal's segments, which is frozen: a header, then frames of 8
@@ -18,6 +23,41 @@ const (
 	walIndexFrame = 2
 	walCommit     = 3
 )
+
+// checkLengths fails if a segment is shorter than it was made: each is made with room for
+// all of it and never shortened, so that entries may be missing, as where a copy of the
+// directory was cut short. A file that was never written is removed: it
+// is made again, with room, when the log opens.
+func checkLengths(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, metadb.FileName)); err != nil {
+		return nil // a new log, or one that the library refuses
+	}
+	meta := &metadb.BoltMetaDB{}
+	known, err := meta.Load(dir)
+	if err = errors.Join(err, meta.Close()); err != nil {
+		return err
+	}
+	for _, s := range known.Segments {
+		path := filepath.Join(dir, segment.FileName(s))
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() >= int64(s.SizeLimit) {
+			continue // a tail that is missing was never written, the library makes it
+		}
+		written := false
+		if err == nil {
+			written, err = segmentWritten(path)
+		}
+		if err == nil && s.SealTime.IsZero() && !written {
+			err = os.Remove(path)
+		} else if err == nil {
+			err = fmt.Errorf("segment %s is cut short: %d bytes are left of %d", filepath.Base(path), info.Size(), s.SizeLimit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // checkTail fails if whole batches lie behind the place where the newest segment
 // at path stops making sense. The library takes all from there on for a write that

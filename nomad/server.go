@@ -367,8 +367,11 @@ func (s *Server) shutdown() error {
 }
 
 // shutdownRaft closes the transport while raft stops, as raft waits for its calls
-// to peers, which may hang.
+// to peers, which may hang, and for its log, which may wait for room.
 func (s *Server) shutdownRaft() error {
+	if s.stores != nil && s.stores.giveUp != nil {
+		s.stores.giveUp()
+	}
 	var stopping raft.Future
 	if s.raft != nil {
 		stopping = s.raft.Shutdown()

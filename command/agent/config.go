@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/enroll"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -357,6 +358,13 @@ func DefaultConfig() *Config {
 			RaftLogStore:             RaftLogStoreConfig{Backend: string(nomad.LogStoreWAL), WAL: WALConfig{SegmentSizeMB: 64}},
 			RootKeyRotationThreshold: 720 * time.Hour,
 			MaxVariableSize:          structs.DefaultMaxVariableSize,
+			MinHeartbeatTTL:          10 * time.Second,
+			MaxHeartbeatsPerSecond:   50,
+			HeartbeatGrace:           10 * time.Second,
+			FailoverHeartbeatTTL:     300 * time.Second,
+			NodeGCThreshold:          24 * time.Hour,
+			NodeLink:                 ServerLinkConfig{PingInterval: nodelink.DefaultPingInterval, MaxAge: nodelink.DefaultMaxAge},
+			ClientIntroduction:       ClientIntroductionConfig{Enforcement: string(nomad.IntroductionWarn)},
 			Search:                   SearchConfig(nomad.DefaultSearchConfig()),
 		},
 		TLSConfig: TLSConfig{TLSMinVersion: "tls12", AutoCertTTL: enroll.DefaultLifetime},

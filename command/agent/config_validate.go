@@ -3,11 +3,15 @@ package agent
 import (
 	"crypto/tls"
 	"fmt"
+	"maps"
+	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/cairn-project/cairn/client"
 	"github.com/cairn-project/cairn/nomad"
@@ -44,8 +48,8 @@ func (c *Config) validate(complete bool) error {
 	bad(hclog.LevelFromString(c.LogLevel) == hclog.NoLevel,
 		"log_level %q: must be trace, debug, info, warn, error or off", c.LogLevel)
 	bad(c.LogRotateBytes < 0 || c.LogRotateDuration < 0 || c.LogRotateMaxFiles < 0, "log_rotate_*: must not be negative")
-	bad(c.Telemetry.InMemoryCollectionInterval < 0 || c.Telemetry.InMemoryRetentionPeriod < 0,
-		"telemetry: intervals must not be negative")
+	problems = append(problems, c.headerProblems()...)
+	problems = append(problems, c.Telemetry.problems()...)
 	problems = append(problems, c.portProblems()...)
 	problems = append(problems, c.ACL.problems()...)
 	problems = append(problems, c.Server.problems()...)
@@ -73,6 +77,42 @@ func (c *Config) portProblems() []problem {
 		}
 		byPort[p.port] = p.name
 	}
+	return out
+}
+
+// framing are the headers of which the length and the end of an answer depend: HTTP sets
+// them itself.
+var framing = []string{"Connection", "Content-Encoding", "Content-Length", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+func (c *Config) headerProblems() []problem {
+	var out []problem
+	for _, name := range slices.Sorted(maps.Keys(c.HTTPAPIResponseHeaders)) {
+		switch {
+		case !httpguts.ValidHeaderFieldName(name):
+			out = append(out, problem{msg: fmt.Sprintf("http_api_response_headers: %q is no name of a header", name)})
+		case slices.Contains(framing, http.CanonicalHeaderKey(name)):
+			out = append(out, problem{msg: fmt.Sprintf("http_api_response_headers: %s differs from answer to answer; remove it", name)})
+		case !httpguts.ValidHeaderFieldValue(c.HTTPAPIResponseHeaders[name]):
+			out = append(out, problem{msg: fmt.Sprintf("http_api_response_headers.%s: must hold no line break and no other control character", name)})
+		}
+	}
+	return out
+}
+
+func (t *TelemetryConfig) problems() []problem {
+	var out []problem
+	bad := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, problem{msg: fmt.Sprintf("telemetry"+format, args...)})
+		}
+	}
+	bad(t.InMemoryCollectionInterval < 0 || t.InMemoryRetentionPeriod < 0, ": intervals must not be negative")
+	for _, a := range []struct{ key, addr string }{{"statsd_address", t.StatsdAddress}, {"statsite_address", t.StatsiteAddress}} {
+		_, port, err := net.SplitHostPort(a.addr)
+		bad(a.addr != "" && (err != nil || port == ""), ".%s %q: must be host:port", a.key, a.addr)
+	}
+	allow, block := t.prefixes()
+	bad(len(allow)+len(block) != len(t.PrefixFilter), ".prefix_filter: each prefix must begin with + to allow it or - to block it, such as \"-nomad.raft\"")
 	return out
 }
 
@@ -144,6 +184,7 @@ func (s *ServerConfig) problems() []problem {
 	bad(s.NodeLink.PingInterval != 0 && s.NodeLink.PingInterval < time.Second, "node_link.ping_interval: must be at least 1s")
 	bad(s.NodeLink.MaxAge != 0 && s.NodeLink.MaxAge < time.Minute, "node_link.max_age: must be at least 1m")
 	bad(s.NodeGCThreshold < 0, "node_gc_threshold: must not be negative")
+	bad(s.RootKeyRotationThreshold < 0, "root_key_rotation_threshold: must not be negative")
 	i := &s.ClientIntroduction
 	bad(!slices.Contains([]string{"", string(nomad.IntroductionNone), string(nomad.IntroductionWarn), string(nomad.IntroductionStrict)}, i.Enforcement),
 		"client_introduction.enforcement %q: must be none, warn or strict", i.Enforcement)

@@ -107,8 +107,16 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := nomad.DefaultConfig()
-	if got.Heartbeat != want.Heartbeat || got.Introduction != want.Introduction {
-		t.Errorf("nodes: %+v %+v", got.Heartbeat, got.Introduction)
+	if got.Heartbeat != want.Heartbeat || got.Introduction != want.Introduction || got.NodeGCThreshold != want.NodeGCThreshold ||
+		got.LinkPingInterval != want.LinkPingInterval || got.LinkMaxAge != want.LinkMaxAge {
+		t.Errorf("nodes: got %+v\nwant %+v", got, want)
+	}
+	// what an operator is shown is what counts
+	if s := &c.Server; s.HeartbeatGrace != want.Heartbeat.Grace || s.MinHeartbeatTTL != want.Heartbeat.MinTTL ||
+		s.MaxHeartbeatsPerSecond != want.Heartbeat.MaxPerSecond || s.FailoverHeartbeatTTL != want.Heartbeat.FailoverTTL ||
+		s.NodeGCThreshold != want.NodeGCThreshold || s.ClientIntroduction.Enforcement != string(want.Introduction.Enforcement) ||
+		s.NodeLink.PingInterval != want.LinkPingInterval || s.NodeLink.MaxAge != want.LinkMaxAge {
+		t.Errorf("shown: %+v", s)
 	}
 	if got.Raft.SnapshotThreshold != want.Raft.SnapshotThreshold || got.Raft.TrailingLogs != want.Raft.TrailingLogs ||
 		got.Raft.LogStore != want.Raft.LogStore || got.MaxVariableSize != want.MaxVariableSize ||

@@ -1,0 +1,141 @@
+package nomad
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	wal "github.com/hashicorp/raft-wal"
+	walfs "github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+)
+
+const (
+	// roomPause is the time between two tries to begin a segment of the log.
+	roomPause = time.Second
+	// roomReminder is how many tries there are between two lines of the log.
+	roomReminder = 60
+)
+
+// noRoom reports whether err says that a disk, or somebody's share of it, is full.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// waitForRoom has the write-ahead log wait where it begins a segment and cannot, as on a
+// disk that is full. The library tries that once, and a log that could not begin its next
+// segment takes no entry any more until it is opened anew. A log that waits is one whose
+// disk hangs: the watchdog sees it, others lead meanwhile, and it goes on when there is
+// room.
+type waitForRoom struct {
+	logger hclog.Logger
+	pause  time.Duration
+	// open is set once the log is open: until then nobody waits, as a server that cannot
+	// start says why.
+	open atomic.Bool
+	done chan struct{} // closed when nobody waits any more
+}
+
+// until tries do again until it works, or nobody may wait.
+func (w *waitForRoom) until(do func() error) error {
+	for try := 0; ; try++ {
+		err := do()
+		if err == nil {
+			if try > 0 {
+				w.logger.Info("began the next segment of the raft log, writes go on", "tries", try+1)
+			}
+			return nil
+		}
+		if !w.open.Load() {
+			return err
+		}
+		if try%roomReminder == 0 {
+			w.logger.Error("cannot begin the next segment of the raft log: no write is taken until there is room on the disk of the data directory; will try again",
+				"after", w.pause, "error", err)
+		}
+		if waitFor(w.done, w.pause) {
+			return err
+		}
+	}
+}
+
+// roomFiles are the files of the segments.
+type roomFiles struct {
+	types.VFS
+	wait *waitForRoom
+}
+
+// Create makes the file of a segment with room for all of it. What is left of a try that
+// failed is removed, since it would be in the way of the next; what was there before stays.
+func (r *roomFiles) Create(dir, name string, size uint64) (f types.WritableFile, err error) {
+	path := filepath.Join(dir, name)
+	err = r.wait.until(func() error {
+		if _, err := os.Lstat(path); err == nil {
+			return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+		}
+		if f, err = r.VFS.Create(dir, name, size); err == nil || errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if left := os.Remove(path); left != nil && !errors.Is(left, fs.ErrNotExist) {
+			return errors.Join(err, left)
+		}
+		return err
+	})
+	return f, err
+}
+
+// roomMeta keeps which segments there are.
+type roomMeta struct {
+	types.MetaStore
+	wait *waitForRoom
+}
+
+// CommitState writes the list of segments.
+func (r *roomMeta) CommitState(s types.PersistentState) error {
+	return r.wait.until(func() error { return r.MetaStore.CommitState(s) })
+}
+
+// patientWAL is a write-ahead log that waits for room.
+type patientWAL struct {
+	*wal.WAL
+	wait *waitForRoom
+}
+
+// openPatient opens the log in dir, with its segments in files.
+func openPatient(dir string, segmentSize int, files types.VFS, w *waitForRoom) (*patientWAL, error) {
+	log, err := wal.Open(dir, wal.WithLogger(w.logger), wal.WithSegmentSize(segmentSize),
+		wal.WithSegmentFiler(segment.NewFiler(dir, &roomFiles{files, w})), wal.WithMetaStore(&roomMeta{&metadb.BoltMetaDB{}, w}))
+	if err != nil {
+		return nil, err
+	}
+	w.open.Store(true)
+	return &patientWAL{WAL: log, wait: w}, nil
+}
+
+func newWaitForRoom(logger hclog.Logger) *waitForRoom {
+	return &waitForRoom{logger: logger.Named("wal"), pause: roomPause, done: make(chan struct{})}
+}
+
+// diskFiles returns the files of the machine.
+func diskFiles() types.VFS { return walfs.New() }
+
+// giveUp lets what waits for room fail, so that raft can stop. It may be called more than
+// once, from one goroutine.
+func (p *patientWAL) giveUp() {
+	if p.wait.open.Swap(false) {
+		close(p.wait.done)
+	}
+}
+
+// Close gives up and closes the log.
+func (p *patientWAL) Close() error {
+	p.giveUp()
+	return p.WAL.Close()
+}
