@@ -72,14 +72,18 @@ func TestLocksAreRenewedWhileWritesAreShed(t *testing.T) {
 		if now := c.WaitLeader(); now != leader {
 			t.Error("the leader changed")
 		}
-		refused := counted(t, leader, "cairn_overload_refused_total", limit.Write)
-		if refused != float64(shed.Load()) || counted(t, leader, "cairn_overload_refused_total", limit.Control) != 0 {
-			t.Errorf("%v writes refused, %d shed", refused, shed.Load())
-		}
-		for _, gauge := range []string{"cairn_overload_running", "cairn_overload_waiting"} {
-			if n := counted(t, leader, gauge, limit.Write); n != 0 {
-				t.Errorf("%s is %v in the end", gauge, n)
+		refused, urgent := 0.0, 0.0
+		for _, n := range c.Nodes {
+			refused += counted(t, n, "cairn_overload_refused_total", limit.Write)
+			urgent += counted(t, n, "cairn_overload_refused_total", limit.Control)
+			for _, gauge := range []string{"cairn_overload_running", "cairn_overload_waiting"} {
+				if left := counted(t, n, gauge, limit.Write); left != 0 {
+					t.Errorf("%s is %v in the end", gauge, left)
+				}
 			}
+		}
+		if refused != float64(shed.Load()) || urgent != 0 {
+			t.Errorf("%v writes refused, %d shed; %v urgent calls refused", refused, shed.Load(), urgent)
 		}
 	}, func(c *nomad.Config) { c.Limits.InFlight = limit.PerClass[int]{Control: 3, Write: 2, Read: 2, Bulk: 1} })
 }
@@ -110,4 +114,39 @@ func TestBlockingQueriesHoldNoPlaceWhileTheyWait(t *testing.T) {
 			t.Errorf("%v reads run in the end", running)
 		}
 	}, func(c *nomad.Config) { c.Limits.InFlight.Read = 1 })
+}
+
+// TestFollowersHoldWhatTheLeaderHasNoPlaceFor: what many clients of a follower ask
+// for waits there, and the leader sees no more of it than may run.
+func TestFollowersHoldWhatTheLeaderHasNoPlaceFor(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		c.WaitReady()
+		leader := c.WaitLeader()
+		follower := c.Nodes[0]
+		if follower == leader {
+			follower = c.Nodes[1]
+		}
+		for _, n := range c.Nodes {
+			if n != leader {
+				c.Fabric.Delay(leader.Host, n.Host, 50*time.Millisecond)
+				c.Fabric.Delay(n.Host, leader.Host, 50*time.Millisecond)
+			}
+		}
+		var wg sync.WaitGroup
+		for i := range 3 * 5 {
+			wg.Go(func() {
+				if _, err := follower.Put(t.Context(), fmt.Sprintf("w/%d", i), structs.VariableItems{"v": "1"}); err != nil {
+					t.Errorf("write %d: %v", i, err)
+				}
+			})
+		}
+		time.Sleep(75 * time.Millisecond) // the first are on the leader, their answers are not back
+		if running, waiting := counted(t, follower, "cairn_overload_running", limit.Write), counted(t, follower, "cairn_overload_waiting", limit.Write); running != 3 || waiting != 12 {
+			t.Errorf("the follower passes %v on and has %v wait, want 3 and 12", running, waiting)
+		}
+		if running, waiting := counted(t, leader, "cairn_overload_running", limit.Write), counted(t, leader, "cairn_overload_waiting", limit.Write); running != 3 || waiting != 0 {
+			t.Errorf("on the leader %v run and %v wait, want 3 and none", running, waiting)
+		}
+		wg.Wait()
+	}, func(c *nomad.Config) { c.Limits.InFlight.Write = 3 })
 }

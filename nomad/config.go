@@ -234,7 +234,7 @@ func DefaultConfig() *Config {
 			Multiplier:        1,
 			HeartbeatTimeout:  500 * time.Millisecond,
 			ElectionTimeout:   500 * time.Millisecond,
-			LeaderLease:       250 * time.Millisecond,
+			LeaderLease:       500 * time.Millisecond,
 			HangTimeout:       3 * time.Second,
 			SnapshotThreshold: 8192,
 			SnapshotInterval:  120 * time.Second,

@@ -194,6 +194,11 @@ const electionGrace = 300 * time.Millisecond
 
 // forwardLeader passes the call to the leader and stops waiting when it loses its term.
 func (s *Server) forwardLeader(ctx context.Context, c *call, leader *leaderInfo) error {
+	leave, err := s.enterPassing(ctx, c)
+	if err != nil {
+		return c.unsure(err)
+	}
+	defer leave()
 	bound, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(leader.ctx, func() {
@@ -202,7 +207,7 @@ func (s *Server) forwardLeader(ctx context.Context, c *call, leader *leaderInfo)
 		}
 		cancel(errElection)
 	})()
-	err := s.pool.Call(bound, leader.addr, c.name, c.args, c.reply, c.forwardOptions(ctx))
+	err = s.pool.Call(bound, leader.addr, c.name, c.args, c.reply, c.forwardOptions(ctx))
 	if err != nil && ctx.Err() == nil && context.Cause(bound) == errElection {
 		return s.endedByElection(leader, err)
 	}
@@ -214,6 +219,9 @@ func (s *Server) endedByElection(leader *leaderInfo, err error) error {
 	s.pool.Retire(leader.addr) // others may still get their answers there
 	if errs.NotSent(err) {
 		return err
+	}
+	if s.ctx.Err() != nil { // which ends the watch of the leader
+		return errs.Lost(errs.ExecutedUnknown, "this server stopped before the leader answered; the call may have been applied, read before trying again", errElection)
 	}
 	return errs.Lost(errs.ExecutedUnknown, "leader lost its term before it answered; the call may have been applied, read before trying again", errElection)
 }

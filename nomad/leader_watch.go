@@ -59,7 +59,7 @@ func (w *leaderWatch) run(ctx context.Context, r *raft.Raft, leader func() (addr
 		return ok
 	})
 	r.RegisterObserver(o)
-	defer w.now.Load().cancel()
+	defer func() { w.now.Load().cancel() }()
 	defer r.DeregisterObserver(o)
 	w.set(leader())
 	for {

@@ -40,6 +40,7 @@ func (c *LimitConfig) Problems() []string {
 func (s *Server) SetLimits(c LimitConfig) {
 	s.limits.Set(c.Rates)
 	s.gate.Set(c.inFlight())
+	s.passing.Set(c.inFlight())
 }
 
 // limits holds callers to what they may ask for.

@@ -81,6 +81,7 @@ type Server struct {
 	metrics     *serverMetrics
 	limits      *limits
 	gate        *limit.Gate
+	passing     *limit.Gate // the calls that wait for an answer of the leader
 	logins      auth.Logins
 	loginGate   *loginGate  // the logins that ask their providers
 	usage       *auth.Usage // when tokens were last used
@@ -147,7 +148,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		reconcile: make(chan struct{}, 1), gossiped: make(chan struct{}, 1), notify: make(chan bool, 8),
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
-		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()), loginGate: newLoginGate(),
+		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()), passing: limit.NewGate(cfg.Limits.inFlight()), loginGate: newLoginGate(),
 		agentSecret: uuid.NewString(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

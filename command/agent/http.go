@@ -194,6 +194,7 @@ func serveHTTP(ctx context.Context, ln net.Listener, a *api) *httpServer {
 			IdleTimeout:       a.config.Limits.HTTPIdleTimeout,
 			MaxHeaderBytes:    maxHeader,
 			BaseContext:       func(net.Listener) context.Context { return ctx },
+			ConnContext:       h1.Present,
 			ErrorLog: log.New(a.logger.StandardWriter(&hclog.StandardLoggerOptions{
 				ForceLevel: hclog.Debug}), "", 0),
 		},

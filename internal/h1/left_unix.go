@@ -10,11 +10,7 @@ import (
 // hasLeft reports whether the client has closed its side of the connection and
 // sent nothing more before. It does not wait.
 func hasLeft(nc net.Conn) bool {
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := sc.SyscallConn()
+	raw, err := rawConn(nc)
 	if err != nil {
 		return false
 	}

@@ -36,7 +36,7 @@ type Server struct {
 
 // New returns a server for hs, which must not be used directly nor changed any
 // more. Of its settings ReadHeaderTimeout, IdleTimeout, BaseContext, ErrorLog
-// and Handler, which must not be nil, hold for all connections. The time-outs of whole requests, the hooks
+// and Handler, which must not be nil, hold for all connections. The time-outs of whole requests, the other hooks
 // and TLS are only known to net/http: with those, use hs itself.
 func New(hs *http.Server) *Server {
 	s := &Server{http: hs, odd: newHandover(), stirred: make(chan struct{}, 1)}

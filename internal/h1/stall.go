@@ -109,12 +109,7 @@ func (c *steady) Write(p []byte) (sent int, err error) {
 }
 
 // SyscallConn gives access to the socket, if there is one.
-func (c *steady) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := c.Conn.(syscall.Conn); ok {
-		return sc.SyscallConn()
-	}
-	return nil, net.ErrClosed
-}
+func (c *steady) SyscallConn() (syscall.RawConn, error) { return rawConn(c.Conn) }
 
 // CloseWrite closes the sending side where the connection can.
 func (c *steady) CloseWrite() error { return closeWrite(c.Conn) }
