@@ -43,6 +43,8 @@ type Client struct {
 	connecting chan struct{}
 	// changed wakes the loop of registration and heartbeats.
 	changed chan struct{}
+	// redial ends the pause of what dials the link.
+	redial chan struct{}
 
 	mu   sync.Mutex
 	life life           // guarded by mu
@@ -81,7 +83,7 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{config: &cfg, logger: cfg.Logger, connecting: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+	c := &Client{config: &cfg, logger: cfg.Logger, connecting: make(chan struct{}, 1), changed: make(chan struct{}, 1), redial: make(chan struct{}, 1)}
 	if c.logger == nil {
 		c.logger = hclog.NewNullLogger()
 		c.config.Logger = c.logger

@@ -86,6 +86,14 @@ func (c *Client) wake() {
 	}
 }
 
+// dialAgain has the link dialled now, if there is none.
+func (c *Client) dialAgain() {
+	select {
+	case c.redial <- struct{}{}:
+	default:
+	}
+}
+
 // register has the loop register the node again, because what it says has changed.
 func (c *Client) register() {
 	c.forget()
@@ -164,8 +172,12 @@ func (c *Client) ensureRegistered(ctx context.Context) error {
 	}
 	c.servers.told(reply.Servers)
 	c.mu.Lock()
+	fresh := c.life.epoch != reply.LinkEpoch
 	c.life.epoch, c.life.seen = reply.LinkEpoch, reply.NodeModifyIndex
 	c.mu.Unlock()
+	if fresh {
+		c.dialAgain()
+	}
 	c.logger.Info("registered the node", "node_id", c.identity.nodeID, "pool", args.Node.NodePool)
 	return c.keep(reply.SignedIdentity)
 }

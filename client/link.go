@@ -15,7 +15,7 @@ func (c *Client) startLink() error {
 	if err != nil {
 		return err
 	}
-	d := &nodelink.Dialer{Agent: agent, Dial: c.dialLink, OnState: c.linkState}
+	d := &nodelink.Dialer{Agent: agent, Dial: c.dialLink, OnState: c.linkState, Again: c.redial}
 	c.wg.Go(func() { d.Run(c.ctx) })
 	return nil
 }

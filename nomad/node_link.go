@@ -107,6 +107,9 @@ func (s *Server) admitLink(ctx context.Context, h *nodelink.Hello) *nodelink.Ref
 		switch {
 		case n != nil && !sameSecret(n, h.Secret):
 			return &nodelink.Refusal{Reason: nodelink.BadIdentity, RetryAfter: admitRetry, Help: "the node registered with another secret"}
+		case n != nil && n.LinkEpoch > h.Epoch && n.LinkInstance == h.Instance: // it registered again while this waited
+			h.Epoch = n.LinkEpoch
+			return nil
 		case n != nil && n.LinkEpoch > h.Epoch:
 			return nodelink.ErrSuperseded()
 		case n != nil && n.LinkEpoch == h.Epoch && n.LinkInstance == h.Instance:

@@ -318,6 +318,14 @@ func TestCloneIsFenced(t *testing.T) {
 			}
 		}
 		end()
+		epoch := clone.epoch
+		clone.epoch-- // it says what it knew before it registered again
+		end, _ = clone.dial(t, c.Nodes[1])
+		var list structs.NodeLinkListResponse
+		if err := c.Nodes[1].RPC(t.Context(), "NodeLink.List", &structs.NodeLinkListRequest{}, &list); err != nil || len(list.Links) != 1 || list.Links[0].Epoch != epoch {
+			t.Errorf("%+v, %v: want one link of epoch %d", list.Links, err, epoch)
+		}
+		end()
 	})
 }
 

@@ -239,7 +239,7 @@ func TestLoginWithOIDCFromEndToEnd(t *testing.T) {
 	forgedState := begin("nonce-2")
 	forgedState.State = "forged"
 	_, _, err = g.client.ACLAuth().CompleteAuth(forgedState, nil)
-	wantStatus(t, "a forged state", err, 401, "not valid")
+	wantStatus(t, "a forged state", err, 400, "log in again")
 	tp.SetCustomClaims(map[string]any{"groups": []string{"guests"}})
 	_, _, err = g.client.ACLAuth().CompleteAuth(begin("nonce-3"), nil)
 	wantStatus(t, "a user whom nothing is bound to", err, 400, "bindings matched")

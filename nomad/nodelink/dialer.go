@@ -39,6 +39,8 @@ type Dialer struct {
 	Dial func(ctx context.Context) (mux.Session, error)
 	// OnState is told of every change, one at a time; it may be nil.
 	OnState func(State)
+	// Again ends a pause: what was refused may be taken now. It may be nil.
+	Again <-chan struct{}
 }
 
 // Run dials until ctx ends.
@@ -55,6 +57,8 @@ func (d *Dialer) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-d.Again:
+			pause = minPause
 		case <-time.After(wait):
 		}
 	}

@@ -230,6 +230,32 @@ func TestDialer(t *testing.T) {
 	}
 }
 
+// A pause ends when what was refused may be taken.
+func TestDialerDialsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		again, dials := make(chan struct{}), make(chan time.Time, 100)
+		d := nodelink.Dialer{Agent: newAgent(t, nil), Again: again, Dial: func(context.Context) (mux.Session, error) {
+			dials <- time.Now()
+			return nil, &nodelink.Refusal{Reason: nodelink.BadIdentity, Help: "h", RetryAfter: time.Minute}
+		}}
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		for range 3 {
+			<-dials
+			asked := time.Now()
+			again <- struct{}{}
+			if at := <-dials; !at.Equal(asked) {
+				t.Errorf("dialled again %s later", at.Sub(asked))
+			}
+			time.Sleep(time.Second)
+			again <- struct{}{}
+		}
+		cancel()
+		<-ended
+	})
+}
+
 // An agent whose server leaves dials another one at once.
 func TestServerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
