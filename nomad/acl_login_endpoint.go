@@ -67,6 +67,9 @@ var aclOIDCAuthURL = newLeader("ACL.OIDCAuthURL",
 			return err
 		}
 		return c.asking(ctx, method.Name, func() (err error) {
+			if err := c.srv.waitKeyring(ctx); err != nil {
+				return err
+			}
 			reply.AuthURL, err = c.srv.logins.AuthURL(ctx, method, r.RedirectURI, r.ClientNonce)
 			return err
 		})
@@ -89,6 +92,9 @@ var aclOIDCCompleteAuth = newLeader("ACL.OIDCCompleteAuth",
 		}
 		var claims map[string]any
 		err = c.asking(ctx, method.Name, func() (err error) {
+			if err := c.srv.waitKeyring(ctx); err != nil {
+				return err
+			}
 			claims, err = c.srv.logins.CompleteAuth(ctx, method, r)
 			return err
 		})
