@@ -21,7 +21,8 @@ type ApplyRequest struct {
 	Cause Cause
 	// Drain begins or changes the drain of the node; with End it ends it.
 	Drain *DrainChange `json:",omitempty"`
-	// Eligible says whether work may be placed on the node.
+	// Eligible says whether work may be placed on the node; if not, the message of
+	// Cause is kept as the reason.
 	Eligible *bool `json:",omitempty"`
 	// Metadata sets keys; null hides one of the configuration and forgets any other.
 	Metadata map[string]*string `json:",omitempty"`
@@ -103,7 +104,7 @@ func (c *Client) changeEligibility(r *ApplyRequest) (func(context.Context) (stri
 	if r.Eligible == nil {
 		return nil, errs.New(errs.Invalid, "a change of kind eligibility needs Eligible")
 	}
-	args := &structs.NodeUpdateEligibilityRequest{NodeID: c.identity.nodeID, Eligibility: structs.NodeSchedulingIneligible}
+	args := &structs.NodeUpdateEligibilityRequest{NodeID: c.identity.nodeID, Eligibility: structs.NodeSchedulingIneligible, Reason: r.Cause.Message}
 	if *r.Eligible {
 		args.Eligibility = structs.NodeSchedulingEligible
 	}

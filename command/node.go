@@ -186,20 +186,23 @@ func (c *nodeStatus) run(s *session, args []string) error {
 	if err != nil {
 		return err
 	}
-	n, _, err := client.Nodes().Info(id, s.query())
-	if err != nil {
+	n := &nodeDetail{}
+	if _, err := client.Raw().Query("/v1/node/"+url.PathEscape(id), n, s.query()); err != nil {
 		return failed("reading node "+id, err)
 	}
 	return s.show(n, func() { c.print(s, n) })
 }
 
-func (c *nodeStatus) print(s *session, n *api.Node) {
+func (c *nodeStatus) print(s *session, n *nodeDetail) {
 	id := n.ID
 	if !c.list.verbose {
 		id = id[:min(len(id), shortID)]
 	}
 	kv := [][2]string{{"ID", id}, {"Name", n.Name}, {"Node Pool", n.NodePool}, {"Class", orNone(n.NodeClass)}, {"DC", n.Datacenter},
-		{"Address", orNone(n.HTTPAddr)}, {"Drain", strconv.FormatBool(n.Drain)}, {"Eligibility", n.SchedulingEligibility}, {"Status", n.Status}}
+		{"Address", orNone(n.HTTPAddr)}, {"Drain", strconv.FormatBool(n.Drain)}, {"Eligibility", n.eligibility()}, {"Status", n.Status}}
+	if i := n.Ineligibility; i != nil && i.Reason != "" {
+		kv = append(kv, [2]string{"Eligibility Reason", i.Reason})
+	}
 	if n.StatusUpdatedAt > 0 {
 		kv = append(kv, [2]string{"Status Since", time.Unix(n.StatusUpdatedAt, 0).UTC().Format(time.RFC3339)})
 	}

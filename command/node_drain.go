@@ -115,49 +115,6 @@ func (c *nodeDrain) options() (*api.DrainOptions, error) {
 	return opts, nil
 }
 
-// nodeEligibility says whether work may be placed on a node.
-type nodeEligibility struct{ enable, disable bool }
-
-func (*nodeEligibility) about() about {
-	return about{
-		synopsis: "allow or block new placements",
-		usage:    "-enable | -disable [options] <ID>",
-		text:     "Says whether work may be placed on the node. What it has already stays.",
-		examples: [][2]string{{"Place nothing more on a node", "cairn node eligibility -disable 1f3a"}},
-		min:      1, max: 1,
-		groups: withAgent,
-		args:   nodeIDs,
-	}
-}
-
-func (c *nodeEligibility) flags(f *flags) {
-	f.boolean(&c.enable, "enable", "Let work be placed on the node.")
-	f.boolean(&c.disable, "disable", "Let no more work be placed on the node.")
-}
-
-func (c *nodeEligibility) run(s *session, args []string) error {
-	if c.enable == c.disable {
-		return usagef("give one of -enable and -disable")
-	}
-	id, err := s.findNode(args[0])
-	if err != nil {
-		return err
-	}
-	client, err := s.client()
-	if err != nil {
-		return err
-	}
-	if _, err := client.Nodes().ToggleEligibility(id, c.enable, s.write()); err != nil {
-		return failed("changing the eligibility of node "+id, err)
-	}
-	word := "ineligible"
-	if c.enable {
-		word = "eligible"
-	}
-	s.say("node %s is %s for scheduling", id, word)
-	return nil
-}
-
 // nodeIntroCreate makes an introduction token.
 type nodeIntroCreate struct {
 	ttl        time.Duration

@@ -54,6 +54,7 @@ var duties = []duty{
 	{"variable locks", (*Server).startLocks},
 	{"node heartbeats", (*Server).startHeartbeats},
 	{"node drains", (*Server).startDrains},
+	{"ineligible nodes", (*Server).startReturns},
 	{"raft peers", (*Server).startReconcile},
 	{"acl bootstrap", (*Server).startBootstrap},
 	{"expired tokens", (*Server).startTokenGC},

@@ -82,47 +82,7 @@ func (s *Server) completeDrains(ctx context.Context, ids ...string) error {
 	return err
 }
 
-var nodeUpdateEligibility = newLeader("Node.UpdateEligibility",
-	func(a *acl.ACL, _ *structs.NodeUpdateEligibilityRequest) bool {
-		return a.AllowNodeWrite() || a.AllowClientOp()
-	},
-	func(ctx context.Context, c *leaderCall, r *structs.NodeUpdateEligibilityRequest, reply *structs.NodeEligibilityUpdateResponse) error {
-		own := c.id.Node != nil && c.id.Node.ID == r.NodeID // a node may be told to do it over its link
-		if !c.acl.AllowNodeWrite() && !own {
-			return errPermissionDenied
-		}
-		if err := r.Validate(); err != nil {
-			return err
-		}
-		n := c.srv.state.Snapshot().Node(nil, r.NodeID)
-		if n == nil {
-			return errNodeNotFound
-		}
-		reply.EvalIDs = []string{}
-		if n.SchedulingEligibility == r.Eligibility {
-			reply.Index, reply.NodeModifyIndex = n.ModifyIndex, n.ModifyIndex
-			return nil
-		}
-		now := time.Now()
-		entry := &structs.NodeUpdateEligibilityRequest{NodeID: n.ID, Eligibility: r.Eligibility, UpdatedAt: now.Unix(),
-			NodeEvent: structs.NewNodeEvent(structs.NodeEventSubsystemCluster, "Node marked as "+r.Eligibility+" for scheduling", now)}
-		index, err := c.commit(ctx, structs.NodeUpdateEligibilityRequestType, entry)
-		reply.Index, reply.NodeModifyIndex = index, index
-		return err
-	})
-
-// tellEligibility answers who changed the eligibility of a node in a first try.
-func tellEligibility(_ context.Context, _ *leaderCall, _ *structs.NodeUpdateEligibilityRequest, reply *structs.NodeEligibilityUpdateResponse, res applied) error {
-	reply.Index, reply.NodeModifyIndex, reply.EvalIDs = res.index, res.index, []string{}
-	return nil
-}
-
 // UpdateDrain begins, changes or ends the drain of a node.
 func (n *Node) UpdateDrain(ctx context.Context, args *structs.NodeUpdateDrainRequest, reply *structs.NodeDrainUpdateResponse) error {
 	return nodeUpdateDrain.serve(ctx, n.srv, args, reply)
-}
-
-// UpdateEligibility says whether work may be placed on a node.
-func (n *Node) UpdateEligibility(ctx context.Context, args *structs.NodeUpdateEligibilityRequest, reply *structs.NodeEligibilityUpdateResponse) error {
-	return nodeUpdateEligibility.serve(ctx, n.srv, args, reply)
 }

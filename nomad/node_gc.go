@@ -60,15 +60,22 @@ func (s *Server) nodesDownBefore(at int64) (ids []string) {
 	return ids
 }
 
-// publish passes the events of the store on, and lets the links of nodes go that
-// were deleted.
+// publish passes the events of the store on, lets the links of nodes go that were
+// deleted, and has the leader look at nodes whose eligibility may end.
 func (s *Server) publish(events []structs.Event) {
 	if s.config.EnableEventBroker {
 		s.broker.Publish(events)
 	}
 	for i := range events {
-		if e := &events[i]; e.Topic == structs.TopicNode && e.Type == structs.EventNodeDeregistration {
+		e := &events[i]
+		if e.Topic != structs.TopicNode {
+			continue
+		}
+		switch e.Type {
+		case structs.EventNodeDeregistration:
 			s.links.held.Purged(e.Key)
+		case structs.EventNodeEligibility, structs.EventNodeDrain:
+			s.returns.raise()
 		}
 	}
 }

@@ -87,6 +87,7 @@ type Server struct {
 	usage       *auth.Usage // when tokens were last used
 	usageOf     usagePeers
 	drains      *drainWatch
+	returns     *signal // raised when a node may become eligible at another time
 	// agentSecret is that of the agent in this process, a UUID.
 	agentSecret string
 
@@ -178,7 +179,7 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.fsm.restored = s.resetEvents
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
-	s.drains = newDrainWatch()
+	s.drains, s.returns = newDrainWatch(), newSignal()
 	s.nodeConns = newNodeConns()
 	s.setupLinks(logger)
 	return nil

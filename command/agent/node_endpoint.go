@@ -2,6 +2,7 @@ package agent
 
 import (
 	"reflect"
+	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -26,6 +27,10 @@ type (
 	nodeEligibilityBody struct {
 		NodeID      string `json:",omitempty"`
 		Eligibility string
+		// Reason is kept while the node is ineligible. Until is when it becomes eligible
+		// by itself.
+		Reason string    `json:",omitempty"`
+		Until  time.Time `json:",omitzero"`
 	}
 	// nodeWriteReply answers them.
 	nodeWriteReply struct {
@@ -169,6 +174,6 @@ func bindNodeEligibility(r *request, q *structs.NodeUpdateEligibilityRequest) er
 	if err := r.nodeBody(&b, &b.NodeID); err != nil {
 		return err
 	}
-	q.NodeID, q.Eligibility = r.rest, b.Eligibility
+	q.NodeID, q.Eligibility, q.Reason, q.Until = r.rest, b.Eligibility, b.Reason, b.Until
 	return nil
 }

@@ -182,7 +182,7 @@ func (s *schemas) addFields(t reflect.Type, props object, required *[]any) {
 			name = f.Name
 		}
 		props[name] = s.nullable(f.Type)
-		if !strings.Contains(opts, "omitempty") {
+		if !strings.Contains(opts, "omit") {
 			*required = append(*required, name)
 		}
 	}

@@ -37,6 +37,11 @@ type stopDrainParams struct {
 type nodeStatusParams struct {
 	Node     string `json:"node"`
 	Eligible bool   `json:"eligible"`
+	// Reason is kept while the node is ineligible, and with the event.
+	Reason string `json:"reason,omitempty"`
+	// Until is when an ineligible node becomes eligible by itself: a time such as
+	// 2030-01-02T15:04:05Z, or a duration from now such as 2h.
+	Until string `json:"until,omitempty"`
 }
 
 type nodeParams struct {
@@ -52,12 +57,16 @@ type nodeChange struct {
 
 // drainStatus is the result of get_drain_status.
 type drainStatus struct {
-	Node        string     `json:"node"`
-	Name        string     `json:"name"`
-	Status      string     `json:"status"`
-	Eligibility string     `json:"eligibility"`
-	Draining    bool       `json:"draining"`
-	Started     *time.Time `json:"started,omitempty"`
+	Node        string `json:"node"`
+	Name        string `json:"name"`
+	Status      string `json:"status"`
+	Eligibility string `json:"eligibility"`
+	// Reason and Until are of a node that is ineligible: why, and when it becomes
+	// eligible by itself, absent for not.
+	Reason   string     `json:"reason,omitempty"`
+	Until    *time.Time `json:"until,omitempty"`
+	Draining bool       `json:"draining"`
+	Started  *time.Time `json:"started,omitempty"`
 	// Deadline is when what is left is stopped, absent for never.
 	Deadline *time.Time `json:"deadline,omitempty"`
 	Index    uint64     `json:"index"`
@@ -67,7 +76,7 @@ type drainStatus struct {
 func (n *rpcNode) nodeMethods() []operatorMethod {
 	start := newOperatorMethod("admin_node_start_drain", "move the work of a node elsewhere, until the deadline if there is one", byServer, n.startDrain)
 	stop := newOperatorMethod("admin_node_stop_drain", "end the drain of a node, and say whether it may take work again", byServer, n.stopDrain)
-	set := newOperatorMethod("admin_node_set_status", "say whether a node may take work", byServer, n.setNodeStatus)
+	set := newOperatorMethod("admin_node_set_status", "say whether a node may take work, why and until when not", byServer, n.setNodeStatus)
 	status := newOperatorMethod("get_drain_status", "whether a node drains, since when and until when", byServer, n.drainStatus)
 	start.Privileged, stop.Privileged, set.Privileged, status.Parallel = true, true, true, true
 	start.Errata, stop.Errata = drainErrata, drainErrata
@@ -136,6 +145,17 @@ func (n *rpcNode) setNodeStatus(ctx context.Context, p nodeStatusParams) (nodeCh
 	if p.Eligible {
 		args.Eligibility = structs.NodeSchedulingEligible
 	}
+	if p.Until != "" {
+		until, err := structs.ParseUntil(p.Until, time.Now())
+		switch {
+		case err != nil:
+			return nodeChange{}, jsonrpc.InvalidParams("/until", err.Error())
+		case p.Eligible:
+			return nodeChange{}, jsonrpc.InvalidParams("/until", "only a node that is made ineligible can be so until a time")
+		}
+		args.Until = until
+	}
+	args.Reason = p.Reason
 	args.AuthToken = jsonrpc.CallerOf(ctx).Token
 	err := n.server.RPC(ctx, "Node.UpdateEligibility", args, reply)
 	return nodeChange{Index: reply.Index}, err
@@ -148,6 +168,12 @@ func (n *rpcNode) drainStatus(ctx context.Context, p nodeParams) (drainStatus, e
 	}
 	out := drainStatus{Node: node.ID, Name: node.Name, Status: node.Status, Eligibility: node.SchedulingEligibility,
 		Draining: node.Draining(), Index: index}
+	if i := node.Ineligibility; i != nil {
+		out.Reason = i.Reason
+		if i.Ends() {
+			out.Until = &i.Until
+		}
+	}
 	if s := node.DrainStrategy; s != nil {
 		out.Started = &s.StartedAt
 		if !s.ForceDeadline.IsZero() {

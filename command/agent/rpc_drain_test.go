@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +26,10 @@ func TestDrainOfANode(t *testing.T) {
 		}
 		return nil
 	})
+	node.Ineligibility = &structs.NodeIneligibility{Reason: "new disk", Until: time.Date(2040, 1, 2, 3, 4, 5, 0, time.UTC)}
+	if got, err := invoke(t, h, "get_drain_status", `{"node":"n"}`, "X-Nomad-Token", "secret"); err != nil || !strings.Contains(string(got), `"reason":"new disk","until":"2040-01-02T03:04:05Z"`) {
+		t.Errorf("%s, %v", got, err)
+	}
 	var asked structs.NodeUpdateDrainRequest
 	on(f, "Node.UpdateDrain", func(a *structs.NodeUpdateDrainRequest, r *structs.NodeDrainUpdateResponse) error {
 		asked, r.Index, r.OperationID = *a, 8, "op-1"
@@ -94,7 +99,16 @@ func TestEligibilityOfANode(t *testing.T) {
 			t.Errorf("%s: %+v %v", eligible, asked, err)
 		}
 	}
-	if _, err := invoke(t, h, "admin_node_set_status", `{"node":"n"}`); err == nil || err.Code != jsonrpc.CodeInvalidParams {
-		t.Errorf("without eligible: %v", err)
+	for until, want := range map[string]time.Time{"2h": time.Now().Add(2 * time.Hour), "2040-01-02T03:04:05Z": time.Date(2040, 1, 2, 3, 4, 5, 0, time.UTC)} {
+		_, err := invoke(t, h, "admin_node_set_status", `{"node":"n","eligible":false,"reason":"new disk","until":"`+until+`"}`)
+		if err != nil || asked.Reason != "new disk" || asked.Until.Before(want) || asked.Until.Sub(want) > time.Hour {
+			t.Errorf("%s: %+v %v", until, asked, err)
+		}
+	}
+	for _, params := range []string{`{"node":"n"}`, `{"node":"n","eligible":false,"until":"soon"}`, `{"node":"n","eligible":false,"until":"-2h"}`,
+		`{"node":"n","eligible":true,"until":"2h"}`} {
+		if _, err := invoke(t, h, "admin_node_set_status", params); err == nil || err.Code != jsonrpc.CodeInvalidParams {
+			t.Errorf("%s: %v", params, err)
+		}
 	}
 }

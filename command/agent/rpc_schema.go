@@ -43,6 +43,7 @@ var internalFields = map[string]bool{
 	"ACL.Bootstrap.Token": true, "ACL.Bootstrap.ResetIndex": true, "ACL.UpsertOneTimeToken.OneTimeToken": true,
 	"Node.UpdateDrain.NodeEvent": true, "Node.UpdateDrain.UpdatedAt": true, "Node.UpdateDrain.AccessorID": true,
 	"Node.UpdateEligibility.NodeEvent": true, "Node.UpdateEligibility.UpdatedAt": true,
+	"Node.UpdateEligibility.AccessorID": true, "Node.UpdateEligibility.Due": true,
 	"ACL.UpsertRoles.AllowMissingPolicies": true, "ACL.UpsertBindingRules.AllowMissingAuthMethods": true,
 }
 

@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"pgregory.net/rapid"
@@ -19,7 +20,8 @@ func drawNodeOp(t *rapid.T) op {
 	run := func(write func(s *StateStore, index uint64) error) op {
 		return func(s *StateStore) string { return fmt.Sprint(write(s, s.NextIndex())) }
 	}
-	switch rapid.IntRange(0, 9).Draw(t, "node kind") {
+	kind := rapid.IntRange(0, 11).Draw(t, "node kind")
+	switch kind {
 	case 0:
 		return run(func(s *StateStore, i uint64) error { return s.UpsertNodePools(i, poolsOf("arm", pool)) })
 	case 1:
@@ -41,6 +43,13 @@ func drawNodeOp(t *rapid.T) op {
 		r := &structs.EmitNodeEventsRequest{NodeEvents: map[string][]*structs.NodeEvent{id: {{Message: "x"}}, other: {{Message: "y"}}}}
 		return run(func(s *StateStore, i uint64) error { return s.UpsertNodeEvents(i, r) })
 	}
+	until := rapid.Int64Range(0, 3).Draw(t, "until")
+	switch kind {
+	case 7:
+		return run(func(s *StateStore, i uint64) error { return s.UpdateNodeEligibility(i, ineligible(id, until)) })
+	case 8:
+		return run(func(s *StateStore, i uint64) error { return s.UpdateNodeEligibility(i, due(id, 1+until)) })
+	}
 	r := registering(node(id, pool))
 	r.CreateNodePool = rapid.Bool().Draw(t, "create")
 	r.Node.SecretID = "secret-" + rapid.SampledFrom([]string{id, other}).Draw(t, "secret")
@@ -50,7 +59,7 @@ func drawNodeOp(t *rapid.T) op {
 
 // checkNodes checks that every index of the nodes has what the rows say.
 func checkNodes(t *rapid.T, sn *Snapshot) {
-	pools, signed := map[string][]string{}, 0
+	pools, signed, back := map[string][]string{}, 0, 0
 	for n := range sn.AllNodes() {
 		pools[n.NodePool] = append(pools[n.NodePool], n.ID)
 		if n.IdentitySigningKeyID == "k1" {
@@ -59,9 +68,18 @@ func checkNodes(t *rapid.T, sn *Snapshot) {
 		if sn.NodeBySecret(nil, n.SecretID) != n {
 			t.Fatalf("the secret of %s leads elsewhere", n.ID)
 		}
+		if n.Ineligibility.Ends() && !n.Draining() {
+			back++
+		}
+		if n.Ineligibility != nil && n.SchedulingEligibility == structs.NodeSchedulingEligible {
+			t.Fatalf("an eligible node is said to be none: %+v", n)
+		}
 		if n.Draining() && n.SchedulingEligibility == structs.NodeSchedulingEligible || len(n.Events) > structs.MaxNodeEvents {
 			t.Fatalf("node %+v", n)
 		}
+	}
+	if got := len(strings.Fields(toReturn(sn))); got != back {
+		t.Fatalf("%d nodes return by index, %d by row", got, back)
 	}
 	total := 0
 	for _, pool := range []string{"default", "gpu", "arm"} {

@@ -21,7 +21,7 @@ var Nodes = newTable("nodes", structs.NodeSnapshot,
 		row:     sameRow[structs.Node],
 		follows: follower((*acl.ACL).AllowNodeRead),
 	}).withValue(func(n *structs.Node) string { return n.SecretID }).
-	withOrder(nodesByPool).withOrder(nodesBySigningKey).
+	withOrder(nodesByPool).withOrder(nodesBySigningKey).withOrder(nodesByReturn).
 	searchedBy(search[structs.Node]{
 		context: structs.SearchNodes,
 		name:    func(n *structs.Node) string { return n.Name },
@@ -78,7 +78,7 @@ func (s *StateStore) UpsertNode(index uint64, r *structs.NodeRegisterRequest) er
 func mergeNode(tx *Txn, row, before *structs.Node, event *structs.NodeEvent) {
 	row.CreateIndex, row.ModifyIndex = tx.opIndex, tx.opIndex
 	fenceLink(tx, row, before)
-	row.Events, row.DrainStrategy, row.LastDrain, row.LastMissedHeartbeatIndex = nil, nil, nil, 0
+	row.Events, row.DrainStrategy, row.LastDrain, row.Ineligibility, row.LastMissedHeartbeatIndex = nil, nil, nil, nil, 0
 	if before == nil {
 		if row.SchedulingEligibility == "" {
 			row.SchedulingEligibility = structs.NodeSchedulingEligible
@@ -88,7 +88,8 @@ func mergeNode(tx *Txn, row, before *structs.Node, event *structs.NodeEvent) {
 	}
 	row.CreateIndex = before.CreateIndex
 	row.Status, row.StatusDescription, row.StatusUpdatedAt = before.Status, before.StatusDescription, before.StatusUpdatedAt
-	row.SchedulingEligibility, row.DrainStrategy, row.LastDrain = before.SchedulingEligibility, before.DrainStrategy, before.LastDrain
+	row.SchedulingEligibility, row.Ineligibility = before.SchedulingEligibility, before.Ineligibility
+	row.DrainStrategy, row.LastDrain = before.DrainStrategy, before.LastDrain
 	row.LastMissedHeartbeatIndex, row.Events = before.LastMissedHeartbeatIndex, before.Events
 	if row.IdentitySigningKeyID == "" {
 		row.IdentitySigningKeyID = before.IdentitySigningKeyID
@@ -156,21 +157,6 @@ func (s *StateStore) UpdateNodeStatus(index uint64, r *structs.NodeUpdateStatusR
 			if r.IdentitySigningKeyID != "" {
 				n.IdentitySigningKeyID = r.IdentitySigningKeyID
 			}
-			addNodeEvents(tx, n, r.NodeEvent)
-			return nil
-		})
-	})
-}
-
-// UpdateNodeEligibility says whether work may be placed on a node. A node that
-// drains stays as it is.
-func (s *StateStore) UpdateNodeEligibility(index uint64, r *structs.NodeUpdateEligibilityRequest) error {
-	return s.write(index, "NodeEligibility", func(tx *Txn) error {
-		return changeNode(tx, r.NodeID, func(n *structs.Node) error {
-			if n.Draining() && r.Eligibility == structs.NodeSchedulingEligible {
-				return errs.New(errs.PreconditionFailed, "cannot set the node's scheduling eligibility to eligible while it is draining: end the drain first")
-			}
-			n.SchedulingEligibility = r.Eligibility
 			addNodeEvents(tx, n, r.NodeEvent)
 			return nil
 		})

@@ -13,7 +13,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // UpdateNodeDrain begins, changes or ends the drain of a node.
 func (s *StateStore) UpdateNodeDrain(index uint64, r *structs.NodeUpdateDrainRequest) error {
-	return s.write(index, "NodeDrain", func(tx *Txn) error {
+	return s.write(index, structs.EventNodeDrain, func(tx *Txn) error {
 		return changeNode(tx, r.NodeID, func(n *structs.Node) error {
 			at := time.Unix(r.UpdatedAt, 0).UTC()
 			if r.DrainStrategy != nil {
@@ -37,7 +37,7 @@ func cancelDrain(n *structs.Node, r *structs.NodeUpdateDrainRequest, at time.Tim
 		}
 	}
 	if r.MarkEligible {
-		n.SchedulingEligibility = structs.NodeSchedulingEligible
+		setEligibility(n, structs.NodeSchedulingEligible, nil)
 	}
 }
 
@@ -49,6 +49,9 @@ func beginDrain(n *structs.Node, r *structs.NodeUpdateDrainRequest, at time.Time
 		if n.LastDrain != nil {
 			started = n.LastDrain.StartedAt
 		}
+	}
+	if !n.Draining() {
+		n.Ineligibility = nil // the drain is the later word
 	}
 	n.DrainStrategy = &strategy
 	n.SchedulingEligibility = structs.NodeSchedulingIneligible
@@ -73,7 +76,7 @@ func endDrain(n *structs.Node, status structs.DrainStatus, at time.Time) {
 // UpdateNodeDrains ends the drains of nodes that are done, or changes them. Nodes
 // that went away in the meantime are left out.
 func (s *StateStore) UpdateNodeDrains(index uint64, r *structs.BatchNodeUpdateDrainRequest) error {
-	return s.write(index, "NodeDrain", func(tx *Txn) error {
+	return s.write(index, structs.EventNodeDrain, func(tx *Txn) error {
 		at := time.Unix(r.UpdatedAt, 0).UTC()
 		for _, id := range sortedKeys(r.Updates) {
 			update := r.Updates[id]
@@ -87,7 +90,7 @@ func (s *StateStore) UpdateNodeDrains(index uint64, r *structs.BatchNodeUpdateDr
 					endDrain(n, structs.DrainStatusComplete, at)
 				}
 				if update.MarkEligible && !n.Draining() {
-					n.SchedulingEligibility = structs.NodeSchedulingEligible
+					setEligibility(n, structs.NodeSchedulingEligible, nil)
 				}
 				addNodeEvents(tx, n, r.NodeEvents[id])
 				return nil

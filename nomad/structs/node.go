@@ -67,6 +67,9 @@ type Node struct {
 	GCVolumesOnNodeGC bool
 	// LastDrain is the last drain, begun or ended; nil before the first.
 	LastDrain *DrainMetadata
+	// Ineligibility is why the node is ineligible and for how long, nil where
+	// nothing was said of it.
+	Ineligibility *NodeIneligibility `json:",omitempty"`
 	// LastMissedHeartbeatIndex is when the node went down, 0 once it is ready.
 	LastMissedHeartbeatIndex uint64
 	// NodeMaxAllocs bounds the allocations on the node, 0 for no bound.
@@ -155,6 +158,7 @@ func (n *Node) Copy() *Node {
 	c.ReservedResources = n.ReservedResources.Copy()
 	c.DrainStrategy = clonePointer(n.DrainStrategy)
 	c.LastDrain = n.LastDrain.Copy()
+	c.Ineligibility = clonePointer(n.Ineligibility)
 	c.Events = cloneEach(n.Events, (*NodeEvent).Copy)
 	c.Drivers = cloneMap(n.Drivers, func(d *DriverInfo) *DriverInfo {
 		d = clonePointer(d)
@@ -201,8 +205,13 @@ func cloneMap[T any](m map[string]T, dup func(T) T) map[string]T {
 // Draining reports whether work is being moved off the node.
 func (n *Node) Draining() bool { return n.DrainStrategy != nil }
 
-// EventNodeDeregistration is the type of the event that a node was deleted.
-const EventNodeDeregistration = "NodeDeregistration"
+// The types of events of nodes that servers act upon: a node was deleted, its
+// eligibility or its drain changed.
+const (
+	EventNodeDeregistration = "NodeDeregistration"
+	EventNodeEligibility    = "NodeEligibility"
+	EventNodeDrain          = "NodeDrain"
+)
 
 // DownBefore reports whether the node has been down since a time, in seconds of
 // Unix time, or for longer.
@@ -239,6 +248,7 @@ type NodeListStub struct {
 	NodeResources         *NodeResources         `json:",omitempty"`
 	ReservedResources     *NodeReservedResources `json:",omitempty"`
 	LastDrain             *DrainMetadata
+	Ineligibility         *NodeIneligibility `json:",omitempty"`
 	CreateIndex           uint64
 	ModifyIndex           uint64
 }
@@ -259,7 +269,7 @@ func (n *Node) Stub(fields *NodeStubFields) *NodeListStub {
 	s := &NodeListStub{
 		Address: host, ID: n.ID, Datacenter: n.Datacenter, Name: n.Name, NodePool: n.NodePool, NodeClass: n.NodeClass,
 		Version: n.Attributes[nodeAttributeVersion], Drain: n.Draining(), SchedulingEligibility: n.SchedulingEligibility,
-		Status: n.Status, StatusDescription: n.StatusDescription, Drivers: n.Drivers, LastDrain: n.LastDrain,
+		Status: n.Status, StatusDescription: n.StatusDescription, Drivers: n.Drivers, LastDrain: n.LastDrain, Ineligibility: n.Ineligibility,
 		CreateIndex: n.CreateIndex, ModifyIndex: n.ModifyIndex,
 	}
 	if fields == nil {

@@ -47,10 +47,6 @@ func validNodeStatus(s string) bool {
 	return false
 }
 
-func validNodeEligibility(s string) bool {
-	return s == NodeSchedulingEligible || s == NodeSchedulingIneligible
-}
-
 // NodeDeregisterRequest deletes one node.
 type NodeDeregisterRequest struct {
 	NodeID string
@@ -126,32 +122,6 @@ type NodeUpdateResponse struct {
 	SignedIdentity *string
 	// LinkEpoch is that of the node, for the hello of its link.
 	LinkEpoch uint64
-	WriteMeta
-}
-
-// NodeUpdateEligibilityRequest says whether work may be placed on a node.
-type NodeUpdateEligibilityRequest struct {
-	NodeID      string
-	Eligibility string
-	// NodeEvent and UpdatedAt, in Unix seconds, are set by the leader.
-	NodeEvent *NodeEvent
-	UpdatedAt int64
-	WriteRequest
-}
-
-// Validate returns what no store could accept.
-func (r *NodeUpdateEligibilityRequest) Validate() error {
-	if !validNodeEligibility(r.Eligibility) {
-		return invalidf("invalid scheduling eligibility %q: must be %s or %s", r.Eligibility, NodeSchedulingEligible, NodeSchedulingIneligible)
-	}
-	return nil
-}
-
-// NodeEligibilityUpdateResponse answers NodeUpdateEligibilityRequest.
-type NodeEligibilityUpdateResponse struct {
-	NodeModifyIndex uint64
-	EvalIDs         []string
-	EvalCreateIndex uint64
 	WriteMeta
 }
 
