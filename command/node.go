@@ -199,10 +199,11 @@ func (c *nodeStatus) print(s *session, n *nodeDetail) {
 		id = id[:min(len(id), shortID)]
 	}
 	kv := [][2]string{{"ID", id}, {"Name", n.Name}, {"Node Pool", n.NodePool}, {"Class", orNone(n.NodeClass)}, {"DC", n.Datacenter},
-		{"Address", orNone(n.HTTPAddr)}, {"Drain", strconv.FormatBool(n.Drain)}, {"Eligibility", n.eligibility()}, {"Status", n.Status}}
+		{"Address", orNone(n.HTTPAddr)}, {"Drain", strconv.FormatBool(n.Drain)}, {"Eligibility", n.eligibility()}}
 	if i := n.Ineligibility; i != nil && i.Reason != "" {
 		kv = append(kv, [2]string{"Eligibility Reason", i.Reason})
 	}
+	kv = append(kv, [2]string{"Status", n.Status})
 	if n.StatusUpdatedAt > 0 {
 		kv = append(kv, [2]string{"Status Since", time.Unix(n.StatusUpdatedAt, 0).UTC().Format(time.RFC3339)})
 	}
@@ -217,7 +218,13 @@ func (c *nodeStatus) print(s *session, n *nodeDetail) {
 	s.title("Node Events")
 	t := newTable("Time", "Subsystem", "Message")
 	for _, e := range slices.Backward(n.Events) {
-		t.add(e.Timestamp.UTC().Format(time.RFC3339), e.Subsystem, e.Message)
+		message := e.Message
+		if c.list.verbose {
+			for _, d := range sortedPairs(e.Details) {
+				message += ", " + d[0] + ": " + d[1]
+			}
+		}
+		t.add(e.Timestamp.UTC().Format(time.RFC3339), e.Subsystem, message)
 	}
 	s.print(t, "none")
 	if c.list.verbose && len(n.Attributes) > 0 {
