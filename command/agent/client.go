@@ -38,6 +38,15 @@ func (c *Config) clientDataDir() string {
 	return filepath.Join(c.DataDir, "client")
 }
 
+// ownDataDir returns where the agent keeps most of its data: those of its server, if it
+// is one, "" for none that stay.
+func (c *Config) ownDataDir() string {
+	if c.Server.Enabled {
+		return c.serverDataDir()
+	}
+	return c.clientDataDir()
+}
+
 // clientConfig returns the configuration of the node agent. rpc is the listener of
 // the server in this process, nil for none.
 func (a *Agent) clientConfig(rpc net.Listener) client.Config {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +58,8 @@ type fakeServer struct {
 	compactErr     error
 	// others is what Drain answers.
 	others bool
+	// silent makes RPC wait until its caller gives up.
+	silent atomic.Bool
 	// onDrain runs in Drain, nil for nothing.
 	onDrain func()
 	// onShutdown runs while the server stops, nil for nothing.
@@ -87,6 +90,9 @@ func (f *fakeServer) RPC(ctx context.Context, method string, args, reply any) er
 	f.last = args
 	answer := f.answers[method]
 	f.mu.Unlock()
+	if f.silent.Load() {
+		<-ctx.Done()
+	}
 	if err := ctx.Err(); err != nil {
 		return errs.Wrap(errs.Deadline, "the caller went away", err)
 	}

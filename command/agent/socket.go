@@ -35,7 +35,7 @@ type agentSockets struct {
 	privileged func(drpc.Peer) bool
 	// link says how the link of the node agent is, "" where there is none.
 	link func() string
-	// dataDir is where the data are, "" for in memory.
+	// dataDir is where the data are, "" for none that stay.
 	dataDir string
 
 	credentials *credentialCache
@@ -68,13 +68,13 @@ func newAgentSockets(a *Agent) (*agentSockets, error) {
 	}
 	s := &agentSockets{
 		config: a.config, server: a.server, logger: a.logger.ResetNamed("cairn.socket"), metrics: newSocketMetrics(),
-		started: time.Now(), httpURL: scheme + a.endpoints.advHTTP, dataDir: a.config.serverDataDir(), registry: drpc.NewRegistry(),
+		started: time.Now(), httpURL: scheme + a.endpoints.advHTTP, dataDir: a.config.ownDataDir(), registry: drpc.NewRegistry(),
 		privileged: drpc.RootOrSelf, link: func() string { return "" },
 	}
 	if a.client != nil {
 		s.link = func() string { return a.client.Stats()["link"] }
 	}
-	s.credentials, s.attach, s.keys = newCredentialCache(s), &attachCache{sockets: s}, &keyCache{sockets: s}
+	s.credentials, s.attach, s.keys = newCredentialCache(s), newAttachCache(s), newKeyCache(s)
 	s.eventLimits = newUserLimits(eventRate, eventBurst)
 	s.workloads, s.locks, s.providers = newWorkloads(), newLockKeeper(s), newProviders()
 	s.life, s.end = context.WithCancel(context.Background())

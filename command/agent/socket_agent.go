@@ -80,24 +80,41 @@ const (
 type attachCache struct {
 	sockets *agentSockets
 
-	mu      sync.Mutex // held while asking, so that one call asks for all
-	tried   time.Time  // of the last question, answered or not; guarded by mu
-	asked   time.Time  // when the below was true, zero for never
+	// latest asks who they are.
+	latest question
+
+	mu      sync.Mutex
+	tried   time.Time // when the last question ended, answered or not; guarded by mu
+	asked   time.Time // when the below was true, zero for never; guarded by mu, and so are they
 	servers []string
 	leader  string
 	// namespaces are those that may be seen without a token.
 	namespaces []string
 }
 
+func newAttachCache(s *agentSockets) *attachCache {
+	c := &attachCache{sockets: s}
+	c.latest = question{sockets: s, ask: c.ask, limit: attachTimeout}
+	return c
+}
+
 // get returns what is known, after a look for newer things.
 func (c *attachCache) get(ctx context.Context) (*agentpb.AttachInfo, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.asked.IsZero() || time.Since(c.tried) > attachFresh {
-		if err := c.askLocked(ctx); err != nil && c.asked.IsZero() {
+	known, due := !c.asked.IsZero(), time.Since(c.tried) > attachFresh
+	c.mu.Unlock()
+	switch {
+	case !known:
+		if err := c.latest.answered(ctx); err != nil {
 			return nil, err
 		}
+	case due:
+		wait, cancel := briefly(ctx)
+		_ = c.latest.answered(wait) // memory has an answer
+		cancel()
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	s := c.sockets
 	return &agentpb.AttachInfo{
 		Region: s.config.Region, Datacenter: s.config.Datacenter, NodeId: s.server.NodeID(), NodeName: s.config.NodeName,
@@ -107,11 +124,13 @@ func (c *attachCache) get(ctx context.Context) (*agentpb.AttachInfo, error) {
 	}, nil
 }
 
-// askLocked asks for servers and leader; c.mu is held.
-func (c *attachCache) askLocked(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
-	defer cancel()
-	defer func() { c.tried = time.Now() }()
+// ask asks for servers, leader and namespaces.
+func (c *attachCache) ask(ctx context.Context) error {
+	defer func() {
+		c.mu.Lock()
+		c.tried = time.Now()
+		c.mu.Unlock()
+	}()
 	var servers []string
 	var leader string
 	args := structs.GenericRequest{}
@@ -122,8 +141,11 @@ func (c *attachCache) askLocked(ctx context.Context) error {
 	if err := c.sockets.call(ctx, "Status.Leader", &args, &leader); err != nil {
 		return err
 	}
+	names, err := c.sockets.openNamespaces(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.asked, c.servers, c.leader = time.Now(), servers, leader
-	if names, err := c.sockets.openNamespaces(ctx); err == nil { // else those of before
+	if err == nil { // else those of before
 		c.namespaces = names
 	}
 	return nil

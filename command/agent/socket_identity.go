@@ -69,6 +69,8 @@ type credentialKey struct {
 type credential struct {
 	jwt, keyID     string
 	renew, expires time.Time
+	// silent is until when no newer one is asked for, since no server answered.
+	silent time.Time
 }
 
 // credentialCache keeps credentials for two thirds of their life, and beyond it
@@ -100,19 +102,37 @@ func (c *credentialCache) get(ctx context.Context, peer drpc.Peer, in *agentpb.C
 	key := credentialKey{peer.UID, peer.GID, peer.PID, strings.Join(req.Audience, "\x00"), req.TTL}
 	old, ok := c.made.Get(key)
 	now := time.Now()
-	if ok && !rotate && now.Before(old.renew) {
+	ok = ok && !rotate && now.Before(old.expires)
+	if ok && (now.Before(old.renew) || now.Before(old.silent)) {
 		return old.reply(true), nil
 	}
-	fresh, err := c.sign(ctx, &req, now)
+	if !ok {
+		fresh, err := c.sign(ctx, key, &req)
+		if err != nil {
+			return nil, err
+		}
+		return fresh.reply(false), nil
+	}
+	return c.newer(ctx, key, &req, old)
+}
+
+// newer returns a new credential in place of one that is still good, or that one where
+// no new one can be had soon.
+func (c *credentialCache) newer(ctx context.Context, key credentialKey, req *structs.IdentitySignRequest, old credential) (*agentpb.Credentials, error) {
+	wait, cancel := briefly(ctx)
+	defer cancel()
+	fresh, err := c.sign(wait, key, req)
 	switch {
 	case err == nil:
-		c.made.Add(key, *fresh)
 		return fresh.reply(false), nil
-	case ok && !rotate && now.Before(old.expires) && !errsLocal(err):
-		c.sockets.logger.Debug("credential from the cache, the servers sign none now", "peer", peer.String(), "error", err)
-		return old.reply(true), nil
+	case errsLocal(err):
+		return nil, err
+	case wait.Err() != nil:
+		old.silent = time.Now().Add(silentPause)
+		c.made.Add(key, old)
 	}
-	return nil, err
+	c.sockets.logger.Debug("credential from the cache, the servers sign none now", "uid", key.uid, "pid", key.pid, "error", err)
+	return old.reply(true), nil
 }
 
 // errsLocal reports an error for which an old credential is no cure.
@@ -121,7 +141,9 @@ func errsLocal(err error) bool {
 	return code == errs.Invalid || code == errs.PermissionDenied
 }
 
-func (c *credentialCache) sign(ctx context.Context, req *structs.IdentitySignRequest, now time.Time) (*credential, error) {
+// sign has a credential made and keeps it.
+func (c *credentialCache) sign(ctx context.Context, key credentialKey, req *structs.IdentitySignRequest) (*credential, error) {
+	now := time.Now()
 	if err := c.limits.take(req.Peer.UID, "credentials"); err != nil {
 		return nil, err
 	}
@@ -131,7 +153,9 @@ func (c *credentialCache) sign(ctx context.Context, req *structs.IdentitySignReq
 		return nil, err
 	}
 	expires := time.Unix(reply.ExpiresAt, 0)
-	return &credential{jwt: reply.JWT, keyID: reply.KeyID, expires: expires, renew: now.Add(expires.Sub(now) * 2 / 3)}, nil
+	fresh := credential{jwt: reply.JWT, keyID: reply.KeyID, expires: expires, renew: now.Add(expires.Sub(now) * 2 / 3)}
+	c.made.Add(key, fresh)
+	return &fresh, nil
 }
 
 func (c *credential) reply(cached bool) *agentpb.Credentials {

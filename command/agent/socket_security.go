@@ -94,50 +94,69 @@ const (
 // keyCache remembers the cluster's public keys.
 type keyCache struct {
 	sockets *agentSockets
+	// latest asks for them.
+	latest question
 
-	mu    sync.Mutex // held while asking, so that one call asks for all
-	tried time.Time  // of the last question, answered or not; guarded by mu
-	asked time.Time  // when set was true, zero for never
+	mu    sync.Mutex
+	tried time.Time // when the last question ended, answered or not; guarded by mu
+	asked time.Time // when set was true, zero for never; guarded by mu, and so are the below
 	fresh time.Duration
 	set   jose.JSONWebKeySet
+}
+
+func newKeyCache(s *agentSockets) *keyCache {
+	c := &keyCache{sockets: s}
+	c.latest = question{sockets: s, ask: c.ask, limit: keysTimeout}
+	return c
 }
 
 // find returns the key, nil if the cluster has none of that ID, and how long ago
 // that was so.
 func (c *keyCache) find(ctx context.Context, id string) (*jose.JSONWebKey, time.Duration, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	found := c.set.Key(id)
-	now := time.Now()
-	wanted := len(found) == 0 || now.Sub(c.asked) > c.fresh
-	if c.asked.IsZero() || wanted && now.Sub(c.tried) > keysRetry {
-		if err := c.askLocked(ctx); err != nil && c.asked.IsZero() {
+	known, found := !c.asked.IsZero(), len(c.set.Key(id)) > 0
+	due := (!found || time.Since(c.asked) > c.fresh) && time.Since(c.tried) > keysRetry
+	c.mu.Unlock()
+	switch {
+	case !known:
+		if err := c.latest.answered(ctx); err != nil {
 			return nil, 0, err
 		}
-		found = c.set.Key(id)
+	case due:
+		wait, cancel := briefly(ctx)
+		_ = c.latest.answered(wait) // the keys in memory will do
+		cancel()
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	age := time.Since(c.asked)
-	if len(found) != 1 {
+	keys := c.set.Key(id)
+	if len(keys) != 1 {
 		return nil, age, nil
 	}
-	return &found[0], age, nil
+	return &keys[0], age, nil
 }
 
-// askLocked asks for the keys; c.mu is held.
-func (c *keyCache) askLocked(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, keysTimeout)
-	defer cancel()
+// ask asks for the keys.
+func (c *keyCache) ask(ctx context.Context) error {
+	set, fresh, err := c.fetch(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.tried = time.Now()
+	if err == nil {
+		c.set, c.asked, c.fresh = set, time.Now(), fresh
+	}
+	return err
+}
+
+// fetch returns the keys of now, and how long they are fresh.
+func (c *keyCache) fetch(ctx context.Context) (set jose.JSONWebKeySet, fresh time.Duration, err error) {
 	var args structs.GenericRequest
 	args.AllowStale = true
 	var reply structs.KeyringListPublicResponse
 	if err := c.sockets.call(ctx, "Keyring.ListPublic", &args, &reply); err != nil {
-		return err
+		return set, 0, err
 	}
-	set, err := keyring.JWKS(reply.PublicKeys)
-	if err != nil {
-		return err
-	}
-	c.set, c.asked, c.fresh = set, time.Now(), keyring.MaxAge(reply.PublicKeys, reply.RotationThreshold, time.Now())
-	return nil
+	set, err = keyring.JWKS(reply.PublicKeys)
+	return set, keyring.MaxAge(reply.PublicKeys, reply.RotationThreshold, time.Now()), err
 }
