@@ -244,11 +244,12 @@ func (r *runner) invoke(_ context.Context, req *drpc.Request) ([]byte, error) {
 
 // work runs a call and tells the agent how it ended.
 func (r *runner) work(m *Method, in *agentpb.InvokeRequest) {
-	ctx, cancel := context.WithCancel(r.life)
+	ctx := r.life
 	if in.LeftMs > 0 {
-		ctx, cancel = context.WithTimeout(r.life, time.Duration(in.LeftMs)*time.Millisecond)
+		limited, cancel := context.WithTimeout(r.life, time.Duration(in.LeftMs)*time.Millisecond)
+		defer cancel()
+		ctx = limited
 	}
-	defer cancel()
 	result, err := run(ctx, m, in.ParamsJson)
 	tell, done := context.WithTimeout(r.life, answerTimeout)
 	defer done()
