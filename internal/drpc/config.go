@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-project/cairn/internal/errs"
 )
 
-// maxPath is how long the path of a Unix socket may be: 108 bytes with the NUL on Linux.
-const maxPath = 107
+// MaxPath is how long the path of a Unix socket may be: 108 bytes with the NUL on Linux.
+const MaxPath = 107
 
 // Config is one socket. Path, Mode and Logger have no default.
 type Config struct {
@@ -87,7 +87,7 @@ func (c *Config) Validate() error {
 	check(c.Path != "", "path", "give the path of the socket")
 	check(!strings.HasPrefix(c.Path, "@") && !strings.Contains(c.Path, "\x00"), "path",
 		"%q is an abstract name, which no file mode protects: give the path of a file", c.Path)
-	check(len(c.Path) <= maxPath, "path", "%q has %d bytes, a socket's path at most %d: use a shorter directory", c.Path, len(c.Path), maxPath)
+	check(len(c.Path) <= MaxPath, "path", "%q has %d bytes, a socket's path at most %d: use a shorter directory", c.Path, len(c.Path), MaxPath)
 	check(c.Mode != 0, "mode", "give the mode of the socket file, such as 0600")
 	check(c.Mode&^fs.ModePerm == 0, "mode", "%#o has bits beyond 0777", uint32(c.Mode))
 	check(c.MaxMessage >= 1 && c.MaxMessage <= 1<<30, "max_message", "must be between 1 byte and 1 GiB")

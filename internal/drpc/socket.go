@@ -139,8 +139,11 @@ func (s *socket) record() error {
 	if err := s.lock.Truncate(0); err != nil {
 		return err
 	}
-	_, err = s.lock.WriteAt([]byte(s.id+"\n"), 0)
-	return err
+	if _, err := s.lock.WriteAt([]byte(s.id+"\n"), 0); err != nil {
+		return err
+	}
+	// After a loss of power the socket would be there and what says that it is ours not.
+	return s.lock.Sync()
 }
 
 // recorded returns which file an earlier run made.
@@ -187,8 +190,8 @@ func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 
 // Dial connects to a server and says what to do where that fails.
 func Dial(ctx context.Context, path string, maxMessage int) (*Link, error) {
-	if len(path) == 0 || len(path) > maxPath {
-		return nil, errs.Newf(errs.Invalid, "socket path %q has %d bytes, it needs 1 to %d", path, len(path), maxPath)
+	if len(path) == 0 || len(path) > MaxPath {
+		return nil, errs.Newf(errs.Invalid, "socket path %q has %d bytes, it needs 1 to %d", path, len(path), MaxPath)
 	}
 	conn, err := dial(ctx, path)
 	if err != nil {
