@@ -72,6 +72,9 @@ type providerAnswer struct {
 type providers struct {
 	// node is the operator node, nil until the agent has one.
 	node atomic.Pointer[jsonrpc.Server]
+	// changing is held while methods come or go, so that a session that ends meanwhile
+	// leaves none behind.
+	changing sync.Mutex
 
 	mu      sync.Mutex
 	byName  map[string]*provider     // guarded by mu
@@ -93,25 +96,34 @@ func (p *providers) register(_ context.Context, req *drpc.Request, in *agentpb.P
 		return nil, err
 	}
 	one := &provider{name: in.Provider, socket: in.Socket, peer: req.Peer, session: req.Session, gone: make(chan struct{})}
+	first, err := p.add(node, one, in.Methods)
+	if first { // also where a method is refused: the next try may come over the same session
+		req.Session.OnClose(func() { p.leave(req.Session) })
+	}
+	return &agentpb.ProviderReply{}, err
+}
+
+// add registers the methods of a provider, all or none. first is true where the end of
+// its session is not looked out for yet.
+func (p *providers) add(node *jsonrpc.Server, one *provider, methods []*agentpb.ProvidedMethod) (first bool, err error) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
 	p.mu.Lock()
 	if p.byName[one.name] != nil {
 		p.mu.Unlock()
-		return nil, errs.Newf(errs.Conflict, "provider %q is registered already: unregister it first", one.name)
+		return false, errs.Newf(errs.Conflict, "provider %q is registered already: unregister it first", one.name)
 	}
 	p.byName[one.name] = one
-	known := p.watched[req.Session]
-	p.watched[req.Session] = true
+	first = !p.watched[one.session]
+	p.watched[one.session] = true
 	p.mu.Unlock()
-	for _, m := range in.Methods {
+	for _, m := range methods {
 		if err := node.Register(p.method(one, m)); err != nil {
 			p.remove(one)
-			return nil, err
+			return first, err
 		}
 	}
-	if !known {
-		req.Session.OnClose(func() { p.leave(req.Session) })
-	}
-	return &agentpb.ProviderReply{}, nil
+	return first, nil
 }
 
 func checkProvider(in *agentpb.ProviderRequest, peer drpc.Peer) error {
@@ -248,6 +260,8 @@ func (p *providers) settle(session *drpc.Session, operation string, a providerAn
 
 // unregister answers 504.
 func (p *providers) unregister(_ context.Context, req *drpc.Request, in *agentpb.UnregisterRequest) (*agentpb.UnregisterReply, error) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
 	p.mu.Lock()
 	one := p.byName[in.Provider]
 	p.mu.Unlock()
@@ -257,7 +271,7 @@ func (p *providers) unregister(_ context.Context, req *drpc.Request, in *agentpb
 	return &agentpb.UnregisterReply{Removed: int32(p.remove(one))}, nil
 }
 
-// remove takes a provider's methods away and ends its calls.
+// remove takes a provider's methods away and ends its calls; p.changing is held.
 func (p *providers) remove(one *provider) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -271,6 +285,8 @@ func (p *providers) remove(one *provider) int {
 
 // leave removes the providers of a session that ended.
 func (p *providers) leave(session *drpc.Session) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
 	var mine []*provider
 	p.mu.Lock()
 	delete(p.watched, session)

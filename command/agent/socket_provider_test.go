@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -171,4 +174,54 @@ func TestProvidersComeAndGo(t *testing.T) {
 		t.Errorf("a call whose provider left: %s", got)
 	}
 	eventually(t, "unregistered", func() bool { return p.names() == "" })
+}
+
+// TestProviderThatWasRefusedFirst: what its session registers at the next try ends with
+// the session all the same.
+func TestProviderThatWasRefusedFirst(t *testing.T) {
+	p := newProvided(t)
+	second := connect(t, p.agent.sockets.admin)
+	refused := &agentpb.ProviderRequest{Provider: "two", Socket: p.socket, Methods: []*agentpb.ProvidedMethod{{Name: "two_list"}, {Name: "gpu_list"}}}
+	if _, err := ask[agentpb.ProviderReply](t, second, 501, refused); err == nil {
+		t.Fatal("a method of others was registered")
+	}
+	again := &agentpb.ProviderRequest{Provider: "two", Socket: p.socket, Methods: []*agentpb.ProvidedMethod{{Name: "two_list"}}}
+	mustAsk[agentpb.ProviderReply](t, second, 501, again)
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	third := connect(t, p.agent.sockets.admin)
+	eventually(t, "the name is free", func() bool {
+		_, err := ask[agentpb.ProviderReply](t, third, 501, again)
+		return err == nil
+	})
+}
+
+// TestProvidersThatEndWhileTheyRegister leave nothing behind.
+func TestProvidersThatEndWhileTheyRegister(t *testing.T) {
+	p := newProvided(t)
+	if err := p.session.Close(); err != nil {
+		t.Fatal(err)
+	}
+	schema := `{"type":"object","properties":{"x":{"enum":["` + strings.Repeat(`x","`, 500) + `y"]}}}` // takes its time
+	many := &agentpb.ProviderRequest{Provider: "two", Socket: p.socket}
+	for i := range maxProvided {
+		many.Methods = append(many.Methods, &agentpb.ProvidedMethod{Name: fmt.Sprintf("two_%d", i), ParamsSchemaJson: schema})
+	}
+	offers := func(name string) bool {
+		return slices.ContainsFunc(p.node.Methods(), func(m jsonrpc.Method) bool { return m.Name == name })
+	}
+	c := connect(t, p.agent.sockets.admin)
+	mustAsk[agentpb.ProviderReply](t, c, 501, &agentpb.ProviderRequest{Provider: "one", Socket: p.socket, Methods: []*agentpb.ProvidedMethod{{Name: "one_list"}}})
+	var asking sync.WaitGroup
+	asking.Go(func() { _, _ = ask[agentpb.ProviderReply](t, c, 501, many) })
+	eventually(t, "the first is registered", func() bool { return offers("two_0") })
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	asking.Wait()
+	p.agent.sockets.stop() // waits for the handlers
+	if offers("one_list") || offers("two_0") || offers(fmt.Sprintf("two_%d", maxProvided-1)) {
+		t.Error("methods stay behind")
+	}
 }
