@@ -67,7 +67,7 @@ func newAgentSockets(a *Agent) (*agentSockets, error) {
 		scheme = "https://"
 	}
 	s := &agentSockets{
-		config: a.config, server: a.server, logger: a.logger.ResetNamed("cairn.socket"), metrics: newSocketMetrics(),
+		config: a.config, server: a.server, logger: a.logger.ResetNamed("cairn.socket"),
 		started: time.Now(), httpURL: scheme + a.endpoints.advHTTP, dataDir: a.config.ownDataDir(), registry: drpc.NewRegistry(),
 		privileged: drpc.RootOrSelf, link: func() string { return "" },
 	}
@@ -79,6 +79,7 @@ func newAgentSockets(a *Agent) (*agentSockets, error) {
 	s.workloads, s.locks, s.providers = newWorkloads(), newLockKeeper(s), newProviders()
 	s.life, s.end = context.WithCancel(context.Background())
 	s.modules = []socketModule{s.identityModule(), s.agentModule(a.logger), s.workloadModule(), s.securityModule(), s.providerModule()}
+	s.metrics = newSocketMetrics(s.modules)
 	var all []error
 	for _, m := range s.modules {
 		all = append(all, s.registry.Register(m.module()))

@@ -37,6 +37,7 @@ type keptLock struct {
 	id         string
 	uid        int
 	ttl, grace time.Duration
+	asked      time.Time          // when the servers were asked for it
 	token      string             // guarded by the keeper's mu
 	cancel     context.CancelFunc // ends the renewal
 	// over is closed when the lock is not held any more; reason and released are
@@ -56,11 +57,16 @@ type lockKeeper struct {
 	mu      sync.Mutex
 	held    map[lockName]*keptLock // guarded by mu
 	watched map[*drpc.Session]bool // those whose end is looked out for; guarded by mu
-	closing bool                   // the agent ends: locks are left to their TTL
+	// leaving counts what is under way to give a lock back, by its ID: nobody may go on
+	// with it any more. taking counts the locks that are asked for, by user.
+	leaving map[string]int // guarded by mu
+	taking  map[int]int    // guarded by mu
+	closing bool           // the agent ends: locks are left to their TTL
 }
 
 func newLockKeeper(s *agentSockets) *lockKeeper {
-	return &lockKeeper{sockets: s, held: map[lockName]*keptLock{}, watched: map[*drpc.Session]bool{}}
+	return &lockKeeper{sockets: s, held: map[lockName]*keptLock{}, watched: map[*drpc.Session]bool{},
+		leaving: map[string]int{}, taking: map[int]int{}}
 }
 
 // hold answers 305.
@@ -76,25 +82,31 @@ func (s *agentSockets) hold(ctx context.Context, req *drpc.Request, in *agentpb.
 	}
 	k := s.locks
 	if in.LockId != "" {
-		if kept := k.adopt(l); kept != nil {
-			return &agentpb.Held{LockId: kept.id, TtlMs: kept.ttl.Milliseconds()}, nil
+		if kept, err := k.adopt(l); kept != nil || err != nil {
+			return kept, err
 		}
 	}
 	if err := s.workloads.accepting(in.LockId != ""); err != nil {
 		return nil, err
 	}
-	if err := k.room(l.uid); err != nil {
+	if err := k.reserve(l.uid); err != nil {
 		return nil, err
 	}
+	defer k.unreserve(l.uid)
 	take := func() error { return k.acquire(ctx, l, time.Duration(in.DelayMs)*time.Millisecond) }
 	if in.LockId != "" { // of before the agent was restarted: only if nobody had it since
 		take = func() error { return k.resume(ctx, l) }
 	}
+	l.asked = time.Now()
 	if err := take(); err != nil {
 		return nil, err
 	}
 	k.keep(l)
-	return &agentpb.Held{LockId: l.id, TtlMs: l.ttl.Milliseconds()}, nil
+	return l.reply(), nil
+}
+
+func (l *keptLock) reply() *agentpb.Held {
+	return &agentpb.Held{LockId: l.id, TtlMs: l.ttl.Milliseconds()}
 }
 
 // graceOf returns the grace that a request asks for.
@@ -108,14 +120,18 @@ func graceOf(ms int64) time.Duration {
 	return time.Duration(min(ms, 2*maxGrace.Milliseconds())) * time.Millisecond
 }
 
-// adopt hands a lock of an earlier session of the same user to the new one. It
-// returns nil where the agent does not hold that lock.
-func (k *lockKeeper) adopt(l *keptLock) *keptLock {
+// adopt hands a lock of an earlier session of the same user to the new one, unless it
+// is being given back. It returns nil where the agent does not hold that lock.
+func (k *lockKeeper) adopt(l *keptLock) (*agentpb.Held, error) {
 	k.mu.Lock()
+	if k.leaving[l.id] > 0 {
+		k.mu.Unlock()
+		return nil, errs.Newf(errs.Conflict, "the lock of %q in namespace %q is being released: take it anew", l.name.path, l.name.namespace)
+	}
 	kept := k.held[l.name]
 	if kept == nil || kept.id != l.id || kept.uid != l.uid {
 		k.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	kept.token = cmp.Or(l.token, kept.token) // the old one may expire
 	if kept.expiry != nil {
@@ -125,13 +141,14 @@ func (k *lockKeeper) adopt(l *keptLock) *keptLock {
 	kept.session = l.session
 	k.mu.Unlock()
 	k.watch(l.session)
-	return kept
+	return kept.reply(), nil
 }
 
-func (k *lockKeeper) room(uid int) error {
+// reserve counts a lock that a user is about to take, or says that it has too many.
+func (k *lockKeeper) reserve(uid int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := 0
+	n := k.taking[uid]
 	for _, l := range k.held {
 		if l.uid == uid {
 			n++
@@ -140,7 +157,17 @@ func (k *lockKeeper) room(uid int) error {
 	if n >= maxLocksPerUID {
 		return errs.Newf(errs.Busy, "uid %d holds %d locks, its limit: release some", uid, n).WithRetryAfter(time.Second)
 	}
+	k.taking[uid]++
 	return nil
+}
+
+// unreserve ends what reserve began: the lock is held now, or was not to be had.
+func (k *lockKeeper) unreserve(uid int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.taking[uid]--; k.taking[uid] == 0 {
+		delete(k.taking, uid)
+	}
 }
 
 // keep notes a lock that was taken, and renews it from now on.
@@ -189,7 +216,9 @@ func (k *lockKeeper) expire(l *keptLock) {
 		return
 	}
 	k.endLocked(l, "its session ended", true)
+	k.leaving[l.id]++
 	k.mu.Unlock()
+	defer k.left(l)
 	ctx, cancel := context.WithTimeout(k.sockets.life, 2*l.ttl) // then the cluster has given it up itself
 	defer cancel()
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
@@ -202,6 +231,15 @@ func (k *lockKeeper) expire(l *keptLock) {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
+	}
+}
+
+// left ends giving a lock back.
+func (k *lockKeeper) left(l *keptLock) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.leaving[l.id]--; k.leaving[l.id] == 0 {
+		delete(k.leaving, l.id)
 	}
 }
 
@@ -241,6 +279,10 @@ func (k *lockKeeper) release(ctx context.Context, session *drpc.Session, in *age
 
 // releaseOne gives a lock back. It stays held where the servers could not be told.
 func (k *lockKeeper) releaseOne(ctx context.Context, l *keptLock) error {
+	k.mu.Lock()
+	k.leaving[l.id]++
+	k.mu.Unlock()
+	defer k.left(l)
 	err := k.giveBack(ctx, l)
 	if err != nil && !errors.Is(err, errs.Conflict) {
 		return err

@@ -24,19 +24,28 @@ type socketCount struct {
 
 // socketMetrics counts the calls on the agent sockets.
 type socketMetrics struct {
+	// known are the methods of each module.
+	known  map[[2]int32]bool
 	mu     sync.Mutex
 	counts map[socketStat]socketCount // guarded by mu
 }
 
-func newSocketMetrics() *socketMetrics { return &socketMetrics{counts: map[socketStat]socketCount{}} }
+func newSocketMetrics(modules []socketModule) *socketMetrics {
+	m := &socketMetrics{known: map[[2]int32]bool{}, counts: map[socketStat]socketCount{}}
+	for _, module := range append([]socketModule{greetingModule()}, modules...) {
+		for i := range module.methods {
+			m.known[[2]int32{module.id, module.methods[i].ID}] = true
+		}
+	}
+	return m
+}
 
 // observe counts one call. What does not exist is counted under one name: peers
 // choose numbers freely.
 func (m *socketMetrics) observe(s drpc.Stat) {
 	key := socketStat{s.Module, s.Method, s.Status}
-	switch s.Status {
-	case drpc.Status_UNKNOWN_MODULE, drpc.Status_UNKNOWN_METHOD, drpc.Status_FAILED_UNMARSHAL_CALL:
-		key.module, key.method = -1, -1
+	if !m.known[[2]int32{s.Module, s.Method}] || s.Status == drpc.Status_FAILED_UNMARSHAL_CALL {
+		key.module, key.method = -1, -1 // also of those refused before anybody looks, at the end
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -82,8 +82,8 @@ func (k *lockKeeper) resume(ctx context.Context, l *keptLock) error {
 // TTL counts as lost: they may have given it to somebody else soon after.
 func (k *lockKeeper) renew(ctx context.Context, l *keptLock) {
 	ttl := l.ttl
-	sure := time.Now() // when the servers last said that it is held
-	pause := ttl / 3
+	sure := l.asked // when the servers were asked that last said it is held
+	pause := max(0, ttl/3-time.Since(sure))
 	ask := func() error {
 		ctx, cancel := context.WithTimeout(ctx, ttl/3)
 		defer cancel()
@@ -116,8 +116,12 @@ func (k *lockKeeper) renew(ctx context.Context, l *keptLock) {
 
 // lose ends a lock that is not held any more.
 func (k *lockKeeper) lose(l *keptLock, reason string) {
-	k.sockets.logger.Warn("a lock held for a local process is lost", "namespace", l.name.namespace, "path", l.name.path, "uid", l.uid, "reason", reason)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.leaving[l.id] > 0 { // a release of ours came first
+		k.endLocked(l, "it was released", true)
+		return
+	}
+	k.sockets.logger.Warn("a lock held for a local process is lost", "namespace", l.name.namespace, "path", l.name.path, "uid", l.uid, "reason", reason)
 	k.endLocked(l, reason, false)
 }

@@ -125,9 +125,15 @@ func (w *workloads) tell(ctx context.Context, plan *shutdownPlan, step *shutdown
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(plan.inTime(pause)):
 		}
 	}
+}
+
+// inTime shortens a pause so that a workload is asked once more while there is time: it
+// may be ready sooner than it said.
+func (p *shutdownPlan) inTime(pause time.Duration) time.Duration {
+	return min(pause, max(tellAgain, time.Until(p.deadline)-tellTimeout))
 }
 
 // note keeps an answer and returns when to ask again, 0 for never.

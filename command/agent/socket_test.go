@@ -232,6 +232,20 @@ func TestSocketCountsUnknown(t *testing.T) {
 	}
 }
 
+// TestSocketCountsLittleAtTheEnd: calls that are refused before anybody looks what they
+// ask for make no metrics of their own.
+func TestSocketCountsLittleAtTheEnd(t *testing.T) {
+	m := agentWithSockets(t, newFake()).sockets.metrics
+	for i := range int32(20) {
+		m.observe(drpc.Stat{Module: 1000 + i, Method: i, Status: drpc.Status_UNAVAILABLE})
+	}
+	m.observe(drpc.Stat{Module: 2, Method: 201, Status: drpc.Status_UNAVAILABLE})
+	m.observe(drpc.Stat{Status: drpc.Status_UNAVAILABLE})
+	if len(m.counts) != 3 || countOf(m, socketStat{-1, -1, drpc.Status_UNAVAILABLE}) != 20 {
+		t.Errorf("%v", m.counts)
+	}
+}
+
 func TestSocketSetsLogLevel(t *testing.T) {
 	a := agentWithSockets(t, newFake())
 	c := openSockets(t, a)

@@ -170,6 +170,9 @@ func checkWorkloadSocket(path string, peer drpc.Peer) error {
 	if !filepath.IsAbs(path) || strings.Contains(path, "\x00") {
 		return errs.Newf(errs.Invalid, "socket %q: must be the absolute path of a file", path)
 	}
+	if len(path) > drpc.MaxPath {
+		return errs.Newf(errs.Invalid, "socket %q: has %d bytes, a socket's path at most %d: use a shorter directory", path, len(path), drpc.MaxPath)
+	}
 	info, err := os.Lstat(path)
 	switch {
 	case err != nil:

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -261,7 +262,8 @@ func TestWorkloadsAreLookedAfter(t *testing.T) {
 	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Symlink(a.sockets.path, link)); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"relative.sock", file, link, filepath.Join(dir, "absent")} {
+	long := filepath.Dir(a.sockets.path) + "/" + strings.Repeat("./", drpc.MaxPath/2) + filepath.Base(a.sockets.path)
+	for _, path := range []string{"relative.sock", file, link, filepath.Join(dir, "absent"), long} {
 		if _, err := ask[agentpb.ReadyReply](t, c, 301, &agentpb.ReadyRequest{Socket: path}); !errors.Is(err, errs.Invalid) {
 			t.Errorf("socket %s: %v", path, err)
 		}
@@ -390,6 +392,23 @@ func TestShutdownIsPrepared(t *testing.T) {
 	if _, err := ask[agentpb.ShutdownProgress](t, admin, 204, &agentpb.ShutdownRequest{DeadlineMs: -1}); !errors.Is(err, errs.Invalid) {
 		t.Errorf("a deadline in the past: %v", err)
 	}
+}
+
+// TestWorkloadsAreAskedBeforeTheDeadline, whatever time they said they need.
+func TestWorkloadsAreAskedBeforeTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := &shutdownPlan{deadline: time.Now().Add(time.Minute)}
+		for need, want := range map[time.Duration]time.Duration{time.Second: time.Second, 40 * time.Second: 40 * time.Second,
+			time.Hour: time.Minute - tellTimeout} {
+			if got := plan.inTime(need); got != want {
+				t.Errorf("one that needs %s is asked after %s, want %s", need, got, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		if got := plan.inTime(time.Hour); got != tellAgain {
+			t.Errorf("at the end it is asked after %s", got)
+		}
+	})
 }
 
 func TestEventsAreRaised(t *testing.T) {
