@@ -70,7 +70,8 @@ type serverStatus struct {
 // storageStatus is the result of get_storage_status.
 type storageStatus struct {
 	// Dir is "" when all is in memory.
-	Dir      string `json:"dir"`
+	Dir string `json:"dir"`
+	// LogStore is wal, boltdb or memory, none for an agent without a server.
 	LogStore string `json:"log_store"`
 	// Bytes are sizes of files by directory below Dir, "." for those in it.
 	Bytes map[string]int64 `json:"bytes"`
@@ -246,16 +247,21 @@ func (n *rpcNode) getMetrics(_ context.Context, p metricsParams) (*metricsSummar
 }
 
 func (n *rpcNode) storageStatus(ctx context.Context) (storageStatus, error) {
-	out := storageStatus{Dir: n.config.serverDataDir(), LogStore: "memory", Bytes: map[string]int64{}, Raft: map[string]string{}}
+	out := storageStatus{Dir: n.config.ownDataDir(), LogStore: "memory", Bytes: map[string]int64{}, Raft: map[string]string{}}
 	for name, v := range n.server.Stats()["raft"] {
 		if strings.Contains(name, "index") || strings.Contains(name, "snapshot") {
 			out.Raft[name] = v
 		}
 	}
+	switch {
+	case !n.config.Server.Enabled:
+		out.LogStore = "none"
+	case out.Dir != "":
+		out.LogStore = n.config.Server.RaftLogStore.Backend
+	}
 	if out.Dir == "" {
 		return out, nil
 	}
-	out.LogStore = n.config.Server.RaftLogStore.Backend
 	// Files come and go while the server works: what vanishes is not counted.
 	err := filepath.WalkDir(out.Dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

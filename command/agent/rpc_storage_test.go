@@ -2,6 +2,8 @@ package agent
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -77,5 +79,22 @@ func TestMarksReachTheRegion(t *testing.T) {
 	w := call(h, "POST", "/v1/rpc", `{"jsonrpc":"2.0","method":"mark","params":{"text":"deploy 7"}}`, "X-Nomad-Token", "secret", "Content-Type", "application/json")
 	if w.Code != 204 || len(told) != 1 || told[0].Kind != "mark" || told[0].Name != "deploy 7" || told[0].State != structs.OperationSucceeded {
 		t.Errorf("status %d, the servers were told %+v", w.Code, told)
+	}
+}
+
+// An agent without a server has data too, and no log.
+func TestStorageOfAnAgentWithoutAServer(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "client-id"), []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := testAPI(t, newFake().fill(), func(c *Config) { c.Server.Enabled, c.Client.StateDir = false, dir })
+	raw, rpcErr := invoke(t, h, "get_storage_status", `{}`)
+	if rpcErr != nil {
+		t.Fatal(rpcErr)
+	}
+	var got storageStatus
+	if err := json.Unmarshal(raw, &got); err != nil || got.Dir != dir || got.LogStore != "none" || got.Bytes["."] != 5 {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
