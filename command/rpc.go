@@ -127,6 +127,7 @@ func (c *rpcCall) post(ctx context.Context, s *session, msg []byte) ([]byte, err
 // too long may be tried again.
 func lostCall(err error, hint string) *failure {
 	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded) // wherever it was up: err may say something else
 		return &failure{code: exitTryAgain, err: err, hint: "-timeout says how long to wait; whether the call took effect is not known", lost: true}
 	}
 	return &failure{code: exitRPCError, err: err, hint: hint, lost: !errors.Is(err, errs.TooLarge)}
