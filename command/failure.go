@@ -26,6 +26,8 @@ type failure struct {
 	err error
 	// hint says what to do next, "" for nothing.
 	hint string
+	// lost is true when nobody answered.
+	lost bool
 }
 
 // Error returns the text for the user.

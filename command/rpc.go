@@ -89,7 +89,7 @@ func (c *rpcCall) exchange(s *session, msg []byte) ([]byte, error) {
 	defer client.Close()
 	out, err := client.Raw(ctx, msg)
 	if err != nil {
-		return nil, &failure{code: exitRPCError, err: err, hint: "is an agent running? its log says where the socket is; without -socket the HTTP address is used"}
+		return nil, lostCall(err, "is an agent running? its log says where the socket is; without -socket the HTTP address is used")
 	}
 	return bytes.TrimSpace(out), nil
 }
@@ -108,19 +108,29 @@ func (c *rpcCall) post(ctx context.Context, s *session, msg []byte) ([]byte, err
 	}
 	resp, err := client.Raw().Do(req.WithContext(ctx))
 	if err != nil {
-		return nil, &failure{code: exitRPCError, err: failed("calling the operator node", err)}
+		return nil, lostCall(failed("calling the operator node", err), "")
 	}
 	defer resp.Body.Close()
 	out, err := io.ReadAll(io.LimitReader(resp.Body, maxRPCAnswer+1))
 	switch {
 	case err != nil:
-		return nil, &failure{code: exitRPCError, err: failed("reading the answer", err)}
+		return nil, lostCall(failed("reading the answer", err), "")
 	case len(out) > maxRPCAnswer:
 		return nil, &failure{code: exitRPCError, err: fmt.Errorf("the answer has more than %d bytes", maxRPCAnswer)}
 	case !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") && resp.StatusCode != http.StatusNoContent:
 		return nil, c.refused(resp, string(out))
 	}
 	return bytes.TrimSpace(out), nil
+}
+
+// lostCall is the failure of an exchange that brought no answer. One that only took
+// too long may be tried again.
+func lostCall(err error, hint string) *failure {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded) // wherever it was up: err may say something else
+		return &failure{code: exitTryAgain, err: err, hint: "-timeout says how long to wait; whether the call took effect is not known", lost: true}
+	}
+	return &failure{code: exitRPCError, err: err, hint: hint, lost: !errors.Is(err, errs.TooLarge)}
 }
 
 // refused is the failure for an answer that is not of the operator node.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,7 +23,7 @@ func (*rpcFile) about() about {
 	return about{
 		synopsis: "send messages from files",
 		usage:    "[options] <file>...",
-		text:     "Sends each file as one message of JSON-RPC 2.0, a request or a batch, in the order given; - is standard input. Files are JSON or YAML. The first that fails ends the command.",
+		text:     "Sends each file as one message of JSON-RPC 2.0, a request or a batch, in the order given; - is standard input. Files are JSON or YAML. Those that cannot be read or are answered with an error do not keep the others from being sent; the exit code is that of the worst.",
 		examples: [][2]string{
 			{"Send a batch", "cairn rpc file nightly.yaml"},
 			{"Only check it", "cairn rpc file -check nightly.yaml"},
@@ -40,22 +41,40 @@ func (c *rpcFile) run(s *session, args []string) error {
 	if err := c.settle(s); err != nil {
 		return err
 	}
-	messages := make([]*rpcMessage, len(args))
-	for i, name := range args { // all of them before the first is sent
-		text, err := readFileOrStdin(s, name)
+	var failures []*failure
+	for _, name := range args {
+		err := c.one(s, name)
+		if s.ctx.Err() != nil {
+			return err
+		}
 		if err != nil {
-			return &failure{code: exitRPCError, err: err}
-		}
-		if messages[i], err = parseMessage(text); err != nil {
-			return &failure{code: exitRPCError, err: failed(name, err)}
+			failures = append(failures, ofFile(name, err))
 		}
 	}
-	for i, m := range messages {
-		if err := c.send(s, m, c.check); err != nil {
-			return failed(args[i], err)
-		}
+	return joinFailures(failures)
+}
+
+// one sends what one file holds.
+func (c *rpcFile) one(s *session, name string) error {
+	text, err := readFileOrStdin(s, name)
+	if err != nil {
+		return err
 	}
-	return nil
+	m, err := parseMessage(text)
+	if err != nil {
+		return err
+	}
+	return c.send(s, m, c.check)
+}
+
+// ofFile says which file a failure is of.
+func ofFile(name string, err error) *failure {
+	out := &failure{code: exitRPCError, err: failed(name, err)}
+	var f *failure
+	if errors.As(err, &f) {
+		out.code, out.hint = f.code, f.hint
+	}
+	return out
 }
 
 func readFileOrStdin(s *session, name string) ([]byte, error) {
@@ -253,7 +272,7 @@ func (*rpcWatch) about() about {
 	return about{
 		synopsis: "call a method again and again",
 		usage:    "[options] <name>",
-		text:     "Calls a method in intervals and prints each answer under the time. An agent that is busy, has no leader or reaches no node is asked again; other errors end the command.",
+		text:     "Calls a method in intervals and prints each answer under the time. An agent that is busy, has no leader, reaches no node or does not answer in time is asked again, and so is one that has answered before and is not there now; other errors end the command.",
 		examples: [][2]string{
 			{"Watch Raft", "cairn rpc watch get_raft_stats -every 2s"},
 			{"Three answers as JSON", "cairn rpc watch get_metrics -p 'regex: raft' -count 3 -format json"},
@@ -281,14 +300,19 @@ func (c *rpcWatch) run(s *session, args []string) error {
 	if err != nil {
 		return err
 	}
+	answered := false
 	for n := uint64(1); ; n++ {
 		if c.format == "table" {
 			s.title(time.Now().UTC().Format(time.RFC3339))
 		}
 		err := c.send(s, m, false)
-		if f, ok := err.(*failure); ok && f.code == exitTryAgain {
+		f, ok := err.(*failure)
+		switch {
+		case err == nil:
+			answered = true
+		case ok && s.ctx.Err() == nil && (f.code == exitTryAgain || f.lost && answered):
 			s.warn("%s", f)
-		} else if err != nil {
+		default:
 			return err
 		}
 		if n == c.count {

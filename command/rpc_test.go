@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -232,7 +233,75 @@ func TestRPCGivesUpInTime(t *testing.T) {
 	srv.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-block })
 	defer close(block)
 	r := invocation{}.run("rpc", "invoke", "x", "-address", srv.URL, "-timeout", (10 * time.Millisecond).String())
-	if r.code != 2 || !strings.Contains(r.stderr, "deadline exceeded") {
-		t.Errorf("exit %d: %s", r.code, r.stderr)
+	r.expect(t, 75, nil, []string{"deadline exceeded", "-timeout"})
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path) // takes connections, and answers none
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer l.Close()
+	r = invocation{}.run("rpc", "invoke", "x", "-socket", path, "-timeout", (10 * time.Millisecond).String())
+	r.expect(t, 75, nil, []string{"no answer in time", "-timeout"})
+}
+
+// What is wrong with one file does not keep the others from being sent.
+func TestEveryFileIsSent(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := file("good.yaml", "{jsonrpc: '2.0', method: good, id: 1}")
+	bad := file("bad.yaml", "jsonrpc: [")
+	for _, tc := range []struct {
+		args  []string
+		want  int
+		texts []string
+	}{
+		{[]string{good, good}, 0, nil},
+		{[]string{bad, good, filepath.Join(dir, "none"), "-"}, 2, []string{"bad.yaml", "none"}},
+		{[]string{bad}, 2, []string{"bad.yaml"}},
+	} {
+		f := rpcAgent(t, `{"jsonrpc":"2.0","result":"answered","id":1}`)
+		sent := 0
+		for _, name := range tc.args {
+			if name == good || name == "-" {
+				sent++
+			}
+		}
+		r := invocation{stdin: strings.NewReader("{jsonrpc: '2.0', method: input, id: 1}")}.run(append([]string{"rpc", "file", "-address", f.URL}, tc.args...)...)
+		r.expect(t, tc.want, nil, tc.texts)
+		if len(f.requests) != sent || strings.Count(r.stdout, "answered") != sent {
+			t.Errorf("%q: %d were sent, want %d\n%s", tc.args, len(f.requests), sent, r.stdout)
+		}
+	}
+	f := rpcAgent(t, `{"jsonrpc":"2.0","error":{"code":-32000,"message":"busy"},"id":1}`)
+	invocation{}.run("rpc", "file", "-address", f.URL, good, good).expect(t, 75, nil, []string{"good.yaml"})
+	invocation{}.run("rpc", "file", "-address", f.URL, good, bad).expect(t, 2, nil, []string{"good.yaml", "bad.yaml"})
+	if len(f.requests) != 3 {
+		t.Errorf("%d were sent", len(f.requests))
+	}
+}
+
+// An agent that starts again is watched on; one that was never there is not.
+func TestWatchSurvivesARestart(t *testing.T) {
+	calls := 0
+	f := newFakeAgent(t, nil)
+	f.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls++; calls == 2 {
+			panic(http.ErrAbortHandler) // the connection ends without an answer
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"jsonrpc":"2.0","result":"answered","id":1}`))
+	})
+	r := invocation{}.run("rpc", "watch", "x", "-address", f.URL, "-count", "3", "-every", "1ms")
+	r.expect(t, 0, nil, []string{"warning"})
+	if calls != 3 || strings.Count(r.stdout, "answered") != 2 {
+		t.Errorf("%d calls: %s", calls, r.stdout)
+	}
+	r = invocation{}.run("rpc", "watch", "x", "-socket", filepath.Join(t.TempDir(), "none"), "-every", "1ms")
+	r.expect(t, 2, nil, []string{"no agent listens"})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,8 @@ type Agent struct {
 	replicationToken atomic.Pointer[string]
 	// shown has what was taken over of configurations since the start, nil for nothing.
 	shown atomic.Pointer[Config]
+	// changing is held while something is taken over, so that two changes do not mix.
+	changing sync.Mutex
 	// cancel ends the contexts of all requests.
 	cancel context.CancelFunc
 	// endRenewal ends the renewal of a node agent's certificate, nil where there is none.

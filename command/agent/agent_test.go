@@ -11,10 +11,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -242,7 +244,7 @@ func TestReloadShowsWhatIsInForce(t *testing.T) {
 	a := &Agent{config: DefaultDevConfig(), logger: logger, server: newFake()}
 	h := testAPI(t, newFake())
 	h.rpc.logger = logger
-	h.rpc.reload.Store(&reloader{steps: a.reloadSteps(), takenOver: a.takenOver, setLimits: a.reloadLimits,
+	h.rpc.reload.Store(&reloader{steps: a.reloadSteps(), takenOver: a.takenOver, setLimits: a.reloadLimits, changing: &a.changing,
 		read: func(string) (*Config, error) { return a.config, nil }})
 	shown := func() *Config {
 		t.Helper()
@@ -268,6 +270,65 @@ func TestReloadShowsWhatIsInForce(t *testing.T) {
 	logger.SetLevel(hclog.Debug)
 	if c := shown(); c.LogLevel != "DEBUG" {
 		t.Errorf("after a change by a call: %s", c.LogLevel)
+	}
+}
+
+// oneAtATime is a server that sees whether its limits are set by two at once.
+type oneAtATime struct {
+	*fakeServer
+	inside atomic.Int32
+	mixed  atomic.Bool
+}
+
+func (s *oneAtATime) SetLimits(c nomad.LimitConfig) {
+	if s.inside.Add(1) > 1 {
+		s.mixed.Store(true)
+	}
+	for range 100 {
+		runtime.Gosched()
+	}
+	s.limits = c
+	s.inside.Add(-1)
+}
+
+// A reload and a call that sets records come one after the other: what is shown in
+// the end is what the server has.
+func TestReloadsAndSetsDoNotMix(t *testing.T) {
+	srv := &oneAtATime{fakeServer: newFake()}
+	a := &Agent{config: DefaultDevConfig(), logger: hclog.NewNullLogger(), server: srv}
+	h := testAPI(t, newFake())
+	h.rpc.reload.Store(&reloader{steps: a.reloadSteps(), takenOver: a.takenOver, setLimits: a.reloadLimits, changing: &a.changing})
+	limits := func(c *Config) error {
+		for _, step := range a.reloadSteps() {
+			if step.name == "apply the limits of requests" {
+				return step.apply(c)
+			}
+		}
+		return errors.New("no step for the limits")
+	}
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for range 25 {
+				c := DefaultDevConfig()
+				c.Limits.RequestLimits.InFlight.Read = i + 1
+				if err := limits(c); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for n := range 25 {
+				_, err := h.rpc.setRecords(context.Background(), setParams{Records: []recordChange{{"limits.request_limits.in_flight.read", 100*i + n + 10}}})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if srv.mixed.Load() || srv.limits.InFlight.Read != a.requestLimits().InFlight.Read {
+		t.Errorf("mixed: %t, the server has %+v, shown is %+v", srv.mixed.Load(), srv.limits.InFlight, a.requestLimits().InFlight)
 	}
 }
 

@@ -166,12 +166,15 @@ func (s *schemas) addFields(t reflect.Type, props object, required *[]any) {
 			continue
 		}
 		if f.Anonymous && name == "" {
-			inner := f.Type
+			inner, needed := f.Type, required
 			if inner.Kind() == reflect.Pointer {
 				inner = inner.Elem()
+				if s.lenient { // its fields are left out where it is nil
+					needed = new([]any)
+				}
 			}
 			if inner.Kind() == reflect.Struct {
-				s.addFields(inner, props, required)
+				s.addFields(inner, props, needed)
 				continue
 			}
 		}

@@ -41,6 +41,8 @@ func (a *Agent) reloadSteps() []reloadStep {
 	}
 	for i, step := range steps {
 		steps[i].apply = func(c *Config) error {
+			a.changing.Lock()
+			defer a.changing.Unlock()
 			err := step.apply(c)
 			if err == nil {
 				a.show(step.keep, c)

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -145,10 +146,12 @@ func (n *rpcNode) configMethods() []operatorMethod {
 	lookup := newOperatorMethod("admin_lookup_records", "keys of the configuration by name or regular expression; values of secrets are withheld",
 		(*acl.ACL).AllowAgentRead, n.lookupRecords)
 	lookup.Examples = []jsonrpc.Example{{Params: json.RawMessage(`{"records":[{"name":"log_level"},{"regex":"^rpc\\."}]}`)}}
+	lookup.Params = recordsSchema(paramsFor[recordQuery]())
 	lookup.Parallel, lookup.Errata = true, recordErrata
 	set := newOperatorMethod("admin_config_set_records", "set keys of the configuration until the agent stops or reloads: all of them or none",
 		(*acl.ACL).AllowAgentWrite, n.setRecords)
 	set.Examples = []jsonrpc.Example{{Params: json.RawMessage(`{"records":[{"name":"log_level","value":"DEBUG"}]}`)}}
+	set.Params = recordsSchema(paramsFor[recordChange]())
 	set.Privileged, set.Errata = true, recordErrata
 	reload := newOperatorMethod("admin_config_reload", "read the configuration files again, and what is given inline on top of them; answers at once, get_reload_config_status tells the outcome",
 		(*acl.ACL).AllowAgentWrite, n.reloadConfig)
@@ -157,6 +160,14 @@ func (n *rpcNode) configMethods() []operatorMethod {
 		(*acl.ACL).AllowAgentRead, n.reloadStatus)
 	status.Parallel, status.Errata = true, reloadErrata
 	return []operatorMethod{lookup, set, reload, status}
+}
+
+// maxRecords bounds the queries or changes of one call: each query may match all records.
+const maxRecords = 256
+
+// recordsSchema is that of parameters with a list of such items.
+func recordsSchema(item json.RawMessage) json.RawMessage {
+	return json.RawMessage(fmt.Sprintf(`{"type":"object","required":["records"],"additionalProperties":false,"properties":{"records":{"type":["array","null"],"maxItems":%d,"items":%s}}}`, maxRecords, item))
 }
 
 func (n *rpcNode) lookupRecords(_ context.Context, p lookupParams) (lookupResult, error) {
@@ -211,8 +222,7 @@ func (n *rpcNode) present() *Config {
 }
 
 func (n *rpcNode) setRecords(_ context.Context, p setParams) (setResult, error) {
-	n.setting.Lock()
-	defer n.setting.Unlock()
+	defer n.change()()
 	next := n.present()
 	all := records(next)
 	var problems []jsonrpc.Detail
@@ -254,6 +264,21 @@ func (n *rpcNode) setRecords(_ context.Context, p setParams) (setResult, error) 
 	return setResult{Changed: list(names)}, nil
 }
 
+// change keeps others from changing what is in force, a reload too, until the
+// function that it returns is called.
+func (n *rpcNode) change() (done func()) {
+	n.setting.Lock()
+	r := n.reload.Load()
+	if r == nil || r.changing == nil {
+		return n.setting.Unlock
+	}
+	r.changing.Lock()
+	return func() {
+		r.changing.Unlock()
+		n.setting.Unlock()
+	}
+}
+
 // setRecord changes one record of c, by the rules of configuration files.
 func setRecord(c *Config, r recordChange) error {
 	var tree any = r.Value
@@ -283,8 +308,10 @@ type reloader struct {
 	steps []reloadStep
 	// takenOver copies into a configuration what was taken over since the start.
 	takenOver func(*Config)
-	// setLimits takes over the limits of requests.
+	// setLimits takes over the limits of requests; changing is held by whoever calls it
+	// or a step holds it itself.
 	setLimits func(*Config) error
+	changing  sync.Locker
 }
 
 // reloadConfig begins a reload. The steps are those of SIGHUP.

@@ -135,7 +135,7 @@ func TestReloadOfTheConfiguration(t *testing.T) {
 }
 
 func TestOneReloadAtATimeUnlessForced(t *testing.T) {
-	ops := newOperations()
+	ops := newOperations(hclog.NewNullLogger())
 	block := make(chan struct{})
 	work := func(context.Context, *operationRun) error { <-block; return nil }
 	spec := operationSpec{kind: "reload", prefix: "rldtk-", alone: true}
@@ -163,7 +163,7 @@ func TestOneReloadAtATimeUnlessForced(t *testing.T) {
 }
 
 func TestHistoryOfOperationsIsBounded(t *testing.T) {
-	ops := newOperations()
+	ops := newOperations(hclog.NewNullLogger())
 	block := make(chan struct{})
 	ref, err := ops.begin(operationSpec{kind: "slow"}, func(context.Context, *operationRun) error {
 		<-block
@@ -184,6 +184,70 @@ func TestHistoryOfOperationsIsBounded(t *testing.T) {
 	slow := ops.find(func(o *operation) bool { return o.ID == ref.Operation }, 0)
 	if len(slow) != 1 || slow[0].State != structs.OperationUnreachable {
 		t.Errorf("%+v", slow)
+	}
+}
+
+// Each query may match every record: a call of many would be answered with gigabytes.
+func TestQueriesOfACallAreBounded(t *testing.T) {
+	h := testAPI(t, newFake())
+	for n, want := range map[int]bool{maxRecords: true, maxRecords + 1: false} {
+		list := strings.TrimSuffix(strings.Repeat(`{"name":"log_level"},`, n), ",")
+		if _, err := invoke(t, h, "admin_lookup_records", `{"records":[`+list+`]}`); (err == nil) != want {
+			t.Errorf("%d queries: %v", n, err)
+		}
+		list = strings.ReplaceAll(list, "}", `,"value":"info"}`)
+		if _, err := invoke(t, h, "admin_config_set_records", `{"records":[`+list+`]}`); (err == nil) != want {
+			t.Errorf("%d changes: %v", n, err)
+		}
+	}
+}
+
+// Whoever only notes what happened does not push out what was done, and work that
+// never ends is not taken without limit.
+func TestNotesAndWorkLeaveRoomForEachOther(t *testing.T) {
+	ops := newOperations(hclog.NewNullLogger())
+	done := func(context.Context, *operationRun) error { return nil }
+	for range maxNotes {
+		if _, err := ops.begin(operationSpec{kind: "work"}, done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ops.wg.Wait()
+	for i := range 3 * maxOperations {
+		ops.note("mark", fmt.Sprint(i), "")
+	}
+	if work := ops.find(func(o *operation) bool { return o.Kind == "work" }, 0); len(work) != maxNotes {
+		t.Errorf("%d operations are left of %d", len(work), maxNotes)
+	}
+	block := make(chan struct{})
+	for i := range maxOperations + 1 {
+		_, err := ops.begin(operationSpec{kind: "slow"}, func(context.Context, *operationRun) error {
+			<-block
+			return nil
+		})
+		if full := i == maxOperations; full != errors.Is(err, errs.Busy) {
+			t.Errorf("operation %d: %v", i, err)
+		}
+	}
+	close(block)
+	ops.wg.Wait()
+	if _, err := ops.begin(operationSpec{kind: "late"}, done); err != nil {
+		t.Error(err)
+	}
+	ops.wg.Wait()
+}
+
+func TestPanicOfAnOperationIsItsFailure(t *testing.T) {
+	ops := newOperations(hclog.NewNullLogger())
+	if _, err := ops.begin(operationSpec{kind: "bad", steps: []string{"one"}}, func(_ context.Context, run *operationRun) error {
+		return run.step(0, func() error { panic("s3cret") })
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ops.wg.Wait()
+	got := ops.find(func(*operation) bool { return true }, 0)
+	if len(got) != 1 || got[0].State != structs.OperationFailed || got[0].Steps[0].State != structs.OperationFailed || strings.Contains(got[0].Message, "s3cret") {
+		t.Errorf("%+v", got[0])
 	}
 }
 

@@ -34,7 +34,7 @@ type rpcNode struct {
 	rpcs       map[string]string
 	principals []principal
 	operations *operations
-	// setting is held while records are set, so that none is lost.
+	// setting is held while records are set, so that none is lost; see change.
 	setting sync.Mutex
 	// sockets are the agent's, nil until they are open.
 	sockets atomic.Pointer[agentSockets]
@@ -54,7 +54,8 @@ type rpcNode struct {
 // newRPCNode returns a node that answers over HTTP. listen adds the socket.
 func newRPCNode(srv server, c *Config, t *telemetry, logger hclog.Logger) (*rpcNode, error) {
 	n := &rpcNode{server: srv, config: c, started: c, telemetry: t, logger: logger.ResetNamed("cairn.rpc"), audit: logger.ResetNamed("cairn.audit"),
-		rights: map[string]right{}, rpcs: map[string]string{}, operations: newOperations()}
+		rights: map[string]right{}, rpcs: map[string]string{}}
+	n.operations = newOperations(n.logger)
 	n.principals, _ = c.RPC.Socket.principals() // problems were reported with the configuration
 	conf := jsonrpc.DefaultConfig()
 	conf.MaxMessage, conf.MaxDepth, conf.MaxBatch = c.RPC.MaxMessage, c.RPC.MaxDepth, c.RPC.MaxBatch

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -22,6 +23,8 @@ const (
 	// nodeCallLimit bounds a call to one node with the way there, fanoutLimit one to many.
 	nodeCallLimit = 40 * time.Second
 	fanoutLimit   = 10 * time.Minute
+	// maxFanoutBytes bounds the results of all nodes together.
+	maxFanoutBytes = 32 << 20
 )
 
 // nodeCallOptions are how agents are called.
@@ -70,7 +73,8 @@ type fanoutNode struct {
 // fanoutResult has an operation, or the nodes.
 type fanoutResult struct {
 	*operationRef
-	Nodes []fanoutNode `json:"nodes,omitempty"`
+	// Nodes is left out of an operation.
+	Nodes []fanoutNode `json:"nodes,omitzero"`
 	// Failed counts the nodes that answered with an error or could not, Unreachable
 	// those of them that were not reached or did not answer in time.
 	Failed      int `json:"failed"`
@@ -165,7 +169,15 @@ func (n *rpcNode) fanout(ctx context.Context, p fanoutParams) (fanoutResult, err
 		return fanoutResult{operationRef: &ref}, err
 	}
 	out := fanoutResult{Nodes: make([]fanoutNode, len(reply.Nodes))}
-	eachOf(len(reply.Nodes), func(i int) { out.Nodes[i], _ = n.fanoutTo(ctx, p, caller.Token, reply.Nodes[i]) })
+	var size atomic.Int64
+	eachOf(len(reply.Nodes), func(i int) {
+		one, _ := n.fanoutTo(ctx, p, caller.Token, reply.Nodes[i])
+		if size.Add(int64(len(one.Result))) > maxFanoutBytes && len(one.Result) > 0 {
+			one.Result, one.Kind, one.Executed = nil, errs.TooLarge, errs.ExecutedYes
+			one.Message = fmt.Sprintf("the results of all nodes have more than %d bytes: select fewer nodes", maxFanoutBytes)
+		}
+		out.Nodes[i] = one
+	})
 	for _, one := range out.Nodes {
 		if one.Kind != "" {
 			out.Failed++

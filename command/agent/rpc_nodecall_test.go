@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -111,8 +112,38 @@ func TestManyNodesAreCalled(t *testing.T) {
 			t.Errorf("step %s is %s, want %s", s.Name, s.State, state)
 		}
 	}
+	raw, rpcErr = invoke(t, h, "node_fanout", `{"method":"FS.List","selector":"zzz"}`, "X-Nomad-Token", "secret")
+	if rpcErr != nil || string(raw) != `{"nodes":[],"failed":0,"unreachable":0}` {
+		t.Errorf("of no nodes: %s, %v", raw, rpcErr)
+	}
 	if _, rpcErr = invoke(t, h, "node_fanout", `{"method":"FS.List"}`); rpcErr == nil || rpcErr.Code != jsonrpc.CodeUnauthorized {
 		t.Errorf("without a token: %v", rpcErr)
+	}
+}
+
+// What many nodes answer together is bounded: what is left out says that it ran.
+func TestResultsOfManyNodesAreBounded(t *testing.T) {
+	f := newFake()
+	h := testAPI(t, f)
+	on(f, "Node.List", func(_ *structs.NodeListRequest, r *structs.NodeListResponse) error {
+		for _, id := range []string{"a", "b", "c"} {
+			r.Nodes = append(r.Nodes, &structs.NodeListStub{ID: id, Name: id})
+		}
+		return nil
+	})
+	large := json.RawMessage(`"` + strings.Repeat("x", maxFanoutBytes/2-100) + `"`)
+	on(f, "NodeLink.Call", func(_ *structs.NodeCallRequest, r *structs.NodeCallResponse) error {
+		r.Result = large
+		return nil
+	})
+	got, err := h.rpc.fanout(context.Background(), fanoutParams{nodeCallOptions: nodeCallOptions{Method: "FS.Read"}})
+	if err != nil || got.Failed != 1 || got.Unreachable != 0 {
+		t.Fatalf("%d failed, %v", got.Failed, err)
+	}
+	for _, one := range got.Nodes {
+		if one.Kind != "" && (one.Kind != errs.TooLarge || one.Executed != errs.ExecutedYes || one.Result != nil) {
+			t.Errorf("%s: %s %s %q", one.Node, one.Kind, one.Message, one.Executed)
+		}
 	}
 }
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
@@ -15,6 +18,9 @@ import (
 
 // maxOperations is how many operations that ended are remembered.
 const maxOperations = 100
+
+// maxNotes is how many of them may be notes when that pushes out what was done.
+const maxNotes = maxOperations / 2
 
 // lastWord bounds how long the servers are told that an operation has ended; an agent
 // that stops waits for it.
@@ -51,6 +57,8 @@ type operation struct {
 	Created  time.Time    `json:"created"`
 	Finished *time.Time   `json:"finished,omitempty"`
 	Steps    []*operation `json:"steps,omitempty"`
+	// note is true of what only happened, and was no work.
+	note bool
 }
 
 // done reports whether the state is final.
@@ -97,6 +105,8 @@ type operations struct {
 	mu sync.Mutex
 	// list holds them, oldest first.
 	list []*operation
+	// logger takes the panics of work.
+	logger hclog.Logger
 	// stopped refuses new ones.
 	stopped bool
 	wg      sync.WaitGroup
@@ -105,8 +115,8 @@ type operations struct {
 	end  context.CancelFunc
 }
 
-func newOperations() *operations {
-	os := &operations{}
+func newOperations(logger hclog.Logger) *operations {
+	os := &operations{logger: logger}
 	os.life, os.end = context.WithCancel(context.Background())
 	return os
 }
@@ -149,7 +159,11 @@ func (os *operations) begin(spec operationSpec, work func(ctx context.Context, r
 	if os.stopped {
 		return operationRef{}, errs.New(errs.Unavailable, "the agent is stopping")
 	}
+	running := 0
 	for _, o := range os.list {
+		if !o.done() {
+			running++
+		}
 		if spec.token != "" && o.Token == spec.token {
 			return operationRef{}, jsonrpc.Failed(jsonrpc.Detail{Code: errataTokenTaken, Field: "/token",
 				Message: "the token is in use: choose another one, or none", Kind: errs.Conflict})
@@ -158,6 +172,11 @@ func (os *operations) begin(spec operationSpec, work func(ctx context.Context, r
 			return operationRef{}, jsonrpc.Failed(jsonrpc.Detail{Code: errataInProgress,
 				Message: "in progress already, with token " + o.Token, Kind: errs.Conflict})
 		}
+	}
+	if running >= maxOperations {
+		e := errs.Newf(errs.Busy, "%d operations run at present: wait until one has ended", running)
+		e.RetryAfter = time.Second
+		return operationRef{}, e
 	}
 	o := &operation{ID: "op-" + randomHex(), Token: spec.token, Kind: spec.kind, Name: spec.name, Caller: spec.caller,
 		State: structs.OperationRunning, Created: time.Now().UTC()}
@@ -178,7 +197,7 @@ func (os *operations) run(o *operation, tell func(context.Context, string), work
 		tell = func(context.Context, string) {}
 	}
 	tell(os.life, o.ID)
-	err := work(os.life, &operationRun{all: os, op: o})
+	err := os.safely(o, work)
 	os.mu.Lock()
 	o.finish(err)
 	os.mu.Unlock()
@@ -187,19 +206,46 @@ func (os *operations) run(o *operation, tell func(context.Context, string), work
 	tell(ctx, o.ID)
 }
 
-// addLocked appends an operation and forgets the oldest that ended; os.mu is held.
+// safely runs work; a panic of it is its failure and not the end of the agent.
+func (os *operations) safely(o *operation, work func(context.Context, *operationRun) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			os.logger.Error("an operation panicked", "operation", o.ID, "kind", o.Kind, "panic", p, "stack", string(debug.Stack()))
+			err = errs.New(errs.Internal, "it panicked: the log of the agent says where")
+		}
+	}()
+	return work(os.life, &operationRun{all: os, op: o})
+}
+
+// addLocked appends an operation and forgets the oldest that ended, or the oldest
+// note where notes are most of what is there; os.mu is held.
 func (os *operations) addLocked(o *operation) {
 	if len(os.list) >= maxOperations {
-		if i := slices.IndexFunc(os.list, (*operation).done); i >= 0 {
-			os.list = slices.Delete(os.list, i, i+1)
+		notes := 0
+		for _, have := range os.list {
+			if have.note {
+				notes++
+			}
+		}
+		if o.note && notes >= maxNotes {
+			os.forgetLocked(func(have *operation) bool { return have.note })
+		} else {
+			os.forgetLocked((*operation).done)
 		}
 	}
 	os.list = append(os.list, o)
 }
 
+// forgetLocked drops the oldest that matches; os.mu is held.
+func (os *operations) forgetLocked(match func(*operation) bool) {
+	if i := slices.IndexFunc(os.list, match); i >= 0 {
+		os.list = slices.Delete(os.list, i, i+1)
+	}
+}
+
 // note remembers something that happened, as an operation that has ended, and returns its ID.
 func (os *operations) note(kind, name, caller string) string {
-	o := &operation{ID: "op-" + randomHex(), Kind: kind, Name: name, Caller: caller, State: structs.OperationRunning, Created: time.Now().UTC()}
+	o := &operation{ID: "op-" + randomHex(), Kind: kind, Name: name, Caller: caller, State: structs.OperationRunning, Created: time.Now().UTC(), note: true}
 	o.finish(nil)
 	os.mu.Lock()
 	defer os.mu.Unlock()

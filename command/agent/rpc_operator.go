@@ -170,6 +170,7 @@ func (n *rpcNode) setLogLevel(_ context.Context, p levelParams) (levelResult, er
 	if !validLevel(p.Level) {
 		return levelResult{}, jsonrpc.InvalidParams("/level", "must be trace, debug, info, warn or error")
 	}
+	defer n.change()()
 	was := n.logger.GetLevel().String()
 	n.logger.SetLevel(hclog.LevelFromString(p.Level))
 	return levelResult{Level: n.logger.GetLevel().String(), Previous: was}, nil

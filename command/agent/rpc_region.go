@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/jsonrpc"
@@ -106,7 +107,12 @@ func atTime(t time.Time) *time.Time {
 
 // forRegion returns an operation of this agent as the servers keep it.
 func (n *rpcNode) forRegion(o *operation) *structs.Operation {
-	cut := func(text string) string { return text[:min(len(text), structs.MaxOperationText)] }
+	cut := func(text string) string { // which may end within a character
+		if len(text) <= structs.MaxOperationText {
+			return text
+		}
+		return strings.ToValidUTF8(text[:structs.MaxOperationText], "")
+	}
 	out := &structs.Operation{ID: o.ID, Token: o.Token, Kind: o.Kind, Name: cut(o.Name), Caller: cut(o.Caller), Agent: cut(n.config.NodeName),
 		Expires: o.Created.Add(n.config.RPC.CallTimeout + lostAfter), State: o.State, Message: cut(o.Message), Created: o.Created}
 	if o.Finished != nil {

@@ -73,7 +73,10 @@ func (n *rpcNode) resourceMethods() []jsonrpc.Method {
 
 // routeSummaries returns what the route table says about each RPC. The first row wins.
 func routeSummaries() map[string]string {
-	out := map[string]string{}
+	out := map[string]string{ // whose first row is about a part of what they do
+		"NodeLink.Call":       "call a method of the agent of a node over its link; needs what get_node_methods names",
+		"Variables.RenewLock": "keep the lock of a variable for another time of its TTL",
+	}
 	for _, r := range routes() {
 		for _, rpc := range strings.Fields(r.rpc) {
 			if out[rpc] == "" {

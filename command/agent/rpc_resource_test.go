@@ -70,6 +70,9 @@ func invoke(t *testing.T, h *api, method, params string, header ...string) (json
 		Result json.RawMessage
 		Error  *jsonrpc.Error
 	}](t, w)
+	if out.Error == nil {
+		fitsSchema(t, h, method, out.Result)
+	}
 	return out.Result, out.Error
 }
 

@@ -68,7 +68,7 @@ func run(args []string, stdout, stderr io.Writer, shutdown <-chan struct{}, newS
 		a.logger.Info("caught signal", "signal", early)
 		return a.end(false, signals)
 	}
-	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), takenOver: a.takenOver, setLimits: a.reloadLimits,
+	a.rpc.reload.Store(&reloader{steps: a.reloadSteps(), takenOver: a.takenOver, setLimits: a.reloadLimits, changing: &a.changing,
 		read: func(inline string) (*Config, error) {
 			c, _, err := f.configWith(inline)
 			return c, err

@@ -37,12 +37,15 @@ func encodeResult(v any) (out json.RawMessage, err error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-const answerHead = `{"jsonrpc":"2.0",`
+const (
+	answerHead  = `{"jsonrpc":"2.0",`
+	successHead = answerHead + `"result":`
+)
 
 // success is the answer with a result.
 func success(id, result json.RawMessage) []byte {
 	out := make([]byte, 0, len(answerHead)+len(result)+len(id)+20)
-	out = append(append(out, answerHead+`"result":`...), result...)
+	out = append(append(out, successHead...), result...)
 	return appendID(out, id)
 }
 

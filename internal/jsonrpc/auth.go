@@ -49,6 +49,11 @@ func (c Caller) String() string {
 	return c.Transport + " unknown"
 }
 
+// isOwner reports whether root or the user that the agent runs as calls on the socket.
+func (c Caller) isOwner() bool {
+	return c.Peer != nil && (c.Peer.UID == 0 || int(c.Peer.UID) == os.Geteuid())
+}
+
 // Authorizer decides whether a call may be made. It is asked for every call of a
 // name that is registered, privileged or not, before the parameters are checked.
 type Authorizer interface {
@@ -69,7 +74,7 @@ func (LocalOwner) Authorize(_ context.Context, c Caller, m *Method) error {
 		return nil
 	case c.Peer == nil:
 		return errs.New(errs.Unauthenticated, "credentials of the caller are not known")
-	case c.Peer.UID == 0 || int(c.Peer.UID) == os.Geteuid():
+	case c.isOwner():
 		return nil
 	}
 	return errs.Newf(errs.PermissionDenied, "denied for uid %d and gid %d", c.Peer.UID, c.Peer.GID)

@@ -44,12 +44,12 @@ func (t *turn) call(r *request) (json.RawMessage, *Error) {
 		if !r.hasID {
 			t.s.logger.Debug("dropped a notification", "method", clip(r.method), "caller", t.caller, "error", err)
 		}
+		if e != nil && e.Privileged {
+			t.audit(AuditRecord{Caller: t.as(r), Method: e.Name, Provider: e.Provider, Params: digest(r.params), Code: err.code()})
+		}
 		return nil, err
 	}
-	caller := t.caller
-	if r.token != "" {
-		caller.Token = r.token
-	}
+	caller := t.as(r)
 	start := time.Now()
 	result, ran, err := t.checked(e, r, caller)
 	if e.Privileged {
@@ -60,6 +60,15 @@ func (t *turn) call(r *request) (json.RawMessage, *Error) {
 		t.s.logger.Debug("notification failed", "method", e.Name, "caller", caller, "code", err.Code, "error", err.Message)
 	}
 	return result, err
+}
+
+// as returns who makes a request: the caller, with the token of the request if it has one.
+func (t *turn) as(r *request) Caller {
+	caller := t.caller
+	if r.token != "" {
+		caller.Token = r.token
+	}
+	return caller
 }
 
 // fits says whether the name exists and is called as its kind demands.
@@ -107,9 +116,7 @@ func (t *turn) checked(e *entry, r *request, caller Caller) (result json.RawMess
 	if err := params.check(r.params); err != nil {
 		return nil, false, err
 	}
-	select {
-	case t.s.slots <- struct{}{}:
-	default:
+	if !t.s.take(caller) {
 		t.s.stats.busy.Add(1)
 		return nil, false, busy("too many calls run at present", time.Second)
 	}
@@ -150,6 +157,22 @@ func (t *turn) audit(r AuditRecord) {
 		level = hclog.Debug // the auditor has said it already
 	}
 	t.s.logger.Log(level, "privileged call", "method", r.Method, "caller", r.Caller, "params", r.Params, "code", r.Code, "ran", r.Ran)
+}
+
+// take gets a slot for a call. An eighth of them are left for root and the agent's user
+// on the socket, so that nobody else keeps these from a server that has too much to do.
+func (s *Server) take(caller Caller) bool {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	if !caller.isOwner() && len(s.slots) >= s.cfg.MaxRunning-s.cfg.MaxRunning/8 {
+		return false
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Server) timeout(e *entry) time.Duration {

@@ -30,7 +30,8 @@ type Config struct {
 	// MaxAnswer bounds the answer to one message, in bytes, so that a batch of
 	// calls with large results cannot use up the memory.
 	MaxAnswer int
-	// MaxRunning is how many calls run at once, over all transports. Calls above it are refused.
+	// MaxRunning is how many calls run at once, over all transports; an eighth is left for
+	// root and the agent's user on the socket. Calls above it are refused.
 	MaxRunning int
 	// MaxParallel is how many calls of one batch run at once, where their methods allow it.
 	MaxParallel int

@@ -118,6 +118,9 @@ func (s *scanner) numberMayEnd() bool {
 }
 
 func (s *scanner) fail(c byte, want string) error {
+	if c >= 0x80 {
+		return &syntaxError{msg: fmt.Sprintf("found byte 0x%02x where %s is due,", c, want)}
+	}
 	return &syntaxError{msg: fmt.Sprintf("found %q where %s is due,", c, want)}
 }
 

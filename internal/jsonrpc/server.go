@@ -1,6 +1,7 @@
 package jsonrpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/internal/errs"
 )
 
 // Server dispatches messages to what is registered. Its methods may be called
@@ -18,6 +21,7 @@ type Server struct {
 	cfg     Config
 	logger  hclog.Logger
 	reg     registry
+	taking  sync.Mutex    // held while a slot is taken
 	slots   chan struct{} // one for each call that runs
 	stats   counters
 	suspend atomic.Pointer[Error] // not nil: calls are refused with this
@@ -178,5 +182,9 @@ func (t *turn) fit(id json.RawMessage, answer []byte, before int) []byte {
 	if before+len(answer) <= t.s.cfg.MaxAnswer {
 		return answer
 	}
-	return failure(id, tooLarge(CodeTooLarge, "answer too large: ask for less at once", t.s.cfg.MaxAnswer))
+	e := tooLarge(CodeTooLarge, "answer too large: ask for less at once", t.s.cfg.MaxAnswer)
+	if bytes.HasPrefix(answer, []byte(successHead)) {
+		e.Data[0].Executed = errs.ExecutedYes
+	}
+	return failure(id, e)
 }

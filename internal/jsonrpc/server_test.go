@@ -123,12 +123,17 @@ func TestPrivilegedCallsAreAudited(t *testing.T) {
 	ask(t, s, user, call("restricted"))
 	s.Handle(context.Background(), user, []byte(`{"jsonrpc":"2.0","method":"note_restricted"}`))
 	ask(t, s, user, call("get_data"))
+	s.Handle(context.Background(), user, []byte(`{"jsonrpc":"2.0","method":"restricted"}`)) // not as their kinds are called
+	ask(t, s, user, call("note_restricted"))
+	s.Handle(context.Background(), user, []byte(`{"jsonrpc":"2.0","method":"bump"}`))
 	rootWithToken := root
 	rootWithToken.Token = "s3cret"
 	want := []AuditRecord{
 		{Caller: rootWithToken, Method: "restricted", Provider: "cairn", Params: digest([]byte(`{"a":"hunter2"}`)), Ran: true},
 		{Caller: user, Method: "restricted", Provider: "cairn", Code: CodeUnauthorized},
 		{Caller: user, Method: "note_restricted", Provider: "cairn", Code: CodeUnauthorized},
+		{Caller: user, Method: "restricted", Provider: "cairn", Code: CodeInvalidRequest},
+		{Caller: user, Method: "note_restricted", Provider: "cairn", Code: CodeInvalidRequest},
 	}
 	if diff := cmp.Diff(want, log.records); diff != "" {
 		t.Error(diff)
@@ -214,6 +219,61 @@ func TestHandlersThatDoNotHeedTheirContextCannotPileUp(t *testing.T) {
 	eventually(t, "the handlers ended", func() bool { return s.Stats().Running == 0 })
 	if got := s.Stats(); got.Panics != 2 || got.Busy != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Calls of others leave room for root and the agent's user.
+func TestOthersLeaveSlotsForTheOwner(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.MaxRunning = 8
+	s := mustServer(t, cfg)
+	release := make(chan struct{})
+	var began sync.WaitGroup
+	mustRegister(t, s, Method{Name: "block", Timeout: time.Hour, Handler: func(context.Context, json.RawMessage) (any, error) {
+		began.Done()
+		<-release
+		return nil, nil
+	}})
+	remote := Caller{Transport: TransportHTTP, Remote: "192.0.2.1:1"}
+	var all sync.WaitGroup
+	hold := func(c Caller) {
+		began.Add(1)
+		all.Go(func() { s.Handle(context.Background(), c, []byte(call("block"))) })
+		began.Wait()
+	}
+	for range 7 {
+		hold(remote)
+	}
+	for _, c := range []Caller{remote, {Transport: TransportSocket, Peer: &PeerCred{UID: 4_000_000_000}}} {
+		if got := ask(t, s, c, call(MethodPing)).Error; got == nil || got.Code != CodeBusy {
+			t.Errorf("%s: %+v", c, got)
+		}
+	}
+	if got := ask(t, s, root, call(MethodPing)).Error; got != nil {
+		t.Errorf("root: %+v", got)
+	}
+	hold(root)
+	if got := ask(t, s, root, call(MethodPing)).Error; got == nil || got.Code != CodeBusy {
+		t.Errorf("root, with every slot taken: %+v", got)
+	}
+	close(release)
+	all.Wait()
+	if got := ask(t, s, remote, call(MethodPing)).Error; got != nil {
+		t.Errorf("afterwards: %+v", got)
+	}
+}
+
+// A result that is too large to be sent was made all the same.
+func TestAnswersThatAreTooLargeSayThatTheCallRan(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.MaxAnswer = 100
+	s := mustServer(t, cfg)
+	mustRegister(t, s, Method{Name: "large", Handler: Func(func(context.Context, any) (string, error) { return strings.Repeat("x", 200), nil })},
+		Method{Name: "fails", Handler: Func(func(context.Context, any) (any, error) { return nil, errs.New(errs.Conflict, strings.Repeat("x", 200)) })})
+	for name, want := range map[string]errs.Executed{"large": errs.ExecutedYes, "fails": ""} {
+		if got := ask(t, s, root, call(name)).Error; got == nil || got.Code != CodeTooLarge || got.Data[0].Executed != want || got.Data[0].Limit != 100 {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ type SocketConfig struct {
 	// GID is the group that the socket is given to, -1 for the process's own.
 	GID int
 	// MaxConns bounds the connections, MaxConnsPerUID those of one user; root and
-	// the agent's user are bound by MaxConns only.
+	// the agent's user are bound by MaxConns only, an eighth of which is left for them.
 	MaxConns, MaxConnsPerUID int
 	// IdleTimeout ends connections on which nothing was asked for so long.
 	IdleTimeout time.Duration
@@ -162,13 +162,13 @@ func (s *Socket) accept(life context.Context, wg *sync.WaitGroup) error {
 func (s *Socket) add(c *socketConn) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	peer := c.turn.caller.Peer
+	peer, owner := c.turn.caller.Peer, c.turn.caller.isOwner()
 	switch {
 	case s.closed:
 		return errStopping.Error()
-	case len(s.conns) >= s.cfg.MaxConns:
+	case len(s.conns) >= s.cfg.MaxConns, !owner && len(s.conns) >= s.cfg.MaxConns-s.cfg.MaxConns/8:
 		return "too many connections"
-	case peer != nil && peer.UID != 0 && int(peer.UID) != os.Geteuid() && s.users[peer.UID] >= s.cfg.MaxConnsPerUID:
+	case peer != nil && !owner && s.users[peer.UID] >= s.cfg.MaxConnsPerUID:
 		return "too many connections of this user"
 	}
 	s.conns[c] = struct{}{}

@@ -314,6 +314,27 @@ func TestConnectionsAreLimited(t *testing.T) {
 	}
 }
 
+// Connections of others leave room for root and the agent's user.
+func TestConnectionsAreLeftForTheOwner(t *testing.T) {
+	cfg := DefaultSocketConfig()
+	cfg.MaxConns, cfg.MaxConnsPerUID = 8, 4
+	uids := make(chan uint32, 9)
+	for _, uid := range []uint32{77, 77, 77, 77, 78, 78, 78, 78, 0} {
+		uids <- uid
+	}
+	cfg.Identify = func(*net.UnixConn) Caller { return Caller{Transport: TransportSocket, Peer: &PeerCred{UID: <-uids}} }
+	path := startSocket(t, testServer(t), cfg)
+	for range 7 {
+		c := mustSession(t, path)
+		c.send(ping7)
+		c.want(pong7)
+	}
+	mustSession(t, path).wantCode(CodeBusy)
+	owner := mustSession(t, path)
+	owner.send(ping7)
+	owner.want(pong7)
+}
+
 func TestShutdownLetsCallsFinish(t *testing.T) {
 	s := testServer(t)
 	began, _, release := blocking(t, s)
