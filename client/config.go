@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -186,9 +187,9 @@ func serverAddr(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		host, port = strings.Trim(addr, "[]"), DefaultPort
-		if strings.Count(host, ":") == 1 {
-			return "", fmt.Errorf("%q is no address: give host or host:port", addr)
-		}
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsAny(host, ":[]") {
+		return "", fmt.Errorf("%q is no address: give host or host:port", addr)
 	}
 	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 || host == "" {
 		return "", fmt.Errorf("%q is no address: give host or host:port", addr)

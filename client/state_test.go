@@ -147,7 +147,8 @@ func TestServerList(t *testing.T) {
 
 func TestServerAddr(t *testing.T) {
 	for in, want := range map[string]string{"a": "a:4647", "a:1": "a:1", "::1": "[::1]:4647", "[::1]:5": "[::1]:5", "10.0.0.1": "10.0.0.1:4647",
-		"": "", "provider=aws x=y": "", "a:0": "", "a:x": "", ":4647": "", "http://a": ""} {
+		"": "", "provider=aws x=y": "", "a:0": "", "a:x": "", ":4647": "", "http://a": "",
+		"::::": "", "[::::]:5": "", "a:1:2": "", "[fe80::1%lo]": "[fe80::1%lo]:4647"} {
 		got, err := serverAddr(in)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", in, got, err)

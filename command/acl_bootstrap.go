@@ -33,7 +33,7 @@ func (*aclBootstrap) run(s *session, args []string) error {
 	if len(args) > 0 {
 		src, err := s.readFile(args[0])
 		if err != nil {
-			return err
+			return usagef("the secret is read from a file, or with - from standard input: %s", unnamed(err))
 		}
 		if secret = strings.TrimSpace(string(src)); secret == "" {
 			return usagef("%s is empty: it must hold the secret, a UUID", args[0])

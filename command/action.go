@@ -1,8 +1,6 @@
 package command
 
 import (
-	"fmt"
-
 	"github.com/hashicorp/cli"
 	"github.com/posener/complete"
 )
@@ -140,7 +138,7 @@ func (r *runner) execute(s *session, f *flags, args []string) error {
 	case len(args) < a.min:
 		return usagef("too few arguments: expected %s %s", r.name, a.usage)
 	case a.max >= 0 && len(args) > a.max:
-		return usagef("too many arguments: %s", fmt.Sprintf("%q was not expected", args[a.max]))
+		return usagef("too many arguments: %s was not expected", shown(args[a.max]))
 	}
 	return r.act.run(s, args)
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -77,6 +78,9 @@ func (c *connection) client(getenv func(string) string) (*api.Client, error) {
 		config.HttpAuth = &api.HttpBasicAuth{Username: user, Password: password}
 	}
 	client, err := api.NewClient(config)
+	if _, bad := url.Parse(c.address); err != nil && bad != nil {
+		err = c.unusable()
+	}
 	if err != nil {
 		return nil, hinted(err, "check -address and the TLS options")
 	}

@@ -138,7 +138,7 @@ func (s *session) transportHint(err error) string {
 	)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT) && strings.HasPrefix(s.conn.address, "unix:"):
-		return fmt.Sprintf("is an agent running at %s? start one with `cairn agent -dev` or set CAIRN_ADDR", s.conn.address)
+		return fmt.Sprintf("is an agent running at %s? start one with `cairn agent -dev` or set CAIRN_ADDR", s.conn.shown())
 	case errors.As(err, &dns):
 		return "check the name in -address or CAIRN_ADDR"
 	case errors.As(err, &authority):
@@ -150,9 +150,9 @@ func (s *session) transportHint(err error) string {
 	case strings.Contains(err.Error(), "certificate required"), strings.Contains(err.Error(), "bad certificate"):
 		return "show a certificate with -client-cert and -client-key"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Sprintf("the agent at %s closed the connection: check its log, or whether it speaks TLS", s.conn.address)
+		return fmt.Sprintf("the agent at %s closed the connection: check its log, or whether it speaks TLS", s.conn.shown())
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Sprintf("no answer from %s: check the network and the address", s.conn.address)
+		return fmt.Sprintf("no answer from %s: check the network and the address", s.conn.shown())
 	}
 	return ""
 }

@@ -122,7 +122,7 @@ func (c *login) withJWT(s *session, client *api.Client) (*api.ACLToken, error) {
 	if text == "-" || strings.HasPrefix(text, "@") {
 		src, err := s.readFile(strings.TrimPrefix(text, "@"))
 		if err != nil {
-			return nil, err
+			return nil, usagef("-login-token: %s", unnamed(err))
 		}
 		text = strings.TrimSpace(string(src))
 	}

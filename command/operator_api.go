@@ -111,7 +111,10 @@ func (c *operatorAPI) request(s *session, method, path string, body io.Reader) (
 	for _, h := range c.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok || strings.TrimSpace(name) == "" {
-			return nil, usagef("bad header %q: write it as 'Name: value'", h)
+			if end := strings.IndexAny(h, "=: "); end >= 0 {
+				h = h[:end] // the rest may be a secret
+			}
+			return nil, usagef("bad header %s: write it as 'Name: value'", shown(h))
 		}
 		req.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
@@ -136,7 +139,7 @@ func (c *operatorAPI) target(s *session, path string) (*url.URL, error) {
 	if u.Host == "" {
 		base, err := url.Parse(s.conn.address)
 		if err != nil {
-			return nil, usagef("bad address %q: %s", s.conn.address, err)
+			return nil, usagef("%s", s.conn.unusable())
 		}
 		if base.Scheme == "unix" {
 			base = &url.URL{Scheme: "http", Host: "127.0.0.1"}

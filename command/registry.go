@@ -178,7 +178,7 @@ func (p *parent) flags(*flags) {}
 
 func (p *parent) run(_ *session, args []string) error {
 	if len(args) > 0 {
-		return usagef("unknown subcommand %q", args[0])
+		return usagef("unknown subcommand %s", shown(args[0]))
 	}
 	return errHelp
 }

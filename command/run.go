@@ -61,7 +61,7 @@ func Run(args []string, opts Options) int {
 		return exitFailed
 	}
 	if name := c.Subcommand(); code == exitUnknown && name != "" {
-		fmt.Fprintf(opts.Stderr, "\nerror: unknown command %q\n", name)
+		fmt.Fprintf(opts.Stderr, "\nerror: unknown command %s\n", shown(name))
 	}
 	return code
 }

@@ -104,7 +104,7 @@ func (c *varPut) variable(s *session, args []string) (*api.Variable, error) {
 	if !isSource(args[0]) {
 		path, args = args[0], args[1:]
 		if strings.Contains(path, "=") {
-			return nil, usagef("%q stands where the path is expected", path)
+			return nil, usagef("an item stands where the path is expected: give the path as the first argument")
 		}
 	}
 	if len(args) > 0 && isSource(args[0]) {
@@ -143,10 +143,10 @@ func addItems(s *session, v *api.Variable, args []string, stdinUsed bool) error 
 	if v.Items == nil {
 		v.Items = api.VariableItems{}
 	}
-	for _, arg := range args {
+	for i, arg := range args {
 		key, value, ok := strings.Cut(arg, "=")
-		if !ok || key == "" {
-			return usagef("%q is not of the form key=value", arg)
+		if !ok || key == "" { // all of it may be secret
+			return usagef("item %d of the command line is not of the form key=value", i+1)
 		}
 		switch {
 		case value == "-":

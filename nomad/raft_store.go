@@ -97,7 +97,7 @@ func (s *raftStores) open(cfg *Config, logger hclog.Logger) error {
 	if err != nil {
 		return errs.Newf(errs.PreconditionFailed, "cannot use %s, check its owner: %w", filepath.Join(s.dir, "snapshots"), err)
 	}
-	if err := errors.Join(s.alignLog(logger), s.checkLog()); err != nil {
+	if err := errors.Join(s.checkEmpty(logger), s.alignLog(logger), s.checkLog()); err != nil {
 		return err
 	}
 	if s.Log, err = raft.NewLogCache(raftLogCache, s.disk); err != nil {
@@ -170,7 +170,7 @@ func (s *raftStores) openWAL(cfg *Config, logger hclog.Logger) (raft.LogStore, e
 	if size <= 0 {
 		size = wal.DefaultSegmentSize
 	}
-	log, err := loadWAL(dir, size, logger)
+	log, err := s.loadWAL(dir, size, logger)
 	if noRoom(err) {
 		return nil, errs.Newf(errs.PreconditionFailed, "cannot begin a segment of the raft log in %s: %w; make room on the disk and start again", dir, err)
 	}
@@ -181,15 +181,20 @@ func (s *raftStores) openWAL(cfg *Config, logger hclog.Logger) (raft.LogStore, e
 	return log, nil
 }
 
-func loadWAL(dir string, segmentSize int, logger hclog.Logger) (log *patientWAL, err error) {
-	if err := checkSegments(dir); err != nil {
+func (s *raftStores) loadWAL(dir string, segmentSize int, logger hclog.Logger) (log *patientWAL, err error) {
+	tail, err := s.writtenTail()
+	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(checkList(dir, tail), checkSegments(dir)); err != nil {
+		return nil, err
+	}
+	keep := func(name string) error { return s.bolt.Set(raftTailKey, []byte(name)) }
 	err = shielded(func() (err error) {
-		if err := checkLengths(dir); err != nil {
+		if err := checkLengths(dir, tail); err != nil {
 			return err
 		}
-		log, err = openPatient(dir, segmentSize, diskFiles(), newWaitForRoom(logger))
+		log, err = openPatient(dir, segmentSize, &tailFiles{diskFiles(), keep, logger}, newWaitForRoom(logger))
 		return err
 	})
 	return log, err
@@ -239,10 +244,13 @@ func segmentWritten(path string) (bool, error) {
 func (s *raftStores) refuseWAL(logger hclog.Logger) error {
 	dir := filepath.Join(s.dir, "wal")
 	found, err := filepath.Glob(filepath.Join(dir, "*.wal"))
-	if err != nil || len(found) == 0 {
+	if err != nil {
 		return err
 	}
-	log, err := loadWAL(dir, wal.DefaultSegmentSize, logger)
+	if len(found) == 0 {
+		return s.refuseLost(dir)
+	}
+	log, err := s.loadWAL(dir, wal.DefaultSegmentSize, logger)
 	if err != nil {
 		return s.switched(LogStoreWAL, LogStoreBolt, err)
 	}

@@ -62,7 +62,7 @@ func checkBoltSize(path string) error {
 }
 
 // checkLog reads every entry that raft will apply again, and fails if one is
-// damaged or missing.
+// damaged or missing, those between the newest snapshot and the log too.
 func (s *raftStores) checkLog() error {
 	from := uint64(1)
 	if snapshots, err := s.Snapshots.List(); err != nil {
@@ -77,6 +77,9 @@ func (s *raftStores) checkLog() error {
 	last, err := s.disk.LastIndex()
 	if err != nil {
 		return err
+	}
+	if last > 0 && first > from {
+		return errs.Newf(errs.PreconditionFailed, "entries %d to %d of %s are in no snapshot and not in the log: put back the snapshots that were there, or %s", from, first-1, s.dir, s.remedy())
 	}
 	for i := max(first, from); i <= last && last > 0; i++ {
 		var entry raft.Log

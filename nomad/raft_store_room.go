@@ -110,10 +110,11 @@ type patientWAL struct {
 
 // openPatient opens the log in dir, with its segments in files.
 func openPatient(dir string, segmentSize int, files types.VFS, w *waitForRoom) (*patientWAL, error) {
+	meta := &metadb.BoltMetaDB{}
 	log, err := wal.Open(dir, wal.WithLogger(w.logger), wal.WithSegmentSize(segmentSize),
-		wal.WithSegmentFiler(segment.NewFiler(dir, &roomFiles{files, w})), wal.WithMetaStore(&roomMeta{&metadb.BoltMetaDB{}, w}))
+		wal.WithSegmentFiler(segment.NewFiler(dir, &roomFiles{files, w})), wal.WithMetaStore(&roomMeta{meta, w}))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, meta.Close()) // the library leaves it open, and locked
 	}
 	w.open.Store(true)
 	return &patientWAL{WAL: log, wait: w}, nil

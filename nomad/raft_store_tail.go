@@ -27,8 +27,9 @@ const (
 // checkLengths fails if a segment is shorter than it was made: each is made with room for
 // all of it and never shortened, so that entries may be missing, as where a copy of the
 // directory was cut short. A file that was never written is removed: it
-// is made again, with room, when the log opens.
-func checkLengths(dir string) error {
+// is made again, with room, when the log opens. The segment named tail was written, so
+// that it must be there if the log still has it.
+func checkLengths(dir, tail string) error {
 	if _, err := os.Stat(filepath.Join(dir, metadb.FileName)); err != nil {
 		return nil // a new log, or one that the library refuses
 	}
@@ -40,6 +41,9 @@ func checkLengths(dir string) error {
 	for _, s := range known.Segments {
 		path := filepath.Join(dir, segment.FileName(s))
 		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) && filepath.Base(path) == tail {
+			return missingSegment(tail)
+		}
 		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() >= int64(s.SizeLimit) {
 			continue // a tail that is missing was never written, the library makes it
 		}

@@ -388,6 +388,7 @@ func TestStartProblems(t *testing.T) {
 		{"unknown flag", []string{"-x"}, "error: unknown option -x\nrun `cairn agent -h` for help\n"},
 		{"bad flag", []string{"-bootstrap-expect", "many"}, `error: invalid value "many" for flag -bootstrap-expect: must be a number`},
 		{"stray argument", []string{"-dev", "x"}, `unexpected argument "x"`},
+		{"stray secret", []string{"-dev", "5Jkqh3sCcKhfYc5cXqkqrA=="}, "unexpected argument of 24 characters (not shown"},
 		{"missing file", []string{"-dev", "-config", "/nope"}, "no such file"},
 		{"unknown key", []string{"-dev", "-config", write("\nx = 1")}, `c.hcl:2: unknown key "x"`},
 		{"access control", []string{"-dev", "-config", write("acl { protect_metrics = true }")}, "needs acl.enabled"},

@@ -284,7 +284,7 @@ func TestValidateReportsAllProblems(t *testing.T) {
 	c.LogLevel = "loud"
 	c.Server.Encrypt = "c2hvcnQ="
 	c.Server.RaftLogStore.Backend = "memory"
-	c.Server.RetryJoin = []string{"provider=aws tag=x"}
+	c.Server.RetryJoin = []string{"provider=aws tag=x", "::::", "[::1]:4648", "fe80::1", "[::1]", "a:4648"}
 	c.Server.MaxVariableSize = 0
 	c.Server.RootKeyRotationThreshold = -time.Hour
 	c.HTTPAPIResponseHeaders = map[string]string{"no name": "x", "X-Split": "a\r\nSet-Cookie: b", "content-length": "3", "X-Fine": "a, b"}
@@ -294,7 +294,7 @@ func TestValidateReportsAllProblems(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{"acl.token_max_expiration_ttl", "acl.initial_management_token_file", "acl.protect_metrics", "tls.rpc", "tls.http", "tls_cipher_suites", "client.servers", "client.reserved.cores", "ports.rpc: 70000",
-		"ports.serf: port 4646", "log_level", "server.encrypt", "raft_logstore.backend", "retry_join", "max_variable_size",
+		"ports.serf: port 4646", "log_level", "server.encrypt", "raft_logstore.backend", "retry_join: \"provider=aws", "retry_join: \"::::\" is no address: give", "max_variable_size",
 		"root_key_rotation_threshold", `"no name" is no name`, "X-Split: must", "content-length differs", "telemetry.statsd_address", "telemetry.prefix_filter"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%s", want, err)
@@ -302,6 +302,9 @@ func TestValidateReportsAllProblems(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "c2hvcnQ") {
 		t.Error("a secret is in the message")
+	}
+	if n := strings.Count(err.Error(), "retry_join"); n != 2 {
+		t.Errorf("%d addresses are wrong, want two:\n%s", n, err)
 	}
 	if strings.Contains(err.Error(), "X-Fine") {
 		t.Errorf("a good header is a problem:\n%s", err)

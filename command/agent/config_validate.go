@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -201,8 +202,22 @@ func (s *ServerConfig) problems() []problem {
 	bad(err != nil || n != 0 && n != 16 && n != 24 && n != 32, "encrypt: must be 16, 24 or 32 bytes in base64")
 	for _, addr := range slices.Concat(s.StartJoin, s.RetryJoin, s.ServerJoin.StartJoin, s.ServerJoin.RetryJoin) {
 		bad(addr == "" || strings.Contains(addr, "="), "retry_join: %q is no address; discovery by provider is not supported", addr)
+		bad(!joinable(addr), "retry_join: %q is no address: give host or host:port", addr)
 	}
 	return out
+}
+
+// joinable reports whether an address can be one: a host with colons is an IP.
+func joinable(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")
+	}
+	if !strings.ContainsAny(host, ":[]") {
+		return true
+	}
+	_, err = netip.ParseAddr(host)
+	return err == nil
 }
 
 func (g *ClientConfig) problems() []problem {

@@ -107,6 +107,9 @@ func (f *flags) number(name, usage string, set func(*Config, int)) {
 	})
 }
 
+// longestShown is how long an argument in the wrong place may be to be shown: secrets are longer.
+const longestShown = 16
+
 // config builds the configuration from defaults, files and flags, in this
 // order. It returns the keys without effect and every problem.
 func (f *flags) config() (*Config, []problem, error) { return f.configWith("") }
@@ -114,6 +117,9 @@ func (f *flags) config() (*Config, []problem, error) { return f.configWith("") }
 // configWith is config with a text in the form of a file on top of the files.
 func (f *flags) configWith(inline string) (*Config, []problem, error) {
 	if args := f.set.Args(); len(args) > 0 {
+		if len(args[0]) > longestShown {
+			return nil, nil, fmt.Errorf("unexpected argument of %d characters (not shown, it may be a secret): files are given with -config", len(args[0]))
+		}
 		return nil, nil, fmt.Errorf("unexpected argument %q: files are given with -config", args[0])
 	}
 	c := DefaultConfig()
