@@ -168,7 +168,7 @@ func (s *Server) routeStream(ctx context.Context, h *streamHop) error {
 	for {
 		changed := s.leaders.changed()
 		err := s.streamToLeader(ctx, h)
-		if err == nil || !errs.NotSent(err) || !pace.wait(ctx, changed) {
+		if err == nil || !errs.NotSent(err) || s.ctx.Err() != nil || !pace.wait(ctx, changed) {
 			return err
 		}
 	}

@@ -459,6 +459,9 @@ func TestWritesBesideARestore(t *testing.T) {
 						t.Errorf("%s: %v", path, err)
 					}
 					mu.Unlock()
+					if err != nil { // at once: time stands still for who does not wait
+						time.Sleep(time.Millisecond)
+					}
 				}
 			})
 		}
