@@ -93,7 +93,7 @@ func (s *schemas) operation(r *route, method string) object {
 		"responses":   s.responses(r),
 	}
 	if r.bodyMedia != "" {
-		op["requestBody"] = object{"required": true, "content": object{r.bodyMedia: object{"schema": object{"type": "string", "format": "binary"}}}}
+		op["requestBody"] = object{"content": object{r.bodyMedia: object{"schema": object{"type": "string", "format": "binary"}}}}
 	}
 	if r.body != nil && method != http.MethodGet {
 		op["requestBody"] = object{"required": !r.optionalBody, "content": jsonContent(s.of(r.body))}
