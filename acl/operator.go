@@ -76,6 +76,9 @@ const (
 	JoinTokenRead   OperatorCapability = "join-token-read"
 	JoinTokenWrite  OperatorCapability = "join-token-write"
 	JoinTokenServer OperatorCapability = "join-token-server"
+	// SnapshotRestore has an archive take the place of the whole state, and so everything:
+	// the archive may hold any token.
+	SnapshotRestore OperatorCapability = "snapshot-restore"
 	// AuthorityRotate replaces the authority that signs certificates.
 	AuthorityRotate OperatorCapability = "authority-rotate"
 )
@@ -88,15 +91,15 @@ var delegated = []string{"namespace-write",
 	"acl-auth-method-read", "acl-auth-method-write", "acl-auth-method-secrets", "acl-auth-method-server-keys", "acl-one-time-token-expire",
 	"acl-binding-rule-read", "acl-binding-rule-write", "acl-binding-rule-management", "acl-grant-all", "acl-explain",
 	"raft-read", "raft-write", "replication-read", "system-gc", "event-read-all", "variable-lock-read", "metrics-read", "identity-sign",
-	"join-token-read", "join-token-write", "join-token-server", "authority-rotate"}
+	"join-token-read", "join-token-write", "join-token-server", "authority-rotate", "snapshot-restore"}
 
 // sovereign are the capabilities whose holder can become management with what they
 // let it make or read.
-var sovereign = []string{"acl-token-management", "acl-token-secrets", "acl-binding-rule-management", "acl-grant-all", "replication-read", "join-token-server"}
+var sovereign = []string{"acl-token-management", "acl-token-secrets", "acl-binding-rule-management", "acl-grant-all", "replication-read", "join-token-server", "snapshot-restore"}
 
 // withdrawn were capabilities once and never gave a right. Who writes a policy is told;
 // what is stored has them left out.
-var withdrawn = []string{"snapshot-restore", "keyring-write", "system-reconcile", "eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete"}
+var withdrawn = []string{"keyring-write", "system-reconcile", "eval-delete", "job-batch-deregister", "alloc-transition", "csi-plugin-delete"}
 
 // operatorWords holds the policy words read and write as capabilities too, for
 // the calls that ask for one of them.

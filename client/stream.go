@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-project/cairn/internal/msgp"
 	"github.com/cairn-project/cairn/internal/mux"
 	"github.com/cairn-project/cairn/internal/wire"
+	"github.com/cairn-project/cairn/nomad/archive"
 	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/stream"
 	"github.com/cairn-project/cairn/nomad/structs"
@@ -49,6 +50,32 @@ func (c *Client) StreamEvents(ctx context.Context, r *structs.EventStreamRequest
 		return err
 	}
 	return stream.Relay(ctx, conn, &q, send)
+}
+
+// SaveSnapshot has a server send an archive of the state; the caller closes it.
+func (c *Client) SaveSnapshot(ctx context.Context, r *structs.SnapshotSaveRequest) (*structs.SnapshotSaveResponse, io.ReadCloser, error) {
+	q := *r
+	if q.Region == "" {
+		q.Region = c.config.Region
+	}
+	conn, err := c.openStream(ctx, archive.SaveMethod)
+	if err != nil {
+		return nil, nil, err
+	}
+	return archive.AskSave(ctx, conn, &q)
+}
+
+// RestoreSnapshot has a server restore the archive that body gives.
+func (c *Client) RestoreSnapshot(ctx context.Context, r *structs.SnapshotRestoreRequest, body io.Reader) (*structs.SnapshotRestoreResponse, error) {
+	q := *r
+	if q.Region == "" {
+		q.Region = c.config.Region
+	}
+	conn, err := c.openStream(ctx, archive.RestoreMethod)
+	if err != nil {
+		return nil, err
+	}
+	return archive.SendRestore(ctx, conn, &q, body)
 }
 
 // openStream opens a streaming call at the server that this agent is connected to.

@@ -140,7 +140,7 @@ func (s *Server) startBootstrap(t *term) error {
 		s.logger.Error("cannot use the file with the secret of the first management token: it must hold one UUID; correct it and restart", "path", path)
 		return nil
 	}
-	if _, err := (&leaderCall{srv: s}).bootstrapACL(t.ctx, secret); err != nil && !errors.Is(err, errs.Invalid) {
+	if _, err := (&leaderCall{srv: s, epoch: s.state.Snapshot().Restored()}).bootstrapACL(t.ctx, secret); err != nil && !errors.Is(err, errs.Invalid) {
 		return err
 	}
 	return nil

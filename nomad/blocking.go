@@ -82,6 +82,9 @@ func (q *blockedQuery) look(watch bool) (done bool, err error) {
 	if index == 0 {
 		index = v.TableIndex(q.m.tables...)
 	}
+	if len(q.m.tables) > 0 { // whoever has seen a greater one from before an archive was restored would wait for ever
+		index = max(index, v.Restored())
+	}
 	q.meta.Index = max(index, 1)
 	q.fillMeta(q.meta)
 	blocks := watch || again

@@ -1,7 +1,9 @@
 package nomad
 
 import (
+	"bytes"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -43,3 +45,25 @@ func Writes() []string {
 	slices.Sort(names)
 	return names
 }
+
+// StateBytes returns the state of the store as a snapshot has it.
+func (s *Server) StateBytes() []byte {
+	var b bytes.Buffer
+	if err := s.state.Snapshot().Persist(&b); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// StageArchive puts the pieces of an archive into the log, as a leader does that dies before
+// it has them restored.
+func (s *Server) StageArchive(archive []byte) error {
+	_, err := s.proposeChunks("left behind", bytes.NewReader(archive))
+	return err
+}
+
+// Staged reports whether the log has pieces of an archive that is not restored yet.
+func (s *Server) Staged() bool { return s.fsm.staged.Load() != nil }
+
+// HeartbeatPatience is for how long a new leader lets nodes be silent.
+func (s *Server) HeartbeatPatience() time.Duration { return s.config.Heartbeat.FailoverTTL }

@@ -62,6 +62,8 @@ type call struct {
 	// id is who calls, nil while that is not known.
 	id    *auth.Identity
 	began time.Time
+	// epoch is the state, see state.Snapshot.Restored, when the call came.
+	epoch uint64
 	// write are the options of a write, nil for others and for what is not decoded.
 	write *structs.WriteRequest
 	request

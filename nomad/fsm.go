@@ -23,8 +23,16 @@ type nomadFSM struct {
 	// restored is told of a snapshot that took the place of the store, and of the
 	// logical index then; nil for nobody to tell.
 	restored func(index uint64)
+	// replaced is told of an archive that took the place of the store, after restored;
+	// nil for nobody to tell.
+	replaced func()
 	// persisting and restoring are told of snapshots.
 	persisting, restoring *work
+	// entry reads the log.
+	entry func(index uint64, log *raft.Log) error
+	// staged is the archive of which the log holds pieces, nil for none. What it points
+	// to is not changed.
+	staged atomic.Pointer[stagedArchive]
 
 	// seen is the last entry that reached the store: it is the same number on
 	// every server that has applied as much.
@@ -60,6 +68,8 @@ type op struct {
 	// run runs in the transaction of the batch. Without it and a variable the
 	// write is skipped.
 	run func(b *state.StateStore, index uint64) (any, error)
+	// archive runs instead, for an entry about an archive.
+	archive func(n *nomadFSM, entry uint64) error
 	// err says that the body of a known type could not be decoded.
 	err error
 	// tag has an ID if the write is applied once.
@@ -100,6 +110,10 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).UseJoinToken)
 	case structs.ACLCheckedRequestType:
 		return decodeCheckedOp(body)
+	case structs.ArchiveChunkRequestType:
+		return archiveOp(body, (*nomadFSM).takeChunk)
+	case structs.ArchiveRestoreRequestType:
+		return archiveOp(body, (*nomadFSM).restoreArchive)
 	}
 	if o, known := decodeNodeOp(t, body); known {
 		return o, known
@@ -255,6 +269,9 @@ func (n *nomadFSM) plan(data []byte) ([]op, error) {
 			if ops[i], err = n.planOne(e); err != nil {
 				return nil, err
 			}
+			if ops[i].archive != nil {
+				return nil, damaged(structs.BatchRequestType, errOtherArchive)
+			}
 			continue
 		}
 		if len(room) == 0 { // all that are left of the group in one piece
@@ -298,8 +315,17 @@ func (n *nomadFSM) planOne(entry []byte) (op, error) {
 // applySome runs entries from start on in one transaction and returns where
 // the next transaction begins.
 func (n *nomadFSM) applySome(logs []*raft.Log, plans [][]op, out []any, start int) int {
+	if o := archiveIn(plans[start]); o != nil {
+		results, ok := n.applyArchive(logs[start], o)
+		if !ok {
+			return len(logs)
+		}
+		out[start] = results
+		n.applied(logs[start].Index)
+		return start + 1
+	}
 	end, size := start, 0
-	for end < len(logs) && (end == start || size+len(plans[end]) <= structs.MaxBatchOps) {
+	for end < len(logs) && archiveIn(plans[end]) == nil && (end == start || size+len(plans[end]) <= structs.MaxBatchOps) {
 		size += len(plans[end])
 		end++
 	}
@@ -310,10 +336,14 @@ func (n *nomadFSM) applySome(logs []*raft.Log, plans [][]op, out []any, start in
 			}
 		}
 	})
-	last := logs[end-1].Index
+	n.applied(logs[end-1].Index)
+	return end
+}
+
+// applied notes the last entry that the store has.
+func (n *nomadFSM) applied(last uint64) {
 	n.seen.Store(last)
 	n.advance(last)
-	return end
 }
 
 func (n *nomadFSM) runOps(b *state.StateStore, ops []op) []opResult {

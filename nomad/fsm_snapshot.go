@@ -2,22 +2,16 @@ package nomad
 
 import (
 	"bufio"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/hashicorp/raft"
 
-	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/archive"
 	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
-
-// snapshotMagic begins every snapshot of the FSM. The format is frozen: the
-// magic, the index of the last entry in it as a big-endian uint64, then the
-// snapshot of the store.
-var snapshotMagic = [8]byte{'C', 'A', 'I', 'R', 'N', 'F', 'S', '1'}
 
 // fsmSnapshot is a view of the store on its way to the disk.
 type fsmSnapshot struct {
@@ -32,6 +26,9 @@ func (n *nomadFSM) Snapshot() (raft.FSMSnapshot, error) {
 	case <-n.halted:
 		return nil, n.haltErr
 	default:
+	}
+	if n.staged.Load() != nil {
+		return nil, errArchiveOpen
 	}
 	return &fsmSnapshot{view: n.state.Snapshot(), seen: n.seen.Load(), n: n}, nil
 }
@@ -67,8 +64,7 @@ func (m moving) Read(b []byte) (int, error) {
 
 func (f *fsmSnapshot) write(w io.Writer) error {
 	buf := bufio.NewWriterSize(w, 256<<10)
-	head := binary.BigEndian.AppendUint64(snapshotMagic[:len(snapshotMagic):len(snapshotMagic)], f.seen)
-	if _, err := buf.Write(head); err != nil {
+	if _, err := buf.Write(archive.AppendHead(nil, f.seen)); err != nil {
 		return err
 	}
 	if err := f.view.Persist(buf); err != nil {
@@ -86,21 +82,18 @@ func (n *nomadFSM) Restore(rc io.ReadCloser) error {
 	start := n.restoring.begin()
 	defer n.restoring.end(start)
 	r := bufio.NewReaderSize(moving{Reader: rc, work: n.restoring}, 256<<10)
-	var head [16]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return errs.Wrap(errs.Invalid, "snapshot is cut short", err)
-	}
-	if [8]byte(head[:8]) != snapshotMagic {
-		return errs.New(errs.Invalid, "not a snapshot of this program")
+	index, err := archive.ReadHead(r)
+	if err != nil {
+		return err
 	}
 	if err := n.state.Restore(r); err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
+	n.staged.Store(nil) // a snapshot has no part of an archive
 	n.resetKeyring()
 	if n.restored != nil {
 		n.restored(n.state.LatestIndex())
 	}
-	index := binary.BigEndian.Uint64(head[8:])
 	n.seen.Store(index)
 	n.advance(index)
 	n.logger.Info("snapshot restored", "raft_index", index, "index", n.state.LatestIndex(), "took", time.Since(start))

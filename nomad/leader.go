@@ -48,6 +48,7 @@ type duty struct {
 
 // duties are started in this order, behind a barrier.
 var duties = []duty{
+	{"unfinished archive", (*Server).startArchives},
 	{"cluster id", (*Server).startClusterID},
 	{"keyring", (*Server).startKeyring},
 	{"certificate authority", (*Server).startAuthority},
@@ -73,6 +74,10 @@ func (s *Server) runLeadership(ctx context.Context) {
 			return
 		case leads = <-s.notify:
 		case hangs = <-s.watchdog.verdict:
+		case <-s.archives.replaced: // the duties look after another state now
+			s.stepDown(current, !leads)
+			current = nil
+			s.proposer.resume()
 		}
 		s.stepDown(current, !leads)
 		current = nil

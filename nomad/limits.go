@@ -76,8 +76,8 @@ func (s *Server) Charge(ctx context.Context, r Charged) error {
 		return nil
 	}
 	m := methods[r.Method]
-	if r.Method == eventStreamInfo.name {
-		m = &eventStreamInfo
+	if st := streamInfo[r.Method]; st != nil {
+		m = st
 	}
 	if m != nil {
 		r.Name, r.Class = m.name, m.class

@@ -156,8 +156,9 @@ func (m *readMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) 
 	opts := m.query(args)
 	q := blockedQuery{Server: s, ctx: ctx, m: m.methodInfo, opts: opts, meta: m.meta(reply)}
 	q.run = func(v *view, again bool) (uint64, error) {
-		if again {
+		if again || v.Restored() != c.epoch {
 			var err error
+			c.epoch = v.Restored()
 			if c.id, err = s.authenticate(ctx, opts.AuthToken); err != nil {
 				return 0, s.countUnknown(err)
 			}
@@ -212,6 +213,8 @@ type leaderCall struct {
 	id  *auth.Identity
 	request
 	began time.Time
+	// epoch is the state in which the caller was found out: the call writes to no other.
+	epoch uint64
 	// checked is the index of access control that the caller's rights were checked
 	// after, 0 for a caller that may do everything.
 	checked uint64
@@ -277,7 +280,7 @@ func (m *writeMethod[Req, Resp]) serve(ctx context.Context, s *Server, args *Req
 
 func (m *writeMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call) error {
 	args, reply := c.args.(*Req), c.reply.(*Resp)
-	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began}
+	lc := &leaderCall{srv: s, acl: c.id.ACL, id: c.id, request: c.request, began: c.began, epoch: c.epoch}
 	if c.again() && m.first != nil {
 		if o, known := s.state.Snapshot().Outcome(c.request.id); known {
 			if o.Err != nil {
@@ -345,7 +348,7 @@ func (m *localMethod[Req, Resp]) answer(ctx context.Context, s *Server, c *call)
 // serve is the way of every call: authenticate, route, and where it is answered
 // authorise and run.
 func (s *Server) serve(ctx context.Context, c *call) error {
-	c.began = time.Now()
+	c.began, c.epoch = time.Now(), s.state.Snapshot().Restored()
 	err := s.serveUnobserved(ctx, c)
 	s.observe(c.methodInfo, c.began, err)
 	return err

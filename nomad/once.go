@@ -196,7 +196,7 @@ func (c *leaderCall) apply(ctx context.Context, t structs.MessageType, msg any) 
 // submit is the proposer's, and notes that the store was asked.
 func (c *leaderCall) submit(ctx context.Context, entry []byte) (applied, error) {
 	c.asked = true
-	return c.srv.proposer.submit(ctx, entry)
+	return c.srv.proposer.submitFor(ctx, entry, c.epoch)
 }
 
 // newLockID returns an ID for a lock, the same for every try of the call.

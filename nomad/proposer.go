@@ -3,12 +3,15 @@ package nomad
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/state"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -50,6 +53,8 @@ type opResult struct {
 type proposal struct {
 	entry []byte
 	done  chan opResult // capacity 1
+	// epoch is the state that it is meant for.
+	epoch uint64
 }
 
 // proposer turns concurrent writes into few Raft entries. A lone write goes out
@@ -70,7 +75,12 @@ type proposer struct {
 	index func() uint64
 	// hangs returns a channel that is closed when the log or the store hangs.
 	hangs func() <-chan struct{}
-	wg    sync.WaitGroup
+	// epoch names the state of the store: another one after an archive took its place.
+	epoch func() uint64
+	// fence is held for reading while a group is proposed.
+	fence     sync.RWMutex
+	replacing atomic.Bool // written under fence
+	wg        sync.WaitGroup
 	// spare holds proposals whose outcome was taken, entries memory for encoded
 	// writes, as *[]byte.
 	spare, entries sync.Pool
@@ -80,7 +90,7 @@ func newProposer(propose func([]byte, time.Duration) raft.ApplyFuture, grouped f
 	p := &proposer{
 		queue: make(chan *proposal, 4*structs.MaxBatchOps), propose: propose, grouped: grouped,
 		appended: appended, turn: make(chan (<-chan struct{}), 1), stopped: stopped,
-		hangs: func() <-chan struct{} { return nil }, index: func() uint64 { return 0 },
+		hangs: func() <-chan struct{} { return nil }, index: func() uint64 { return 0 }, epoch: func() uint64 { return 0 },
 	}
 	none := make(chan struct{})
 	close(none)
@@ -123,17 +133,51 @@ func (p *proposer) next(ctx context.Context) bool {
 	case <-p.appended: // of something else
 	default:
 	}
-	base := p.index()
-	for _, g := range group {
-		structs.StampBase(g.entry, base)
+	f, group := p.proposeFitting(group)
+	if f == nil {
+		p.turn <- before
+		return true
 	}
-	f := p.propose(p.groupEntry(group), enqueueTimeout)
 	settled := make(chan struct{})
 	p.turn <- settled
 	settle(f, group)
 	close(settled)
 	return true
 }
+
+// proposeFitting proposes those of a group that are meant for the state that is there,
+// and returns them; the others are told. Without any it proposes nothing.
+func (p *proposer) proposeFitting(group []*proposal) (raft.ApplyFuture, []*proposal) {
+	p.fence.RLock()
+	defer p.fence.RUnlock()
+	epoch := p.epoch()
+	group = slices.DeleteFunc(group, func(g *proposal) bool {
+		if p.replacing.Load() || g.epoch != epoch {
+			g.done <- opResult{err: state.ErrReplaced}
+			return true
+		}
+		return false
+	})
+	if len(group) == 0 {
+		return nil, nil
+	}
+	base := p.index()
+	for _, g := range group {
+		structs.StampBase(g.entry, base)
+	}
+	return p.propose(p.groupEntry(group), enqueueTimeout), group
+}
+
+// replace keeps everything out of the log until resume, so that what follows there is
+// behind all writes that were proposed. Those, and new ones, are told that they may not
+// be kept.
+func (p *proposer) replace() {
+	p.fence.Lock()
+	defer p.fence.Unlock()
+	p.replacing.Store(true)
+}
+
+func (p *proposer) resume() { p.replacing.Store(false) }
 
 // fill adds what waits already, without waiting for more.
 func (p *proposer) fill(group []*proposal) []*proposal {
@@ -192,9 +236,14 @@ func settle(f raft.ApplyFuture, group []*proposal) {
 	}
 }
 
-// submit waits for the outcome of one entry, which is the proposer's from now on. When ctx ends first the write may
-// still be applied.
+// submit is submitFor for the state that is there now.
 func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
+	return p.submitFor(ctx, entry, p.epoch())
+}
+
+// submitFor waits for the outcome of one entry, which is the proposer's from now on. When ctx ends first the write may
+// still be applied. It is not applied to another state than that of epoch.
+func (p *proposer) submitFor(ctx context.Context, entry []byte, epoch uint64) (applied, error) {
 	if ctx.Err() != nil {
 		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "the caller went away before the write was proposed", Executed: errs.ExecutedNo}
 	}
@@ -202,7 +251,7 @@ func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 	if g == nil {
 		g = &proposal{done: make(chan opResult, 1)}
 	}
-	g.entry = entry
+	g.entry, g.epoch = entry, epoch
 	select {
 	case p.queue <- g:
 	case <-ctx.Done():
@@ -216,6 +265,9 @@ func (p *proposer) submit(ctx context.Context, entry []byte) (applied, error) {
 	case r := <-g.done:
 		g.entry = nil
 		p.spare.Put(g)
+		if r.err == nil && p.replacing.Load() {
+			return applied{}, state.ErrReplaced
+		}
 		return r.applied, r.err
 	case <-ctx.Done():
 		return applied{}, &errs.Error{Code: errs.Deadline, Msg: "the caller went away; the write may be applied", Executed: errs.ExecutedUnknown}

@@ -88,6 +88,8 @@ type Server struct {
 	usageOf     usagePeers
 	drains      *drainWatch
 	returns     *signal // raised when a node may become eligible at another time
+	archives    *archives
+	auditLog    hclog.Logger
 	// agentSecret is that of the agent in this process, a UUID.
 	agentSecret string
 
@@ -150,7 +152,7 @@ func NewServer(cfg *Config) (*Server, error) {
 		serfCh: make(chan serf.Event, 512), fatal: make(chan struct{}),
 		router: router.New(), metrics: newServerMetrics(), usage: auth.NewUsage(time.Now()),
 		limits: newLimits(cfg.Limits), gate: limit.NewGate(cfg.Limits.inFlight()), passing: limit.NewGate(cfg.Limits.inFlight()), loginGate: newLoginGate(),
-		agentSecret: uuid.NewString(),
+		agentSecret: uuid.NewString(), auditLog: logger.ResetNamed("cairn.audit"),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.draining, s.startDrain = context.WithCancel(context.Background())
@@ -177,6 +179,8 @@ func (s *Server) setupStore(logger hclog.Logger) error {
 	s.fsm = newFSM(logger.Named("fsm"), s.state, s.keyring, s.ctx.Done())
 	s.fsm.work, s.fsm.persisting, s.fsm.restoring = &s.watchdog.store, &s.watchdog.persist, &s.watchdog.restore
 	s.fsm.restored = s.resetEvents
+	s.archives = newArchives()
+	s.fsm.replaced = s.archives.tell
 	s.locks = newLockTimers(s)
 	s.heartbeats = newHeartbeats(s)
 	s.drains, s.returns = newDrainWatch(), newSignal()
@@ -200,6 +204,7 @@ func (s *Server) start() {
 	s.wg.Go(func() { s.runTokenUsage(s.ctx) })
 	s.wg.Go(func() { s.runJoin(s.ctx) })
 	s.wg.Go(func() { s.runLinkSync(s.ctx) })
+	s.wg.Go(func() { s.runArchives(s.ctx) })
 	s.wg.Go(func() { s.watchFatal(s.ctx) })
 	s.wg.Go(func() { s.watchLeaderProcess(s.ctx) })
 }

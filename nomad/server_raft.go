@@ -97,6 +97,7 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 		return err
 	}
 	appended := make(chan struct{}, 1)
+	s.fsm.entry = s.stores.Log.GetLog
 	s.raft, err = raft.NewRaft(conf, s.fsm, &appendSignal{s.stores.Log, appended, &s.watchdog.log}, &voteStore{s.stores.Stable, &s.watchdog.vote}, s.stores.Snapshots, s.transport)
 	if err != nil {
 		return errs.Newf(errs.Internal, "cannot start raft from the data directory: %w; %s", err, s.stores.remedy())
@@ -104,6 +105,7 @@ func (s *Server) setupRaft(logger hclog.Logger) (err error) {
 	propose := func(entry []byte, timeout time.Duration) raft.ApplyFuture { return s.raft.Apply(entry, timeout) }
 	s.proposer = newProposer(propose, s.grouped, appended, s.ctx.Done())
 	s.proposer.hangs, s.proposer.index = s.watchdog.hangs, s.state.LatestIndex
+	s.proposer.epoch = func() uint64 { return s.state.Snapshot().Restored() }
 	s.wg.Go(func() {
 		if err := s.mux.Serve(s.ctx, s.config.RPCListener); err != nil && s.ctx.Err() == nil {
 			s.fail(fmt.Errorf("the server port cannot be served: %w", err))

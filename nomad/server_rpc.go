@@ -56,8 +56,14 @@ func (s *Server) setupRPC(logger hclog.Logger) error {
 	if err := streams.Register(streamMethod, s.serveLinkStream); err != nil {
 		return err
 	}
-	if err := streams.Register(stream.Method, s.serveEventStream); err != nil {
-		return err
+	for method, handler := range map[string]wire.StreamHandler{
+		stream.Method:         s.serveEventStream,
+		snapshotSaveInfo.name: s.serveStream(&snapshotSaveInfo, s.serveSnapshotSave),
+		snapshotRestInfo.name: s.serveStream(&snapshotRestInfo, s.serveSnapshotRestore),
+	} {
+		if err := streams.Register(method, handler); err != nil {
+			return err
+		}
 	}
 	s.mux.Handle(mux.ProtoRPC, func(ctx context.Context, conn net.Conn, info mux.Info) {
 		id := s.identity(info)

@@ -111,6 +111,8 @@ var accesses = map[string]access{
 	"PUT /v1/agent/keyring/remove":  {rules: agentWrite, body: `{"Key":"bad"}`},
 
 	"GET /v1/operator/raft/configuration":       {rules: capability("raft-read")},
+	"GET /v1/operator/snapshot":                 {rules: capability("snapshot-save")},
+	"PUT /v1/operator/snapshot":                 {rules: capability("snapshot-restore")},
 	"GET /v1/operator/replication":              {rules: capability("raft-read")},
 	"DELETE /v1/operator/raft/peer":             {rules: capability("raft-write"), rest: "?id=absent"},
 	"PUT /v1/operator/raft/transfer-leadership": {rules: capability("raft-write"), rest: "?id=absent"},

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +49,42 @@ func TestSDK(t *testing.T) {
 	t.Run("variables", func(t *testing.T) { sdkVariables(t, client) })
 	t.Run("locks", func(t *testing.T) { sdkLocks(t, client) })
 	t.Run("agent", func(t *testing.T) { sdkAgent(t, client) })
+	t.Run("snapshots", func(t *testing.T) { sdkSnapshots(t, client) })
+}
+
+func sdkSnapshots(t *testing.T, client *sdkapi.Client) {
+	put := func(value string) {
+		if _, _, err := client.Variables().Update(&sdkapi.Variable{Path: "saved", Items: sdkapi.VariableItems{"v": value}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("old")
+	for _, stale := range []bool{false, true} {
+		in, err := client.Operator().Snapshot(&sdkapi.QueryOptions{AllowStale: stale})
+		if err != nil {
+			t.Fatal(err)
+		}
+		archive, err := io.ReadAll(in) // the SDK checks the Digest
+		if err := errors.Join(err, in.Close()); err != nil {
+			t.Fatal(err)
+		}
+		put("new")
+		for range 2 { // a restore can be repeated
+			meta, err := client.Operator().SnapshotRestore(bytes.NewReader(archive), nil)
+			if err != nil || meta.LastIndex == 0 {
+				t.Fatalf("%+v, %v", meta, err)
+			}
+			got, qm, err := client.Variables().Read("saved", nil)
+			if err != nil || got.Items["v"] != "old" || qm.LastIndex != meta.LastIndex || got.ModifyIndex >= meta.LastIndex {
+				t.Errorf("%+v at %d after a restore at %d, %v", got, qm.LastIndex, meta.LastIndex, err)
+			}
+		}
+		_, err = client.Operator().SnapshotRestore(bytes.NewReader(archive[:len(archive)-20]), nil)
+		var status sdkapi.UnexpectedResponseError
+		if !errors.As(err, &status) || status.StatusCode() != 400 || !strings.Contains(err.Error(), "cut short") {
+			t.Errorf("an archive that was cut: %v", err)
+		}
+	}
 }
 
 func sdkNamespaces(t *testing.T, client *sdkapi.Client) {

@@ -136,6 +136,27 @@ func (f *fakeServer) StreamEvents(_ context.Context, r *structs.EventStreamReque
 	}
 	return errors.Join(send([]byte("{}\n")), errs.New(errs.Unavailable, "the end"))
 }
+func (f *fakeServer) SaveSnapshot(_ context.Context, r *structs.SnapshotSaveRequest) (*structs.SnapshotSaveResponse, io.ReadCloser, error) {
+	f.last = r
+	if f.authErr != nil {
+		return nil, nil, f.authErr
+	}
+	resp := &structs.SnapshotSaveResponse{SnapshotChecksum: "sha-256=sum", Size: 7}
+	resp.Index, resp.KnownLeader = 9, true
+	return resp, io.NopCloser(strings.NewReader("archive")), nil
+}
+
+func (f *fakeServer) RestoreSnapshot(_ context.Context, r *structs.SnapshotRestoreRequest, body io.Reader) (*structs.SnapshotRestoreResponse, error) {
+	f.last = r
+	if f.authErr != nil {
+		return nil, f.authErr
+	}
+	b, err := io.ReadAll(body)
+	resp := &structs.SnapshotRestoreResponse{Before: uint64(len(b))}
+	resp.Index = 11
+	return resp, err
+}
+
 func (f *fakeServer) LinkRefusal(version int) *nodelink.Refusal {
 	return nodelink.CheckVersion(version, version)
 }

@@ -92,6 +92,9 @@ func (s *schemas) operation(r *route, method string) object {
 		"parameters":  s.parameters(r),
 		"responses":   s.responses(r),
 	}
+	if r.bodyMedia != "" {
+		op["requestBody"] = object{"content": object{r.bodyMedia: object{"schema": object{"type": "string", "format": "binary"}}}}
+	}
 	if r.body != nil && method != http.MethodGet {
 		op["requestBody"] = object{"required": !r.optionalBody, "content": jsonContent(s.of(r.body))}
 	}

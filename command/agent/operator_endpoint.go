@@ -18,7 +18,7 @@ type replicationAccepted struct {
 func operatorRoutes() []route {
 	id := param{name: "id", kind: "string", summary: "Raft ID of the server"}
 	address := param{name: "address", kind: "string", summary: "Raft address of the server"}
-	return []route{
+	return append(snapshotRoutes(), []route{
 		plain[structs.RaftConfigurationResponse](doc{methods: "GET", pattern: "/v1/operator/raft/configuration",
 			rpc: "Operator.RaftGetConfiguration", summary: "Show the Raft peers."}),
 		plain[structs.ReplicationStatusResponse](doc{methods: "GET", pattern: "/v1/operator/replication",
@@ -34,7 +34,7 @@ func operatorRoutes() []route {
 		local[structs.LeadershipTransferResponse](doc{methods: "PUT POST", pattern: "/v1/operator/raft/transfer-leadership",
 			rpc: "Operator.TransferLeadershipToPeer", summary: "Hand leadership to another server.",
 			params: []param{id, address}, region: true}, transferLeadership),
-	}
+	}...)
 }
 
 func removePeer(r *request) error {

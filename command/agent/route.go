@@ -27,6 +27,8 @@ type doc struct {
 	lists string
 	// body is the type of the request body, nil for none.
 	body reflect.Type
+	// bodyMedia is the content type of a body that is no JSON, "" for none.
+	bodyMedia string
 	// optionalBody lets a caller leave the body out.
 	optionalBody bool
 	// media is the content type of the reply, "" for JSON.

@@ -118,10 +118,19 @@ type eventSource interface {
 	StreamEvents(ctx context.Context, r *structs.EventStreamRequest, send func([]byte) error) error
 }
 
+// archiver saves the state, and restores it.
+type archiver interface {
+	// SaveSnapshot returns an archive, which the caller closes.
+	SaveSnapshot(ctx context.Context, r *structs.SnapshotSaveRequest) (*structs.SnapshotSaveResponse, io.ReadCloser, error)
+	// RestoreSnapshot has the archive that body gives take the place of the state.
+	RestoreSnapshot(ctx context.Context, r *structs.SnapshotRestoreRequest, body io.Reader) (*structs.SnapshotRestoreResponse, error)
+}
+
 // streaming is what lasts longer than a call.
 type streaming interface {
 	linker
 	eventSource
+	archiver
 }
 
 // server is what the agent needs of a *nomad.Server.

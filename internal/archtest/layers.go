@@ -40,6 +40,7 @@ var layers = []row{
 	{1, "nomad/structs"},
 	{2, "nomad/state"},
 	{2, "nomad/stream"},
+	{2, "nomad/archive"},
 	{2, "nomad/keyring"},
 	{2, "nomad/router"},
 	{2, "nomad/nodelink"},

@@ -36,7 +36,6 @@ var managementAsked = map[string]string{
 // unasked lists the capabilities that no method asks for, each with the reason why
 // policies may have them.
 var unasked = map[string]string{
-	"SnapshotSave":  "policies of the public API have it",
 	"LicenseRead":   "policies of the public API have it",
 	"KeyringRotate": "policies of the public API have it",
 	"KeyringDelete": "policies of the public API have it",

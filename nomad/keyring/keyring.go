@@ -149,6 +149,18 @@ func (k *Keyring) Reset(keys []*structs.RootKey) error {
 	return nil
 }
 
+// Check fails, as Reset would, unless every key can be used here. It changes nothing.
+func (k *Keyring) Check(keys []*structs.RootKey) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, rk := range keys {
+		if _, err := k.unwrapLocked(k.set.Load(), rk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // unwrapLocked returns rk in clear, with the secret of old where the wrapped
 // bytes are the same, so that nothing is unwrapped twice. Locked by mu.
 func (k *Keyring) unwrapLocked(old *keySet, rk *structs.RootKey) (*rootKey, error) {

@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -63,9 +65,23 @@ func unwrap(providers []Provider, rk *structs.RootKey) (Material, error) {
 		}
 	}
 	if causes == nil {
-		return Material{}, errs.Newf(errs.Unsupported, "root key %s is wrapped by no provider of this server: configure the keyring block", rk.KeyID)
+		return Material{}, errs.Newf(errs.Unsupported, "root key %s is wrapped by no provider of this server, but by %s: configure the keyring block", rk.KeyID, wrappers(rk))
 	}
 	return Material{}, errs.Wrap(errs.Internal, "root key "+rk.KeyID+" cannot be unwrapped: check its keyring provider", errors.Join(causes...))
+}
+
+// wrappers names the providers that wrapped a key.
+func wrappers(rk *structs.RootKey) string {
+	var names []string
+	for _, w := range rk.WrappedKeys {
+		if w != nil {
+			names = append(names, strconv.Quote(w.Provider))
+		}
+	}
+	if names == nil {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 func unwrapOne(p Provider, keyID string, w *structs.WrappedKey) (Material, error) {

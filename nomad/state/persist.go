@@ -35,6 +35,9 @@ type snapshotHeader struct {
 	Index uint64
 	// Tables are the names of the tables that the snapshot may have rows of.
 	Tables []string
+	// Restored is the logical index at which an archive took the place of the state, 0
+	// for never.
+	Restored uint64
 }
 
 // indexRow is the logical index of the last change of a table.
@@ -108,7 +111,7 @@ func (e *encoder) flush() error {
 // not see. Equal states give equal bytes.
 func (sn *Snapshot) Persist(w io.Writer) error {
 	e := &encoder{w: w, buf: make([]byte, 0, chunk+chunk/4)}
-	header := snapshotHeader{Version: snapshotVersion, Index: sn.index}
+	header := snapshotHeader{Version: snapshotVersion, Index: sn.index, Restored: sn.restored}
 	for _, t := range persisted() {
 		header.Tables = append(header.Tables, t.describe().Name)
 	}

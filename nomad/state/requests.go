@@ -27,6 +27,11 @@ const (
 var errForgotten = &errs.Error{Code: errs.Deadline, Executed: errs.ExecutedUnknown,
 	Msg: "the write was tried again so late that the cluster does not know any more whether it was applied; read before trying again"}
 
+// ErrReplaced answers a write that was under way when an archive took the place of the
+// state. Nobody tries it again by himself: it was meant for another state.
+var ErrReplaced = &errs.Error{Code: errs.Deadline, Executed: errs.ExecutedUnknown,
+	Msg: "an archive took the place of the state while the write was under way: it may not have been kept; read before trying again"}
+
 // Outcome is what became of a request.
 type Outcome struct {
 	// Index is the logical index at which it was applied.
@@ -146,7 +151,7 @@ func (w *requestWindow) full() bool {
 func (w *requestWindow) drop() {
 	k := w.get(w.first)
 	delete(w.at, k.id)
-	w.floor = k.index
+	w.floor = max(w.floor, k.index)
 	w.rows -= k.rowBytes()
 	w.first++
 	if w.first-w.start == chunkSize {
@@ -236,6 +241,9 @@ func (s *StateStore) FirstOutcome(tag *structs.RequestTag, v *structs.VariableEn
 	w := s.core.requests
 	at, known := w.at[tag.ID]
 	if !known {
+		if tag.Base < s.Snapshot().restored {
+			return Outcome{Err: ErrReplaced}, true
+		}
 		if tag.Base < w.floor {
 			return Outcome{Err: errForgotten}, true
 		}

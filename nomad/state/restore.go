@@ -19,18 +19,23 @@ const maxRowSize = 64 << 20
 
 // restorer reads a snapshot into a database.
 type restorer struct {
-	br      *bufio.Reader
-	buf     []byte
-	db      *memdb.MemDB
-	w       *memdb.Txn // the storer's until it is done
-	store   *storer
-	index   uint64
-	last    []uint64
-	byName  map[string]anyTable
-	loaders map[structs.SnapshotType]loader
-	rows    uint64
+	br    *bufio.Reader
+	buf   []byte
+	db    *memdb.MemDB
+	w     *memdb.Txn // the storer's until it is done
+	store *storer
+	index uint64
+	// restored is that of the header.
+	restored uint64
+	last     []uint64
+	byName   map[string]anyTable
+	loaders  map[structs.SnapshotType]loader
+	rows     uint64
 	// requests is filled by the records of their type.
 	requests *requestWindow
+	// own takes the place of what the snapshot says of the cluster, which replaced is
+	// then; nil leaves that.
+	own, replaced *structs.ClusterMetadata
 }
 
 func newRestorer(r io.Reader) *restorer {
@@ -59,7 +64,7 @@ func (s *StateStore) Restore(r io.Reader) error {
 	if err := re.run(); err != nil {
 		return errs.Wrap(errs.Invalid, "the snapshot cannot be restored: "+err.Error(), err)
 	}
-	close(s.core.replace(re.db, re.requests, re.index, re.last).abandon)
+	close(s.core.replace(re).abandon)
 	s.core.log.Info("restored a snapshot", "index", re.index, "rows", re.rows)
 	return nil
 }
@@ -76,6 +81,10 @@ func (re *restorer) run() error {
 	}
 	if err != nil {
 		return err
+	}
+	if re.own != nil {
+		re.replaced = Cluster.get(&Snapshot{txn: re.w.Snapshot()}, nil, Key{ID: "cluster"})
+		impossible(re.w.Insert(Cluster.info.Name, re.own))
 	}
 	re.w.Commit()
 	return nil
@@ -109,7 +118,7 @@ func (re *restorer) header() error {
 	if header.Version != snapshotVersion {
 		return fmt.Errorf("its format has version %d, this server reads version %d", header.Version, snapshotVersion)
 	}
-	re.index = header.Index
+	re.index, re.restored = header.Index, header.Restored
 	return nil
 }
 

@@ -44,7 +44,7 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 		logger = hclog.NewNullLogger()
 	}
 	s := &StateStore{core: &core{log: logger.Named("state"), watchers: newWatchers()}}
-	s.core.replace(newDB(), newRequestWindow(), 0, make([]uint64, len(registry)))
+	s.core.replace(&restorer{db: newDB(), requests: newRequestWindow(), last: make([]uint64, len(registry))})
 	s.Batch(func(b *StateStore) {
 		_ = b.txn.op(b.NextIndex(), "", func(tx *Txn) error {
 			return errors.Join(putDefaultNamespace(tx), putBuiltinNodePools(tx))
@@ -54,11 +54,18 @@ func New(logger hclog.Logger, publish Publisher) *StateStore {
 	return s
 }
 
-// replace makes db and requests the content and returns the view that it takes the place of,
+// replace makes what was read the content and returns the view that it takes the place of,
 // nil if there was none.
-func (c *core) replace(db *memdb.MemDB, requests *requestWindow, index uint64, last []uint64) *Snapshot {
-	c.db, c.requests = db, requests
-	return c.current.Swap(&Snapshot{core: c, index: index, requests: requests.requestView, txn: db.Txn(false), last: last, abandon: make(chan struct{})})
+func (c *core) replace(re *restorer) *Snapshot {
+	c.db, c.requests = re.db, re.requests
+	next := re.view()
+	next.core, next.abandon = c, make(chan struct{})
+	return c.current.Swap(next)
+}
+
+// view returns what was read.
+func (re *restorer) view() *Snapshot {
+	return &Snapshot{index: re.index, restored: re.restored, requests: re.requests.requestView, txn: re.db.Txn(false), last: re.last}
 }
 
 // Batch runs fn, whose writes on b share one transaction: readers see all of
@@ -114,17 +121,23 @@ func (s *StateStore) AbandonCh() <-chan struct{} { return s.Snapshot().abandon }
 // callers must not change them. A nil WatchSet watches nothing; otherwise what
 // is added to it closes once the rows read change, and Unwatch gives it back.
 type Snapshot struct {
-	core    *core // nil for what a restore reads while it fills a database
-	index   uint64
-	txn     *memdb.Txn // read only, so any number of goroutines may use it
-	last    []uint64   // by table: logical index of the last change
-	abandon chan struct{}
+	core     *core // nil for what belongs to no store
+	index    uint64
+	restored uint64
+	txn      *memdb.Txn // read only, so any number of goroutines may use it
+	last     []uint64   // by table: logical index of the last change
+	abandon  chan struct{}
 	// requests are the outcomes that are remembered.
 	requests requestView
 }
 
 // Index returns the logical index of the view.
 func (sn *Snapshot) Index() uint64 { return sn.index }
+
+// Restored returns the logical index at which an archive took the place of the state,
+// 0 for never. Nothing that clients learnt before has an index as high: whoever waits
+// for a change has seen one.
+func (sn *Snapshot) Restored() uint64 { return sn.restored }
 
 // TableIndex returns the greatest of the tables' last logical indexes, 0 if none
 // of them was ever written. Unknown names count as never written.

@@ -102,7 +102,7 @@ func (tx *Txn) commit() {
 	if tx.index == tx.base.index && len(tx.changes) == 0 {
 		return
 	}
-	next := &Snapshot{core: c, index: tx.index, txn: tx.base.txn, last: tx.last, abandon: tx.base.abandon, requests: c.requests.requestView}
+	next := &Snapshot{core: c, index: tx.index, restored: tx.base.restored, txn: tx.base.txn, last: tx.last, abandon: tx.base.abandon, requests: c.requests.requestView}
 	if len(tx.changes) == 0 {
 		c.current.Store(next)
 		return

@@ -65,6 +65,10 @@ const (
 	AuthorityDeleteRequestType MessageType = 110
 	// ClusterCopiesRequestType notes which cluster a region copies; it may be skipped.
 	ClusterCopiesRequestType MessageType = 111
+	// ArchiveChunkRequestType holds a piece of an archive, ArchiveRestoreRequestType has the
+	// archive take the place of the state.
+	ArchiveChunkRequestType   MessageType = 112
+	ArchiveRestoreRequestType MessageType = 113
 	// TaggedRequestType marks an entry that is applied once, see AppendTag.
 	TaggedRequestType MessageType = 120
 )
