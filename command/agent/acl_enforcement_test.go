@@ -111,6 +111,9 @@ var accesses = map[string]access{
 	"PUT /v1/agent/keyring/remove":  {rules: agentWrite, body: `{"Key":"bad"}`},
 
 	"GET /v1/operator/raft/configuration":       {rules: capability("raft-read")},
+	"GET /v1/operator/autopilot/configuration":  {rules: `operator { policy = "read" }`},
+	"GET /v1/operator/autopilot/health":         {rules: `operator { policy = "read" }`},
+	"PUT /v1/operator/autopilot/configuration":  {rules: `operator { policy = "write" }`, body: `{"LastContactThreshold":"200ms","MaxTrailingLogs":250}`},
 	"GET /v1/operator/replication":              {rules: capability("raft-read")},
 	"DELETE /v1/operator/raft/peer":             {rules: capability("raft-write"), rest: "?id=absent"},
 	"PUT /v1/operator/raft/transfer-leadership": {rules: capability("raft-write"), rest: "?id=absent"},

@@ -18,7 +18,7 @@ var Autopilot = newTable("autopilot-config", structs.AutopilotSnapshot,
 
 // SetAutopilotConfig replaces the settings and returns the name of the row, nothing
 // when CAS asked for other settings than there are.
-func (s *StateStore) SetAutopilotConfig(index uint64, r *structs.AutopilotSetConfigRequest) (wrote []string, err error) {
+func (s *StateStore) SetAutopilotConfig(index uint64, r *structs.AutopilotRequest) (wrote []string, err error) {
 	if err := r.Config.Validate(); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ func TestAutopilotConfigIsReplacedByWhoKnowsIt(t *testing.T) {
 	s := New(nil, nil)
 	set := func(index uint64, quorum uint64, cas bool, modified uint64) bool {
 		t.Helper()
-		r := &structs.AutopilotSetConfigRequest{Config: structs.DefaultAutopilotConfig(), CAS: cas}
+		r := &structs.AutopilotRequest{Config: structs.DefaultAutopilotConfig(), CAS: cas}
 		r.Config.MinQuorum, r.Config.ModifyIndex = quorum, modified
 		wrote, err := s.SetAutopilotConfig(index, r)
 		if err != nil {
@@ -46,7 +46,7 @@ func TestAutopilotConfigIsReplacedByWhoKnowsIt(t *testing.T) {
 func TestAutopilotConfigThatCannotWorkIsRefused(t *testing.T) {
 	s := New(nil, nil)
 	bad := structs.AutopilotConfig{ServerStabilizationTime: -1, EnableRedundancyZones: true, DisableUpgradeMigration: true, EnableCustomUpgrades: true}
-	_, err := s.SetAutopilotConfig(1, &structs.AutopilotSetConfigRequest{Config: bad})
+	_, err := s.SetAutopilotConfig(1, &structs.AutopilotRequest{Config: bad})
 	var e *errs.Error
 	if !errors.As(err, &e) || e.Code != errs.Invalid || len(e.Errata) != 6 {
 		t.Fatalf("got %v", err)

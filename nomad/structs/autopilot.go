@@ -95,9 +95,9 @@ func (c *AutopilotConfig) UnmarshalJSON(b []byte) error {
 	return errors.Join(err1, err2)
 }
 
-// AutopilotSetConfigRequest replaces the settings, with CAS only those of
+// AutopilotRequest replaces the settings, with CAS only those of
 // Config.ModifyIndex, 0 for none yet.
-type AutopilotSetConfigRequest struct {
+type AutopilotRequest struct {
 	Config AutopilotConfig
 	CAS    bool
 	WriteRequest
