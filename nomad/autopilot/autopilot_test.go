@@ -100,7 +100,14 @@ func TestLastAnswerIsKept(t *testing.T) {
 
 // removable notes the looks and returns what may be removed after the last.
 func removable(p *autopilot.Pilot, conf *structs.AutopilotConfig, looks ...*autopilot.Look) string {
-	for _, l := range looks {
+	for i, l := range looks {
+		if i > 0 { // the leader looks every two seconds and sees what it saw
+			for between := looks[i-1].Time.Add(2 * time.Second); between.Before(l.Time); between = between.Add(2 * time.Second) {
+				same := *looks[i-1]
+				same.Time = between
+				p.Note(conf, &same)
+			}
+		}
 		p.Note(conf, l)
 	}
 	peer, _ := p.Removable(conf, looks[len(looks)-1])
@@ -178,11 +185,27 @@ func TestPauseBetweenRemovals(t *testing.T) {
 		t.Fatalf("first %q", got)
 	}
 	p.Removed(epoch.Add(10 * time.Second))
-	for s, want := range map[int]string{12: "", 19: "", 20: "5"} {
-		l := kill(look(time.Duration(s)*time.Second, 6), 5)
+	for _, c := range []struct {
+		seconds int
+		want    string
+	}{{12, ""}, {16, ""}, {19, ""}, {20, "5"}} {
+		l := kill(look(time.Duration(c.seconds)*time.Second, 6), 5)
 		l.Peers = slices.Delete(l.Peers, 4, 5)
-		if got := removable(p, config(), l); got != want {
-			t.Errorf("after %d s %q", s, got)
+		if got := removable(p, config(), l); got != c.want {
+			t.Errorf("after %d s %q", c.seconds, got)
+		}
+	}
+}
+
+func TestPausedLeaderCountsOnlyWhatItSaw(t *testing.T) {
+	p := autopilot.New()
+	for _, c := range []struct {
+		seconds int
+		want    string
+	}{{0, ""}, {600, ""}, {602, ""}, {604, ""}, {606, "3"}} {
+		l := kill(look(time.Duration(c.seconds)*time.Second, 5), 3)
+		if got := removable(p, config(), l); got != c.want {
+			t.Errorf("after %d s %q", c.seconds, got)
 		}
 	}
 }

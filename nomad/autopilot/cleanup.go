@@ -31,7 +31,7 @@ func (p *Pilot) Removable(conf *structs.AutopilotConfig, look *Look) (*Peer, tim
 		if peer.Voter && peer.live() {
 			live++
 		}
-		if m := p.servers[peer.ID]; m != nil && !m.deadSince.IsZero() && look.Time.Sub(m.deadSince) >= conf.ServerStabilizationTime {
+		if m := p.servers[peer.ID]; m != nil && !m.deadSince.IsZero() && m.deadFor >= conf.ServerStabilizationTime {
 			dead = append(dead, peer)
 		}
 	}

@@ -43,10 +43,16 @@ type Look struct {
 	Peers               []Peer
 }
 
+// longestStep bounds what a look says of the time since the one before: a leader that
+// was paused did not see whether a server lived meanwhile.
+const longestStep = 5 * time.Second
+
 // Pilot remembers what one leader saw, from the first look of its term on. One
 // goroutine uses it.
 type Pilot struct {
 	servers map[string]*memory
+	// looked is when the last look was, the zero time before the first.
+	looked time.Time
 	// removed is when the last server was, the zero time for none.
 	removed time.Time
 }
@@ -56,8 +62,9 @@ type memory struct {
 	healthy bool
 	since   time.Time // of healthy
 	// deadSince is when it was first seen dead and not otherwise since, the zero time
-	// for a server that is not.
+	// for a server that is not; deadFor is how much of the time since was looked at.
 	deadSince time.Time
+	deadFor   time.Duration
 	// answer is the last one, and answered when that was; nil for none.
 	answer   *structs.RaftStatsResponse
 	answered time.Time
@@ -71,6 +78,8 @@ func New() *Pilot { return &Pilot{servers: map[string]*memory{}} }
 func (p *Pilot) Note(conf *structs.AutopilotConfig, look *Look) *structs.OperatorHealthReply {
 	out := &structs.OperatorHealthReply{Healthy: true, Servers: []structs.ServerHealth{}, Voters: []string{}}
 	known, healthyVoters := map[string]*memory{}, 0
+	step := min(look.Time.Sub(p.looked), longestStep)
+	p.looked = look.Time
 	for i := range look.Peers {
 		peer := &look.Peers[i]
 		m := p.servers[peer.ID]
@@ -79,6 +88,7 @@ func (p *Pilot) Note(conf *structs.AutopilotConfig, look *Look) *structs.Operato
 		}
 		known[peer.ID] = m
 		m.note(peer, look.Time, healthy(conf, look, peer))
+		m.count(peer, look.Time, step)
 		out.Servers = append(out.Servers, m.health(peer, look.Time))
 		out.Healthy = out.Healthy && m.healthy
 		if peer.Leader {
@@ -106,11 +116,18 @@ func (m *memory) note(peer *Peer, now time.Time, healthy bool) {
 	if peer.Answer != nil {
 		m.answer, m.answered = peer.Answer, now
 	}
+}
+
+// count counts for how long the server has been dead; step is the time since the look
+// before.
+func (m *memory) count(peer *Peer, now time.Time, step time.Duration) {
 	switch {
 	case !peer.dead():
-		m.deadSince = time.Time{}
+		m.deadSince, m.deadFor = time.Time{}, 0
 	case m.deadSince.IsZero():
 		m.deadSince = now
+	default:
+		m.deadFor += step
 	}
 }
 
