@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad"
@@ -62,6 +63,44 @@ func healthOf(h *structs.OperatorHealthReply, id string) *structs.ServerHealth {
 	return nil
 }
 
+// shows reports whether a server has a metric.
+func shows(t *testing.T, n *nomadtest.Node, name string) bool {
+	t.Helper()
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(n.Server)
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return true
+		}
+	}
+	return false
+}
+
+func TestMetricsOfHealthAreThoseOfTheLeader(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		old := c.WaitLeader()
+		within(t, "three healthy servers", func() bool { return health(t, old).Healthy })
+		if h, f := metric(t, old.Server, "cairn_autopilot_healthy", ""), metric(t, old.Server, "cairn_autopilot_failure_tolerance", ""); h != 1 || f != 1 {
+			t.Errorf("healthy %v, tolerance %v", h, f)
+		}
+		c.Fabric.Isolate(old.Host)
+		within(t, "who leads no more tells nothing", func() bool {
+			return !shows(t, old, "cairn_autopilot_healthy") && !shows(t, old, "cairn_autopilot_failure_tolerance")
+		})
+		next := c.WaitLeader()
+		within(t, "the next leader tells", func() bool {
+			return next != old && shows(t, next, "cairn_autopilot_healthy") && metric(t, next.Server, "cairn_autopilot_healthy", "") == 0
+		})
+		if f := metric(t, next.Server, "cairn_autopilot_failure_tolerance", ""); f != 0 {
+			t.Errorf("tolerance %v of two", f)
+		}
+	})
+}
+
 // longDead is longer than gossip and autopilot take to find a server dead and to remove it.
 const longDead = 5 * time.Minute
 
@@ -103,6 +142,9 @@ func TestDeadOfThreeStaysUntilAnotherTakesItsPlace(t *testing.T) {
 			p := peers(t, c.WaitLeader())
 			return len(p) == 3 && p[dead.NodeID()] == nil && p[fresh.NodeID()] != nil
 		})
+		if n := metric(t, c.WaitLeader().Server, "cairn_autopilot_removed_servers_total", ""); n != 1 {
+			t.Errorf("%v servers were removed", n)
+		}
 		within(t, "three healthy servers", func() bool { return health(t, c.WaitLeader()).Healthy })
 		within(t, "gossip knows that it is gone", func() bool {
 			return slices.ContainsFunc(c.WaitLeader().Members(), func(m *structs.AgentMember) bool {
