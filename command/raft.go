@@ -62,7 +62,7 @@ func (*raftRemovePeer) about() about {
 	return about{
 		synopsis: "kick a server from Raft",
 		usage:    "[options] -peer-id=<id>",
-		text:     "Takes a server out of the Raft configuration. Servers that left or died are taken out without help; this is for one that is stuck. A server that still runs is added again once gossip sees it.",
+		text:     "Takes a server out of the Raft configuration. Servers that left are taken out without help, and dead ones as the settings of autopilot say; this is for one that is stuck. A server that still runs is added again once gossip sees it.",
 		examples: [][2]string{{"Remove a dead peer found by list-peers", "cairn operator raft remove-peer -peer-id 7f3a1c1e-0d3b-4f0e-9c55-6a54d2a6f0c1"}},
 		groups:   withAgent,
 	}

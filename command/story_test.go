@@ -66,6 +66,7 @@ func newModel() http.Handler {
 	})
 	mux.Handle("POST /v1/rpc", m.operatorNode().HTTP(func(*http.Request) jsonrpc.Caller { return jsonrpc.Caller{Transport: jsonrpc.TransportHTTP} }))
 	mux.HandleFunc("GET /v1/metrics", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"Gauges": nil}) })
+	serveAutopilot(mux)
 	serveNodes(func(pattern string, h http.HandlerFunc) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			m.mu.Lock()

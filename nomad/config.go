@@ -75,6 +75,10 @@ type Config struct {
 	// ACL configures access control.
 	ACL ACLConfig
 
+	// Autopilot is what the first leader of the region stores; afterwards it is changed
+	// over the API.
+	Autopilot structs.AutopilotConfig
+
 	// Heartbeat says how long nodes may be silent, Introduction who may become one.
 	Heartbeat    HeartbeatConfig
 	Introduction IntroductionConfig
@@ -215,6 +219,7 @@ func DefaultConfig() *Config {
 			TokenMinTTL: structs.DefaultACLTokenLimits().MinTTL,
 			TokenMaxTTL: structs.DefaultACLTokenLimits().MaxTTL,
 		},
+		Autopilot: structs.DefaultAutopilotConfig(),
 		Heartbeat: HeartbeatConfig{
 			MinTTL: 10 * time.Second, MaxPerSecond: 50, Grace: 10 * time.Second, FailoverTTL: 300 * time.Second,
 		},
@@ -265,6 +270,9 @@ func (c *Config) Validate() error {
 	bad(c.ACL.TokenMaxTTL < c.ACL.TokenMinTTL, "ACL.TokenMaxTTL", "must not be below ACL.TokenMinTTL")
 	if err := c.TLS.check(c.Region); err != nil {
 		bad(true, "TLS:", strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	if err := c.Autopilot.Validate(); err != nil {
+		bad(true, "Autopilot:", err.Error())
 	}
 	bad(c.Heartbeat.MinTTL <= 0, "Heartbeat.MinTTL", "must be positive")
 	bad(c.Heartbeat.MaxPerSecond <= 0, "Heartbeat.MaxPerSecond", "must be positive")

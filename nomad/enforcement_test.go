@@ -70,7 +70,9 @@ var guards = map[string]guard{
 	"Operation.List": {rules: `operator { policy = "read" }`}, "Operation.Upsert": {rules: `operator { policy = "write" }`},
 	"Operator.RaftGetConfiguration": operator("raft-read"), "Operator.RaftRemovePeerByID": operator("raft-write"),
 	"Operator.TransferLeadershipToPeer": operator("raft-write"), "Operator.ReplicationStatus": operator("raft-read"), "Operator.ReplicationAccept": operator("raft-write"),
-	"Search.PrefixSearch": {rules: `node { policy = "read" }`, args: func() any { return &structs.SearchRequest{Context: structs.SearchNodes} }},
+	"Operator.AutopilotGetConfiguration": {rules: `operator { policy = "read" }`}, "Operator.ServerHealth": {rules: `operator { policy = "read" }`},
+	"Operator.AutopilotSetConfiguration": {rules: `operator { policy = "write" }`},
+	"Search.PrefixSearch":                {rules: `node { policy = "read" }`, args: func() any { return &structs.SearchRequest{Context: structs.SearchNodes} }},
 	"Search.FuzzySearch": {rules: `node { policy = "read" }`, args: func() any {
 		return &structs.FuzzySearchRequest{Text: "worker", Context: structs.SearchNodes}
 	}},
@@ -292,7 +294,8 @@ func TestNodesSpeakForThemselvesOnly(t *testing.T) {
 func TestWhatIsForOperatorsOnly(t *testing.T) {
 	for name, m := range methods {
 		rules := guards[name].rules
-		if want := rules == operator("join-token-write").rules || rules == operator("authority-rotate").rules || rules == operator("raft-write").rules; m.operatorsOnly != want {
+		if want := rules == operator("join-token-write").rules || rules == operator("authority-rotate").rules || rules == operator("raft-write").rules ||
+			name == "Operator.AutopilotSetConfiguration"; m.operatorsOnly != want {
 			t.Errorf("%s: for operators only %v, want %v", name, m.operatorsOnly, want)
 		}
 	}

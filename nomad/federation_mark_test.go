@@ -14,7 +14,7 @@ var regionalWrites = []string{
 	"Node.Deregister", "Node.BatchDeregister",
 	"System.GarbageCollect",
 	"Variables.Apply", "Variables.RenewLock", "WorkloadEvent.Raise",
-	"Operator.ReplicationAccept", "Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
+	"Operator.ReplicationAccept", "Operator.AutopilotSetConfiguration", "Operator.RaftRemovePeerByID", "Operator.TransferLeadershipToPeer",
 	"Authority.Join", "Authority.Rotate", "JoinToken.Create", "JoinToken.Delete", "Operation.Upsert",
 }
 

@@ -108,6 +108,8 @@ func (n *nomadFSM) decodeOp(t structs.MessageType, body []byte) (o op, known boo
 		return apply(body, (*state.StateStore).DeleteJoinTokens)
 	case structs.JoinTokenUseRequestType:
 		return apply(body, (*state.StateStore).UseJoinToken)
+	case structs.AutopilotRequestType:
+		return applyRows(body, (*state.StateStore).SetAutopilotConfig)
 	case structs.ACLCheckedRequestType:
 		return decodeCheckedOp(body)
 	case structs.ArchiveChunkRequestType:
@@ -208,6 +210,16 @@ func apply[R any](body []byte, method func(*state.StateStore, uint64, *R) error)
 			return w.WrittenRows(), nil
 		}
 		return nil, nil
+	}}, true
+}
+
+// applyRows is apply for a request whose state method itself tells the names of the
+// rows that it wrote.
+func applyRows[R any](body []byte, method func(*state.StateStore, uint64, *R) ([]string, error)) (op, bool) {
+	req := new(R)
+	err := structs.Decode(body, req)
+	return op{err: err, run: func(b *state.StateStore, index uint64) (any, error) {
+		return method(b, index, req)
 	}}, true
 }
 

@@ -55,7 +55,7 @@ func TestEveryRequestTypeIsApplied(t *testing.T) {
 		structs.ACLTokenDeleteRequestType, structs.ACLTokenBootstrapRequestType, structs.OneTimeTokenUpsertRequestType,
 		structs.OneTimeTokenDeleteRequestType, structs.OneTimeTokenExpireRequestType, structs.ACLRolesUpsertRequestType,
 		structs.ACLRolesDeleteByIDRequestType, structs.ACLAuthMethodsUpsertRequestType, structs.ACLAuthMethodsDeleteRequestType,
-		structs.ACLBindingRulesUpsertRequestType, structs.ACLBindingRulesDeleteRequestType,
+		structs.ACLBindingRulesUpsertRequestType, structs.ACLBindingRulesDeleteRequestType, structs.AutopilotRequestType,
 	} {
 		if _, known := n.decodeOp(mt, nil); !known {
 			t.Errorf("request type %d has no case", mt)

@@ -57,6 +57,7 @@ var duties = []duty{
 	{"node drains", (*Server).startDrains},
 	{"ineligible nodes", (*Server).startReturns},
 	{"raft peers", (*Server).startReconcile},
+	{"autopilot", (*Server).startAutopilot},
 	{"acl bootstrap", (*Server).startBootstrap},
 	{"expired tokens", (*Server).startTokenGC},
 	{"forgotten nodes", (*Server).startNodeGC},

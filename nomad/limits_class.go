@@ -16,6 +16,7 @@ var urgent = []string{
 	"Node.UpdateStatus",
 	"Operator.RaftGetConfiguration",
 	"Operator.RaftRemovePeerByID",
+	"Operator.ServerHealth",
 	"Operator.TransferLeadershipToPeer",
 	"Region.LatestIndex",
 	"Region.List",

@@ -44,6 +44,8 @@ type methodInfo struct {
 	once bool
 	// instant reads never wait for a change.
 	instant bool
+	// fresh reads are answered by the leader alone, whatever is asked for.
+	fresh bool
 	// invoke serves a call; args and reply are pointers to the method's types.
 	invoke func(ctx context.Context, s *Server, args, reply any) error
 	// class says how urgent the method is, and which limits hold for it.
@@ -130,6 +132,12 @@ func (m *readMethod[Req, Resp]) atOnce() *readMethod[Req, Resp] {
 	return m
 }
 
+// onLeader makes the read one of what the leader alone knows.
+func (m *readMethod[Req, Resp]) onLeader() *readMethod[Req, Resp] {
+	m.fresh = true
+	return m
+}
+
 // queryMeta returns where the meta data of a reply go; replies without any get
 // a place that nobody looks at.
 func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
@@ -141,6 +149,11 @@ func queryMeta[Resp any](r *Resp) *structs.QueryMeta {
 
 // serveOnce answers one call on the server that received it.
 func (m *readMethod[Req, Resp]) serveOnce(ctx context.Context, s *Server, args *Req, reply *Resp) error {
+	if m.fresh && m.query(args).AllowStale {
+		confirmed := *args
+		m.query(&confirmed).AllowStale = false
+		args = &confirmed
+	}
 	return s.serve(ctx, &call{
 		methodInfo: m.methodInfo, routing: queryRouting(m.query(args)), args: args, reply: reply, answer: m.answer,
 	})

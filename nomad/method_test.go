@@ -82,7 +82,7 @@ func TestEveryMethodIsDeclaredAndBound(t *testing.T) {
 var openMethods = []string{
 	"ACL.Bootstrap", "ACL.Explain", "ACL.ListAuthMethods", "ACL.ListPolicies", "ACL.ListRoles", "ACL.Login", "ACL.OIDCAuthURL", "ACL.OIDCCompleteAuth", "ACL.ResolveToken", "ACL.WhoAmI",
 	"Keyring.ListPublic", "Namespace.ListNamespaces", "NodeLink.Update", "NodePool.List", "Region.LatestIndex", "Region.List",
-	"Status.Cluster", "Status.HasNodeConn", "Status.Leader", "Status.Peers", "Status.Ping", "Status.ReadIndex",
+	"Status.Cluster", "Status.HasNodeConn", "Status.Leader", "Status.Peers", "Status.Ping", "Status.RaftStats", "Status.ReadIndex",
 }
 
 // tellingMethods are open methods that are there to tell something to anyone.

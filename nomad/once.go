@@ -76,7 +76,7 @@ var _ = []*methodInfo{
 	toldAgain(nodeDeregister, tellDeregistered), toldAgain(nodeBatchDeregister, tellBatchDeregistered), askedAgain(nodeEvaluate.methodInfo),
 	toldAgain(authorityRotate, tellRotated), toldSecrets(joinTokenCreate, tellJoinToken), appliedOnce(joinTokenDelete), askedAgain(authorityJoin.methodInfo),
 	appliedOnce(operationUpsert), askedAgain(systemGarbageCollect.methodInfo),
-	askedAgain(operatorReplicationAccept.methodInfo), askedAgain(operatorRemovePeer.methodInfo), askedAgain(operatorTransfer.methodInfo),
+	toldAgain(operatorAutopilotSet, tellAutopilotSet), askedAgain(operatorReplicationAccept.methodInfo), askedAgain(operatorRemovePeer.methodInfo), askedAgain(operatorTransfer.methodInfo),
 }
 
 // errGoneAgain answers a second try whose first made something that is gone.

@@ -373,6 +373,16 @@ var lostAnswers = map[string]lostAnswer{
 	"Operation.Upsert": lost(func(caller) *structs.OperationUpsertRequest {
 		return &structs.OperationUpsertRequest{Operation: &structs.Operation{ID: "op-made", Kind: "backup", Name: "made", Agent: "s1", State: structs.OperationRunning}}
 	}, noCheck[structs.OperationUpsertRequest, structs.OperationUpsertResponse]),
+	"Operator.AutopilotSetConfiguration": lost(func(root caller) *structs.AutopilotRequest {
+		conf := *settings(root.t, root.Node, root.secret)
+		conf.MinQuorum = 4
+		return &structs.AutopilotRequest{Config: conf, CAS: true}
+	}, func(root caller, _ *structs.AutopilotRequest, reply *structs.AutopilotSetConfigResponse) error {
+		if got := settings(root.t, root.Node, root.secret); !reply.Updated || got.MinQuorum != 4 || got.ModifyIndex != reply.Index {
+			return fmt.Errorf("answered %+v, stored %+v", reply, got)
+		}
+		return nil
+	}),
 	"System.GarbageCollect": entryless(func(caller) *structs.SystemRequest { return &structs.SystemRequest{} },
 		noCheck[structs.SystemRequest, structs.GenericResponse]),
 }

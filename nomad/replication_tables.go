@@ -15,7 +15,7 @@ var copiedTables = []follower{copiedNamespaces, copiedNodePools, copiedPolicies,
 
 // regionalTables are the tables that each region has for itself.
 var regionalTables = []string{
-	"acl_bootstrap", "cluster_meta", "join_tokens", "nodes", "one_time_token", "operations", "root_keys", "tls_authorities", "variables", "variables_quota",
+	"acl_bootstrap", "autopilot-config", "cluster_meta", "join_tokens", "nodes", "one_time_token", "operations", "root_keys", "tls_authorities", "variables", "variables_quota",
 }
 
 // lists asks for a list and makes a map of it.

@@ -73,6 +73,7 @@ type Server struct {
 	leaders    *leaderWatch
 	// replication copies from the authoritative region, nil while it does not.
 	replication atomic.Pointer[puller]
+	autopilot   autopilotDuty
 	catchUp     *catchUp
 	reconcile   chan struct{}
 	gossiped    chan struct{} // the router knows something new; capacity 1

@@ -117,6 +117,7 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.stale = r.stale && !info.fresh
 	if err := s.chargeCall(ctx, info, c, r.token); err != nil {
 		return nil, err
 	}

@@ -54,7 +54,13 @@ var statusReadIndex = newRead("Status.ReadIndex", nil,
 		return nil
 	})
 
-var _ = serversOnly(statusCluster.methodInfo, statusReadIndex.methodInfo)
+var statusRaftStats = newLocal("Status.RaftStats", anyone[structs.GenericRequest],
+	func(_ context.Context, s *Server, _ *structs.GenericRequest, reply *structs.RaftStatsResponse) error {
+		*reply = s.raftStats()
+		return nil
+	})
+
+var _ = serversOnly(statusCluster.methodInfo, statusReadIndex.methodInfo, statusRaftStats.methodInfo)
 
 var regionList = newLocal("Region.List", anyone[structs.GenericRequest],
 	func(_ context.Context, s *Server, _ *structs.GenericRequest, reply *[]string) error {
@@ -97,6 +103,11 @@ func (s *Status) Cluster(ctx context.Context, args *structs.GenericRequest, repl
 // new as the moment of the call.
 func (s *Status) ReadIndex(ctx context.Context, args *structs.ReadIndexRequest, reply *structs.ReadIndexResponse) error {
 	return statusReadIndex.serve(ctx, s.srv, args, reply)
+}
+
+// RaftStats returns how far the log of this server is, and when it heard of the leader.
+func (s *Status) RaftStats(ctx context.Context, args *structs.GenericRequest, reply *structs.RaftStatsResponse) error {
+	return statusRaftStats.serve(ctx, s.srv, args, reply)
 }
 
 // List returns the sorted names of the regions known by gossip.

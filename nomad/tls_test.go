@@ -147,11 +147,12 @@ func TestNodesAreNoOperators(t *testing.T) {
 	i := newIssuer(t)
 	create := &structs.JoinTokenCreateRequest{Role: structs.JoinRoleServer}
 	calls := map[string]struct{ args, reply any }{
-		"JoinToken.Create":                  {create, &structs.JoinTokenCreateResponse{}},
-		"JoinToken.Delete":                  {&structs.JoinTokenDeleteRequest{}, &structs.GenericResponse{}},
-		"Operator.RaftRemovePeerByID":       {&structs.RaftPeerByIDRequest{ID: "absent"}, &structs.GenericResponse{}},
-		"Operator.TransferLeadershipToPeer": {&structs.RaftPeerRequest{ID: "absent"}, &structs.LeadershipTransferResponse{}},
-		"Identity.Sign":                     {&structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: own}}, &structs.IdentitySignResponse{}},
+		"JoinToken.Create":                   {create, &structs.JoinTokenCreateResponse{}},
+		"JoinToken.Delete":                   {&structs.JoinTokenDeleteRequest{}, &structs.GenericResponse{}},
+		"Operator.RaftRemovePeerByID":        {&structs.RaftPeerByIDRequest{ID: "absent"}, &structs.GenericResponse{}},
+		"Operator.TransferLeadershipToPeer":  {&structs.RaftPeerRequest{ID: "absent"}, &structs.LeadershipTransferResponse{}},
+		"Operator.AutopilotSetConfiguration": {&structs.AutopilotRequest{}, &structs.AutopilotSetConfigResponse{}},
+		"Identity.Sign":                      {&structs.IdentitySignRequest{Peer: structs.PeerIdentity{NodeID: own}}, &structs.IdentitySignResponse{}},
 	}
 	refused := func(t *testing.T, c *nomadtest.Cluster, role tlsconf.Role, region, token string, want bool) {
 		t.Helper()

@@ -49,13 +49,14 @@ type Config struct {
 	HTTPAPIResponseHeaders map[string]string `hcl:"http_api_response_headers"`
 	HTTPProxies            HTTPProxiesConfig `hcl:"http_proxies"`
 
-	ACL       ACLConfig       `hcl:"acl"`
-	Server    ServerConfig    `hcl:"server"`
-	Client    ClientConfig    `hcl:"client"`
-	TLSConfig TLSConfig       `hcl:"tls"`
-	Telemetry TelemetryConfig `hcl:"telemetry"`
-	Limits    LimitsConfig    `hcl:"limits"`
-	RPC       RPCConfig       `hcl:"rpc"`
+	ACL       ACLConfig         `hcl:"acl"`
+	Server    ServerConfig      `hcl:"server"`
+	Client    ClientConfig      `hcl:"client"`
+	TLSConfig TLSConfig         `hcl:"tls"`
+	Telemetry TelemetryConfig   `hcl:"telemetry"`
+	Limits    LimitsConfig      `hcl:"limits"`
+	RPC       RPCConfig         `hcl:"rpc"`
+	Autopilot AutopilotDefaults `hcl:"autopilot"`
 
 	// DevMode keeps all data in memory and listens on the loopback only.
 	DevMode bool
@@ -343,7 +344,8 @@ func DefaultConfig() *Config {
 			TokenMinExpirationTTL: structs.DefaultACLTokenLimits().MinTTL,
 			TokenMaxExpirationTTL: structs.DefaultACLTokenLimits().MaxTTL,
 		},
-		RPC: defaultRPCConfig(),
+		RPC:       defaultRPCConfig(),
+		Autopilot: autopilotDefaults(),
 		Server: ServerConfig{
 			RaftProtocol:             3,
 			ProtocolVersion:          1,

@@ -10,7 +10,7 @@ import (
 // this build knows and does not act on. Patterns are those of path.Match.
 var ignored = map[string]string{
 	"": `plugin_dir enable_syslog syslog_facility disable_update_check
-		disable_anonymous_signature ui autopilot keyring consul vault plugin sentinel audit reporting eventlog`,
+		disable_anonymous_signature ui keyring consul vault plugin sentinel audit reporting eventlog`,
 	"acl": `token_ttl policy_ttl role_ttl`,
 	"server": `num_schedulers enabled_schedulers
 		job_gc_interval job_gc_threshold eval_gc_threshold batch_eval_gc_threshold deployment_gc_threshold
@@ -37,13 +37,11 @@ var ignored = map[string]string{
 	"ui.consul":                  `ui_url`,
 	"ui.vault":                   `ui_url`,
 	"ui.label":                   `text background_color text_color`,
-	"autopilot": `cleanup_dead_servers server_stabilization_time last_contact_threshold max_trailing_logs min_quorum
-		enable_redundancy_zones disable_upgrade_migration enable_custom_upgrades`,
-	"plugin":    `args config`,
-	"sentinel":  `import`,
-	"audit":     `enabled sink filter`,
-	"reporting": `license address export_interval snapshot_retention_time disable_product_usage_reporting`,
-	"eventlog":  `enabled level`,
+	"plugin":                     `args config`,
+	"sentinel":                   `import`,
+	"audit":                      `enabled sink filter`,
+	"reporting":                  `license address export_interval snapshot_retention_time disable_product_usage_reporting`,
+	"eventlog":                   `enabled level`,
 }
 
 // blockLabels lists the blocks that take a label and what it names.

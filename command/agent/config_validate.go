@@ -58,6 +58,7 @@ func (c *Config) validate(complete bool) error {
 	problems = append(problems, c.TLSConfig.problems()...)
 	problems = append(problems, c.Limits.problems()...)
 	problems = append(problems, c.HTTPProxies.problems()...)
+	problems = append(problems, c.Autopilot.problems()...)
 	problems = append(problems, c.RPC.problems()...)
 	problems = append(problems, c.RPC.Agent.problems()...)
 	return problemsError(problems)

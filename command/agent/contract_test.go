@@ -48,6 +48,7 @@ func TestSDK(t *testing.T) {
 	t.Run("namespaces", func(t *testing.T) { sdkNamespaces(t, client) })
 	t.Run("variables", func(t *testing.T) { sdkVariables(t, client) })
 	t.Run("locks", func(t *testing.T) { sdkLocks(t, client) })
+	t.Run("autopilot", func(t *testing.T) { sdkAutopilot(t, client) })
 	t.Run("agent", func(t *testing.T) { sdkAgent(t, client) })
 	t.Run("snapshots", func(t *testing.T) { sdkSnapshots(t, client) })
 }

@@ -340,6 +340,22 @@ func (f *fakeServer) fill() *fakeServer {
 		r.To = structs.RaftIDAddress{ID: a.ID, Address: a.Address}
 		return nil
 	})
+	on(f, "Operator.AutopilotGetConfiguration", func(_ *structs.GenericRequest, r *structs.AutopilotConfigResponse) error {
+		conf := structs.DefaultAutopilotConfig()
+		conf.CreateIndex, conf.ModifyIndex = 3, 4
+		r.QueryMeta, r.Config = meta, &conf
+		return nil
+	})
+	on(f, "Operator.AutopilotSetConfiguration", func(a *structs.AutopilotRequest, r *structs.AutopilotSetConfigResponse) error {
+		r.Updated, r.Index = !a.CAS || a.Config.ModifyIndex == 4, 45
+		return a.Config.Validate()
+	})
+	on(f, "Operator.ServerHealth", func(_ *structs.GenericRequest, r *structs.OperatorHealthReply) error {
+		*r = structs.OperatorHealthReply{Healthy: true, FailureTolerance: 1, Leader: "a", Voters: []string{"a"}, Servers: []structs.ServerHealth{
+			{ID: "a", Name: "n1.global", Address: "127.0.0.1:4647", SerfStatus: "alive", Version: "0.1.0", Leader: true, LastContact: 1500 * time.Microsecond,
+				LastTerm: 2, LastIndex: 9, Healthy: true, Voter: true, StableSince: time.Unix(1, 0).UTC()}}}
+		return nil
+	})
 	f.fillACL()
 	f.fillNodes()
 	f.fillJoinTokens()

@@ -30,6 +30,7 @@ func TestWrongMethodsAreToldTheRightOnes(t *testing.T) {
 
 func TestStatuses(t *testing.T) {
 	lock := `{"Lock":{"ID":"x","TTL":"15s"}}`
+	autopilot := `{"CleanupDeadServers":true,"LastContactThreshold":"200ms","MaxTrailingLogs":250,"ServerStabilizationTime":10000000000}`
 	for _, tc := range []struct {
 		method, target, body string
 		status               int
@@ -98,6 +99,22 @@ func TestStatuses(t *testing.T) {
 		{"GET", "/v1/regions", "", 200, `["global"]`},
 		{"GET", "/v1/operator/raft/configuration", "", 200, ""},
 		{"PUT", "/v1/operator/raft/configuration", "", 405, ""},
+		{"GET", "/v1/operator/autopilot/configuration", "", 200, ""},
+		{"PUT", "/v1/operator/autopilot/configuration", autopilot, 200, "true"},
+		{"PUT", "/v1/operator/autopilot/configuration?cas=4", autopilot, 200, "true"},
+		{"PUT", "/v1/operator/autopilot/configuration?cas=5", autopilot, 200, "false"},
+		{"PUT", "/v1/operator/autopilot/configuration?cas=x", autopilot, 400, `Invalid cas: "x" is not an index`},
+		{"PUT", "/v1/operator/autopilot/configuration", `{"LastContactThreshold":"soon"}`, 400, ""},
+		{"PUT", "/v1/operator/autopilot/configuration", `{"MinQuorum":-1}`, 400, ""},
+		{"PUT", "/v1/operator/autopilot/configuration", `{"LastContactThreshold":"1s","MaxTrailingLogs":1,"EnableRedundancyZones":true}`, 400,
+			"invalid autopilot configuration: EnableRedundancyZones is not supported: leave it out or set it to false"},
+		{"PUT", "/v1/operator/autopilot/configuration", "", 400, ""},
+		{"POST", "/v1/operator/autopilot/configuration", autopilot, 404, ""},
+		{"DELETE", "/v1/operator/autopilot/configuration", "", 404, ""},
+		{"GET", "/v1/operator/autopilot/health", "", 200, `{"Healthy":true,"FailureTolerance":1,"Servers":[` +
+			`{"ID":"a","Name":"n1.global","Address":"127.0.0.1:4647","SerfStatus":"alive","Version":"0.1.0","Leader":true,"LastTerm":2,"LastIndex":9,` +
+			`"Healthy":true,"Voter":true,"StableSince":"1970-01-01T00:00:01Z","LastContact":"1.5ms"}],"Leader":"a","Voters":["a"]}`},
+		{"PUT", "/v1/operator/autopilot/health", "", 404, ""},
 		{"DELETE", "/v1/operator/raft/peer?id=a", "", 200, ""},
 		{"DELETE", "/v1/operator/raft/peer", "", 400, ""},
 		{"DELETE", "/v1/operator/raft/peer?address=1.2.3.4:1", "", 400, ""},

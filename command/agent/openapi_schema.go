@@ -52,6 +52,8 @@ var durationTexts = map[reflect.Type][]string{
 	reflect.TypeFor[structs.ACLToken]():            {"ExpirationTTL"},
 	reflect.TypeFor[structs.ACLTokenInfo]():        {"ExpirationTTL"},
 	reflect.TypeFor[structs.ACLAuthMethod]():       {"MaxTokenTTL"},
+	reflect.TypeFor[structs.AutopilotConfig]():     {"ServerStabilizationTime", "LastContactThreshold"},
+	reflect.TypeFor[structs.ServerHealth]():        {"LastContact"},
 	reflect.TypeFor[structs.NodePool]():            {"NodeIdentityTTL"},
 	reflect.TypeFor[structs.ACLAuthMethodConfig](): {"ExpirationLeeway", "NotBeforeLeeway", "ClockSkewLeeway"},
 }

@@ -63,6 +63,7 @@ var samples = map[string][2]string{
 	"GET /v1/var/{path...}":                     {"app/db", ""},
 	"PUT /v1/var/{path...}":                     {"app/db", `{"Items":{"a":"b"},"Lock":{"ID":"x","TTL":"20s"}}`},
 	"DELETE /v1/var/{path...}":                  {"app/db", ""},
+	"PUT /v1/operator/autopilot/configuration":  {"?cas=4", `{"CleanupDeadServers":true,"LastContactThreshold":"200ms","MaxTrailingLogs":250}`},
 	"DELETE /v1/operator/raft/peer":             {"?id=a", ""},
 	"PUT /v1/operator/replication/accept":       {"", ""},
 	"PUT /v1/operator/authority/rotate":         {"", ""},

@@ -24,6 +24,7 @@ func routes() []route {
 		variableRoutes(),
 		statusRoutes(),
 		operatorRoutes(),
+		autopilotRoutes(),
 		systemRoutes(),
 		agentRoutes(),
 		keyringRoutes(),
@@ -58,7 +59,7 @@ func wrongMethod(pattern string) error {
 	switch pattern {
 	case "/v1/var/{path...}":
 		return errs.New(errs.Invalid, "Invalid method")
-	case "/v1/operator/raft/peer":
+	case "/v1/operator/raft/peer", "/v1/operator/autopilot/configuration", "/v1/operator/autopilot/health":
 		return &statusError{http.StatusNotFound, ""}
 	case "/v1/operator/raft/configuration":
 		return &statusError{http.StatusMethodNotAllowed, ""}

@@ -217,6 +217,8 @@ func TestResultsFitTheirSchemas(t *testing.T) {
 		"namespace_list": `{}`, "namespace_get": `{"Name":"default"}`, "variable_get": `{"Path":"app/db"}`, "variable_list": `{}`,
 		"status_leader": `{}`, "status_peers": `{}`, "get_raft_configuration": `{}`, "acl_policy_list": `{}`, "acl_token_list": `{}`,
 		"keyring_list": `{}`, "status_members": `{}`,
+		"get_autopilot_health": `{}`, "get_autopilot_configuration": `{}`,
+		"admin_autopilot_set": `{"Config":{"CleanupDeadServers":true,"LastContactThreshold":"200ms","MaxTrailingLogs":250,"MinQuorum":3},"CAS":false}`,
 	} {
 		if _, rpcErr := invoke(t, h, method, params); rpcErr != nil {
 			t.Errorf("%s: %v", method, rpcErr)

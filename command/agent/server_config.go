@@ -36,6 +36,7 @@ func (c *Config) serverConfig(e *endpoints, rpc net.Listener, logger hclog.Logge
 	out.RootKeyRotationThreshold = cmp.Or(c.Server.RootKeyRotationThreshold, out.RootKeyRotationThreshold)
 	out.Debugger, out.EnableDebug = &debugger{c.DataDir, c.logPath(), logger}, c.EnableDebug
 	c.ACL.fill(&out.ACL)
+	out.Autopilot = c.Autopilot.settings()
 	c.Server.nodes(out)
 	c.Server.raft(&out.Raft)
 	if out.DataDir == "" {

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // serverConfigOf resolves c and returns what the server is given.
@@ -55,6 +56,14 @@ func TestServerConfig(t *testing.T) {
 			server_join { retry_join = ["new"], retry_max = 3 }
 		}
 		acl { enabled = true, token_min_expiration_ttl = "5s", token_max_expiration_ttl = "48h", initial_management_token_file = "/f" }
+		autopilot {
+			cleanup_dead_servers = false
+			server_stabilization_time = "21s"
+			last_contact_threshold = "22ms"
+			max_trailing_logs = 23
+			min_quorum = 0
+			enable_custom_upgrades = false
+		}
 		limits { rpc_max_conns_per_client = 0 }`)
 	if problems != "" {
 		t.Fatal(problems)
@@ -89,6 +98,7 @@ func TestServerConfig(t *testing.T) {
 		{"links", [2]time.Duration{got.LinkPingInterval, got.LinkMaxAge}, [2]time.Duration{3 * time.Second, time.Hour}},
 		{"nodes that are down", got.NodeGCThreshold, 12 * time.Hour},
 		{"search", got.Search, nomad.SearchConfig{LimitQuery: 5, LimitResults: 6}},
+		{"autopilot", got.Autopilot, structs.AutopilotConfig{ServerStabilizationTime: 21 * time.Second, LastContactThreshold: 22 * time.Millisecond, MaxTrailingLogs: 23}},
 		{"connections", got.RPCMaxConnsPerClient, 0},
 		{"rpc", got.RPCAdvertise, "localhost:4647"},
 		{"acl", got.ACL, nomad.ACLConfig{Enabled: true, TokenMinTTL: 5 * time.Second, TokenMaxTTL: 48 * time.Hour, BootstrapSecretFile: "/f"}},
@@ -107,7 +117,7 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := nomad.DefaultConfig()
-	if got.Heartbeat != want.Heartbeat || got.Introduction != want.Introduction || got.NodeGCThreshold != want.NodeGCThreshold ||
+	if got.Autopilot != want.Autopilot || got.Heartbeat != want.Heartbeat || got.Introduction != want.Introduction || got.NodeGCThreshold != want.NodeGCThreshold ||
 		got.LinkPingInterval != want.LinkPingInterval || got.LinkMaxAge != want.LinkMaxAge {
 		t.Errorf("nodes: got %+v\nwant %+v", got, want)
 	}

@@ -29,5 +29,6 @@ var internalOnly = map[string]string{
 	"Status.HasNodeConn":      "servers ask each other which of them a node is connected to",
 	"Status.Cluster":          "a leader asks a server which cluster it belongs to before it takes it in",
 	"Status.Ping":             "servers and SDKs of the RPC port ask each other whether they are there",
+	"Status.RaftStats":        "the leader asks every server how far its log is, to judge its health",
 	"Status.ReadIndex":        "a server asks the leader how far it must have applied the log before it answers a read",
 }

@@ -44,6 +44,7 @@ var layers = []row{
 	{2, "nomad/keyring"},
 	{2, "nomad/router"},
 	{2, "nomad/nodelink"},
+	{2, "nomad/autopilot"},
 	{3, "nomad/auth"},
 	{3, "nomad/enroll"},
 	{4, "nomad"},

@@ -85,7 +85,7 @@ func shared(a, b reflect.Value, path string) string {
 
 // copiers holds a value of every type that has a Copy method.
 var copiers = []any{
-	&Namespace{}, &RootKey{}, &VariableMetadata{}, &VariableEncrypted{}, &VariableDecrypted{}, &VariablesQuota{}, &ClusterMetadata{}, &Authority{}, &JoinToken{}, &Operation{},
+	&Namespace{}, &RootKey{}, &VariableMetadata{}, &VariableEncrypted{}, &VariableDecrypted{}, &VariablesQuota{}, &ClusterMetadata{}, &Authority{}, &JoinToken{}, &Operation{}, &AutopilotConfig{},
 	&Node{}, &NodePool{}, &NodeEvent{}, &DrainMetadata{}, &NodeResources{}, &NodeReservedResources{}, &NetworkResource{}, &NodeDeviceResource{}, &CSIInfo{},
 }
 

@@ -25,6 +25,7 @@ const (
 	ACLTokenUpsertRequestType        MessageType = 21
 	ACLTokenDeleteRequestType        MessageType = 22
 	ACLTokenBootstrapRequestType     MessageType = 23
+	AutopilotRequestType             MessageType = 24
 	UpsertNodeEventsType             MessageType = 25
 	NodeUpdateEligibilityRequestType MessageType = 28
 	BatchNodeUpdateDrainRequestType  MessageType = 29
@@ -105,6 +106,7 @@ const (
 	ACLBootstrapSnapshot SnapshotType = 97
 	AuthoritySnapshot    SnapshotType = 104
 	JoinTokenSnapshot    SnapshotType = 105
+	AutopilotSnapshot    SnapshotType = 106
 	OperationSnapshot    SnapshotType = 109
 	RequestSnapshot      SnapshotType = 120
 )
