@@ -302,14 +302,35 @@ func (s *Server) Leave(ctx context.Context) error {
 
 // transferLeadership hands leadership to another voter, if there is one.
 func (s *Server) transferLeadership() {
-	if s.raft.State() != raft.Leader || len(voters(s.raft.GetConfiguration().Configuration())) < 2 {
+	conf := s.raft.GetConfiguration().Configuration()
+	if s.raft.State() != raft.Leader || len(voters(conf)) < 2 {
 		return
 	}
-	if err := s.raft.LeadershipTransfer().Error(); err != nil {
+	if err := s.handOver(voters(conf)); err != nil {
 		s.logger.Warn("could not hand over leadership", "error", err)
 		return
 	}
 	s.logger.Info("handed over leadership")
+}
+
+// handOvers is how many servers are tried after the one that raft chose: it looks at
+// logs alone, and that of a dead server may be as long as any.
+const handOvers = 2
+
+func (s *Server) handOver(voters []raft.Server) error {
+	err := s.raft.LeadershipTransfer().Error()
+	members := membersByID(s.serf.Members())
+	tried := 0
+	for _, v := range voters {
+		if err == nil || s.raft.State() != raft.Leader || tried == handOvers {
+			break
+		}
+		if id := string(v.ID); id != s.nodeID && members[id].Status == serf.StatusAlive {
+			err = s.raft.LeadershipTransferToServer(v.ID, v.Address).Error()
+			tried++
+		}
+	}
+	return err
 }
 
 // Shutdown stops the server: it hands over leadership, then ends everything it

@@ -3,8 +3,10 @@ package nomad_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cairn-project/cairn/nomad/nomadtest"
@@ -66,4 +68,25 @@ func TestStopUnderLoadAnswersEveryWriter(t *testing.T) {
 			c.WaitLeader()
 		}
 	})
+}
+
+// A dead server has as long a log as the others while nothing is written. It does not
+// keep the leader from handing over, whichever it is.
+func TestLeaderHandsOverBesideADeadServer(t *testing.T) {
+	for i := range 2 {
+		nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+			leader := c.WaitLeader()
+			c.WaitReady()
+			time.Sleep(time.Minute) // nothing is written any more
+			others := slices.DeleteFunc(slices.Clone(c.Nodes), func(n *nomadtest.Node) bool { return n == leader })
+			c.Crash(others[i])
+			if !leader.Drain() {
+				t.Error("nobody is there to hand over to")
+			}
+			synctest.Wait()
+			if leader.IsLeader() || c.WaitLeader() != others[1-i] {
+				t.Error("it was not handed over to the one that is left")
+			}
+		})
+	}
 }
