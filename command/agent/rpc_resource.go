@@ -38,7 +38,7 @@ var operatorNames = []struct {
 	{"admin_raft_remove_peer", "Operator.RaftRemovePeerByID", "remove the Raft peer with this ID", true},
 	{"get_autopilot_health", "Operator.ServerHealth", "the health of the servers, as the leader sees it", false},
 	{"get_autopilot_configuration", "Operator.AutopilotGetConfiguration", "when a server counts as healthy, and which dead ones are removed", false},
-	{"admin_autopilot_set", "Operator.AutopilotSetConfiguration", "replace all of that by Config; with CAS only if Config.ModifyIndex is that of what there is", true},
+	{"admin_autopilot_set", "Operator.AutopilotSetConfiguration", "replace the settings of autopilot by Config; with CAS only if Config.ModifyIndex is that of what there is", true},
 	{"admin_gc", "System.GarbageCollect", "forget what nobody needs any more", true},
 	{"get_nodes", "Node.List", "the nodes of the cluster", false},
 	{"get_node_links", "NodeLink.List", "the links of node agents: who has each, since when, and what its agent offers", false},
