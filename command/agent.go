@@ -24,7 +24,7 @@ func (*agentRun) run(s *session, args []string) error {
 	if s.opts.Agent == nil {
 		return hinted(errors.New("this build has no agent"), "use a full build of cairn to run a server")
 	}
-	if code := s.opts.Agent(args, s.stdout, s.stderr, s.opts.Shutdown); code != 0 {
+	if code := s.opts.Agent(args, bare(s.stdout), s.stderr, s.opts.Shutdown); code != 0 {
 		return &failure{code: code}
 	}
 	return nil

@@ -24,7 +24,7 @@ type child struct {
 // it from reading.
 func startChild(s *session, words []string) (*child, error) {
 	cmd := exec.Command(words[0], words[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.stdin, s.stdout, s.stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.stdin, bare(s.stdout), s.stderr
 	c := &child{cmd: cmd, grouped: !isTerminal(s.stdin), done: make(chan int, 1)}
 	isolate(cmd, c.grouped)
 	started := make(chan error, 1)

@@ -37,6 +37,10 @@ func (f *callFailure) Error() string {
 // exitCode is 75 where trying again may help, as sysexits has it, and 2 elsewhere.
 func (f *callFailure) exitCode() int {
 	switch f.Outcome {
+	case "application_error":
+		if f.Kind == "unavailable" {
+			return exitTryAgain
+		}
 	case "deadline", "not_sent", "may_have_run", "no_link", "moved":
 		return exitTryAgain
 	}

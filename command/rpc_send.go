@@ -315,7 +315,7 @@ func (c *rpcWatch) run(s *session, args []string) error {
 		default:
 			return err
 		}
-		if n == c.count {
+		if n == c.count || s.unwritten() != nil {
 			return err
 		}
 		if c.format == "table" {

@@ -44,6 +44,8 @@ func Run(args []string, opts Options) int {
 	if opts.Getenv == nil {
 		opts.Getenv = os.Getenv
 	}
+	out := &stdout{Writer: opts.Stdout}
+	opts.Stdout = out
 	c := &cli.CLI{
 		Name:           program,
 		Args:           args,
@@ -52,7 +54,7 @@ func Run(args []string, opts Options) int {
 		HiddenCommands: hiddenNames(),
 		Autocomplete:   true,
 		HelpFunc:       rootHelp,
-		HelpWriter:     opts.Stdout,
+		HelpWriter:     confident{out},
 		ErrorWriter:    opts.Stderr,
 	}
 	code, err := c.Run()
@@ -62,6 +64,10 @@ func Run(args []string, opts Options) int {
 	}
 	if name := c.Subcommand(); code == exitUnknown && name != "" {
 		fmt.Fprintf(opts.Stderr, "\nerror: unknown command %s\n", shown(name))
+	}
+	if err := out.lost(); err != nil && code == exitOK {
+		fmt.Fprintf(opts.Stderr, "error: cannot write the output: %s\n", err)
+		return exitFailed
 	}
 	return code
 }

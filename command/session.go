@@ -126,6 +126,9 @@ func (s *session) color(w io.Writer) bool {
 
 // isTerminal reports whether the stream is a terminal; v is a reader or writer.
 func isTerminal(v any) bool {
+	if w, ok := v.(io.Writer); ok {
+		v = bare(w)
+	}
 	f, ok := v.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }

@@ -623,3 +623,43 @@ func TestLoginWithJWT(t *testing.T) {
 		}
 	}, withACL)
 }
+
+// A request that lacks its object is told so, as far as its caller may do such things at all.
+func TestRequestsWithoutTheirObject(t *testing.T) {
+	variable := func() (string, any, any) {
+		return "Variables.Apply", &structs.VariablesApplyRequest{Op: structs.VarOpSet}, &structs.VariablesApplyResponse{}
+	}
+	joinToken := func() (string, any, any) {
+		return "JoinToken.Delete", &structs.JoinTokenDeleteRequest{}, &structs.GenericResponse{}
+	}
+	refused := func(c caller, code errs.Code, request func() (string, any, any)) {
+		t.Helper()
+		method, args, reply := request()
+		c.refused(code, method, args, reply)
+	}
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		root := admin(t, c.Nodes[0])
+		root.policy("writer", `namespace "default" { variables { path "app/*" { capabilities = ["list", "write"] } } }`)
+		root.policy("joins", `operator { capabilities = ["join-token-write"] }`)
+		root.policy("other", `namespace "other" { policy = "write" }`)
+		writer, joins := root.as(root.token(client("writer")).SecretID), root.as(root.token(client("joins")).SecretID)
+		strangers := []caller{root.as(""), root.as(root.token(client("other")).SecretID)}
+		for _, may := range []caller{root, writer} {
+			refused(may, errs.Invalid, variable)
+		}
+		for _, may := range []caller{root, joins} {
+			refused(may, errs.Invalid, joinToken)
+		}
+		for _, may := range append(strangers, joins) {
+			refused(may, errs.PermissionDenied, variable)
+		}
+		for _, may := range append(strangers, writer) {
+			refused(may, errs.PermissionDenied, joinToken)
+		}
+	}, withACL)
+	nomadtest.Run(t, 1, func(t *testing.T, c *nomadtest.Cluster) {
+		anyone := caller{c.Nodes[0], t, ""}
+		refused(anyone, errs.Invalid, variable)
+		refused(anyone, errs.Invalid, joinToken)
+	})
+}

@@ -109,6 +109,9 @@ func (s *Server) joinText(token *structs.JoinToken, secret string) (string, erro
 var joinTokenDelete = newLeader("JoinToken.Delete",
 	delegated[structs.JoinTokenDeleteRequest](acl.JoinTokenWrite),
 	func(ctx context.Context, c *leaderCall, r *structs.JoinTokenDeleteRequest, reply *structs.GenericResponse) (err error) {
+		if err := r.Validate(); err != nil {
+			return err
+		}
 		reply.Index, err = c.commit(ctx, structs.JoinTokenDeleteRequestType, &structs.JoinTokenDeleteRequest{IDs: r.IDs})
 		if err == nil {
 			c.srv.logger.Info("revoked join tokens", "tokens", r.IDs, "by", caller(c))

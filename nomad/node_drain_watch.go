@@ -284,7 +284,7 @@ func (s *Server) notifyNode(ctx context.Context, n *structs.Node) (*nodelink.Dra
 	defer cancel()
 	req := &structs.NodeNotifyRequest{NodeID: n.ID, Index: n.ModifyIndex}
 	req.AuthToken, req.AllowStale, req.Region = n.SecretID, true, s.config.Region
-	reply := &structs.NodeCallResponse{Failure: toWire(errNoLink)}
+	reply := &structs.NodeCallResponse{Failure: nodelink.ToWire(errNoLink)}
 	if l := s.links.held.Get(n.ID); l != nil {
 		s.notifyLinked(ctx, l, req, reply)
 	} else {
@@ -299,7 +299,7 @@ func (s *Server) notifyNode(ctx context.Context, n *structs.Node) (*nodelink.Dra
 		}
 	}
 	if reply.Failure != nil {
-		return nil, reply.Server, fromWire(reply.Failure)
+		return nil, reply.Server, nodelink.FromWire(reply.Failure)
 	}
 	var answer struct{ Drain *nodelink.DrainProgress }
 	if err := json.Unmarshal(reply.Result, &answer); err != nil {

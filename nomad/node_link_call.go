@@ -19,17 +19,6 @@ import (
 // askPeersBudget bounds asking the other servers for a link that nobody told of.
 const askPeersBudget = 300 * time.Millisecond
 
-// toWire and fromWire convert a failure to its form between servers and back.
-func toWire(f *nodelink.Failure) *structs.NodeCallFailure {
-	return &structs.NodeCallFailure{Outcome: string(f.Outcome), Kind: string(f.Kind), Help: f.Help, Text: f.Text, Errata: f.Errata,
-		RetryAfter: f.RetryAfter, Hint: f.Hint}
-}
-
-func fromWire(f *structs.NodeCallFailure) *nodelink.Failure {
-	return &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind), Help: f.Help, Text: f.Text, Errata: f.Errata,
-		RetryAfter: f.RetryAfter, Hint: f.Hint}
-}
-
 // callAgent calls a method of a node's agent over its link, here or at the server
 // that has it. The reply holds how that ended; an error is for a request that makes
 // no sense or may not be made.
@@ -39,10 +28,10 @@ func (s *Server) callAgent(ctx context.Context, r *structs.NodeCallRequest, repl
 	case r.NodeID == "":
 		return errs.New(errs.Invalid, "missing node ID")
 	case method == nil:
-		reply.Failure = toWire(&nodelink.Failure{Outcome: nodelink.Unsupported, Help: "agents have no method " + r.Method})
+		reply.Failure = nodelink.ToWire(&nodelink.Failure{Outcome: nodelink.Unsupported, Help: "agents have no method " + r.Method})
 		return nil
 	case method.Class == nodelink.Stream:
-		reply.Failure = toWire(&nodelink.Failure{Outcome: nodelink.Unsupported, Help: r.Method + " is a stream: use its own route"})
+		reply.Failure = nodelink.ToWire(&nodelink.Failure{Outcome: nodelink.Unsupported, Help: r.Method + " is a stream: use its own route"})
 		return nil
 	}
 	q := *r
@@ -111,7 +100,7 @@ func (s *Server) tryAgent(ctx context.Context, r *structs.NodeCallRequest, reply
 	}
 	if len(r.Passed) > 0 {
 		reply.Server = s.config.NodeName
-		reply.Failure = toWire(s.moved(r))
+		reply.Failure = nodelink.ToWire(s.moved(r))
 		return nil
 	}
 	for _, owners := range []func(context.Context, string) []router.Server{s.toldOwners, s.askOwner} {
@@ -124,7 +113,7 @@ func (s *Server) tryAgent(ctx context.Context, r *structs.NodeCallRequest, reply
 			}
 		}
 	}
-	*reply = structs.NodeCallResponse{Failure: toWire(errNoLink)}
+	*reply = structs.NodeCallResponse{Failure: nodelink.ToWire(errNoLink)}
 	return nil
 }
 
@@ -158,7 +147,7 @@ func (s *Server) overLink(ctx context.Context, l *nodelink.Link, r *structs.Node
 	reply.Server = s.config.NodeName
 	result, err := l.Call(ctx, &nodelink.Request{Method: r.Method, Body: r.Body, Revision: r.Revision, Trace: r.Trace, Caller: r.Caller, Hops: r.Passed})
 	if f := new(nodelink.Failure); errors.As(err, &f) {
-		reply.Failure = toWire(f)
+		reply.Failure = nodelink.ToWire(f)
 	}
 	reply.Result = result
 	s.links.stats.count(r.Method, outcomeOf(err))
@@ -264,7 +253,7 @@ func hopFailed(ctx context.Context, err error, reply *structs.NodeCallResponse) 
 	default:
 		return err
 	}
-	*reply = structs.NodeCallResponse{Failure: toWire(f)}
+	*reply = structs.NodeCallResponse{Failure: nodelink.ToWire(f)}
 	return nil
 }
 
@@ -276,7 +265,7 @@ func (s *Server) callLinked(ctx context.Context, r *structs.NodeCallRequest, rep
 		return err
 	}
 	if answer.Failure != nil {
-		return fromWire(answer.Failure)
+		return nodelink.FromWire(answer.Failure)
 	}
 	if err := json.Unmarshal(answer.Result, reply); err != nil {
 		return errs.Wrap(errs.Internal, "the node answered what this server does not understand", err)

@@ -163,7 +163,7 @@ var nodeLinkNotify = newLocal("NodeLink.Notify",
 			s.notifyLinked(ctx, l, r, reply)
 			return nil
 		}
-		reply.Failure = toWire(&nodelink.Failure{Outcome: nodelink.Moved, Help: "the server that was asked no longer has the link of the node"})
+		reply.Failure = nodelink.ToWire(&nodelink.Failure{Outcome: nodelink.Moved, Help: "the server that was asked no longer has the link of the node"})
 		return nil
 	})
 

@@ -118,7 +118,7 @@ func (s *Server) openStream(ctx context.Context, addr string, r *structs.NodeCal
 		if err := hopFailed(ctx, err, &reply); err != nil {
 			return nil, err
 		}
-		return nil, fromWire(reply.Failure)
+		return nil, nodelink.FromWire(reply.Failure)
 	}
 	return nodelink.PassStream(ctx, conn, b, w)
 }

@@ -140,8 +140,7 @@ func fromOutside(t *testing.T, c *nomadtest.Cluster, s *nomadtest.Node, node str
 // endOf returns the result or the failure of a call.
 func endOf(reply *structs.NodeCallResponse) (json.RawMessage, error) {
 	if f := reply.Failure; f != nil {
-		return nil, &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind), Help: f.Help, Text: f.Text,
-			Errata: f.Errata, RetryAfter: f.RetryAfter, Hint: f.Hint}
+		return nil, nodelink.FromWire(f)
 	}
 	return reply.Result, nil
 }

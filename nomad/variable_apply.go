@@ -16,6 +16,9 @@ import (
 // commit, and open again what the caller may see. The reply shares the items of r.
 func (c *leaderCall) applyVariable(ctx context.Context, r *structs.VariablesApplyRequest, reply *structs.VariablesApplyResponse) error {
 	s := c.srv
+	if r.Var == nil {
+		return errs.New(errs.Invalid, "variable is missing: give Var with a Path and Items")
+	}
 	req := structs.VariablesApplyRequest{Op: r.Op, Var: &structs.VariableDecrypted{
 		VariableMetadata: r.Var.VariableMetadata.Copy(), Items: r.Var.Items,
 	}}

@@ -63,7 +63,10 @@ var variableApply = newLeader("Variables.Apply",
 		if r.Op == structs.VarOpDelete || r.Op == structs.VarOpDeleteCAS {
 			need = acl.VariablesDestroy
 		}
-		return r.Var != nil && a.AllowVariable(r.RequestNamespace(), r.Var.Path, need)
+		if r.Var == nil { // an error, told to those who may see some variable
+			return a.AllowVariableSearch(r.RequestNamespace())
+		}
+		return a.AllowVariable(r.RequestNamespace(), r.Var.Path, need)
 	},
 	func(ctx context.Context, c *leaderCall, r *structs.VariablesApplyRequest, reply *structs.VariablesApplyResponse) error {
 		return c.applyVariable(ctx, r, reply)

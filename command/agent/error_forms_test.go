@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -120,17 +122,21 @@ func carriers(t *testing.T) []carrier {
 	}
 }
 
-// kindOf is what is left of a code on a node link, which has fewer kinds.
-var kindOf = map[errs.Code]errs.Code{errs.TooLarge: errs.Invalid, errs.PreconditionFailed: errs.Conflict, errs.Unauthenticated: errs.PermissionDenied,
-	errs.RateLimited: errs.Busy, errs.NoLeader: errs.Internal, errs.NoPath: errs.Internal, errs.Unavailable: errs.Internal}
-
 // arrives returns the code and the parts of an error that have to arrive.
 func arrives(err error) (errs.Code, string) {
 	e := new(errs.Error)
 	if !errors.As(err, &e) {
 		return errs.CodeOf(err), "no error of ours: " + err.Error()
 	}
-	return errs.CodeOf(err), fmt.Sprint(e.Error(), " ", e.Errata, " ", e.RetryAfter)
+	return errs.CodeOf(err), fmt.Sprint(e.Error(), " ", e.Errata, " ", e.RetryAfter, " ", e.Executed)
+}
+
+// overHTTP returns an error as the HTTP API shows it, which has one line for people and
+// no place for the details.
+func overHTTP(w *httptest.ResponseRecorder) *errs.Error {
+	seconds, _ := strconv.Atoi(w.Header().Get("Retry-After"))
+	return &errs.Error{Code: errs.Code(w.Header().Get("X-Cairn-Error")), Msg: w.Body.String(), RetryAfter: time.Duration(seconds) * time.Second,
+		Executed: errs.Executed(w.Header().Get("X-Cairn-Executed"))}
 }
 
 // One error has the same class, text and details whichever protocols bring it, and
@@ -139,35 +145,44 @@ func TestOneErrorHasFourForms(t *testing.T) {
 	all := carriers(t)
 	f := newFake()
 	h := testAPI(t, f)
-	for _, code := range errs.Codes() {
+	for i, code := range errs.Codes() {
 		made := errs.New(code, "the disk is full").WithErrata(errs.Erratum{Field: "path", Msg: "too long"}).WithRetryAfter(3 * time.Second)
+		made.Executed = []errs.Executed{errs.ExecutedNo, errs.ExecutedYes, errs.ExecutedUnknown, ""}[i%4]
 		_, said := arrives(made)
 		for _, first := range all {
 			once := first.carry(made)
 			forms(t, first.name, code, once)
 			for _, second := range all {
-				want := code
-				if first.name == "node link" || second.name == "node link" {
-					if kind, ok := kindOf[code]; ok {
-						want = kind
-					}
+				twice := second.carry(once)
+				if got, text := arrives(twice); got != code || text != said {
+					t.Errorf("%s by %s and %s is %s and says %q, want %q", code, first.name, second.name, got, text, said)
 				}
-				got, text := arrives(second.carry(once))
-				if got != want {
-					t.Errorf("%s by %s and %s is %s, want %s", code, first.name, second.name, got, want)
-				}
-				if lossy := code == errs.Deadline || code == errs.Unsupported; text != said && !lossy {
-					t.Errorf("%s by %s and %s says %q, want %q", code, first.name, second.name, text, said)
-				}
+				surfaces(t, h, f, code, made, twice)
 			}
 		}
-		on(f, "Namespace.GetNamespace", func(*structs.NamespaceSpecificRequest, *structs.SingleNamespaceResponse) error { return made })
-		if w := call(h, "GET", "/v1/namespace/x", ""); w.Code != code.Surface().HTTP {
-			t.Errorf("%s has status %d, want %d", code, w.Code, code.Surface().HTTP)
-		}
-		if _, err := invoke(t, h, "namespace_get", `{"Name":"x"}`); err == nil || err.Code != code.Surface().JSONRPC {
-			t.Errorf("%s is %v in JSON-RPC, want %d", code, err, code.Surface().JSONRPC)
-		}
+		surfaces(t, h, f, code, made, made)
+	}
+}
+
+// surfaces checks how the surfaces show an error that a server returns.
+func surfaces(t *testing.T, h *api, f *fakeServer, code errs.Code, made *errs.Error, err error) {
+	t.Helper()
+	on(f, "Namespace.GetNamespace", func(*structs.NamespaceSpecificRequest, *structs.SingleNamespaceResponse) error { return err })
+	w := call(h, "GET", "/v1/namespace/x", "")
+	if w.Code != code.Surface().HTTP {
+		t.Errorf("%s has status %d, want %d", code, w.Code, code.Surface().HTTP)
+	}
+	_, want := arrives(&errs.Error{Code: code, Msg: made.Msg, RetryAfter: made.RetryAfter, Executed: made.Executed})
+	if got, text := arrives(overHTTP(w)); got != code || text != want {
+		t.Errorf("%s is %s over HTTP and says %q, want %q", code, got, text, want)
+	}
+	_, e := invoke(t, h, "namespace_get", `{"Name":"x"}`)
+	if e == nil || e.Code != code.Surface().JSONRPC {
+		t.Fatalf("%s is %v in JSON-RPC, want %d", code, e, code.Surface().JSONRPC)
+	}
+	_, want = arrives(made)
+	if got, text := arrives(e); got != code || text != want {
+		t.Errorf("%s is %s in JSON-RPC and says %q, want %q", code, got, text, want)
 	}
 }
 

@@ -170,14 +170,13 @@ func callNode(r *request, method string) error {
 	if f == nil {
 		return r.writeJSON(http.StatusOK, reply.Result)
 	}
-	how := &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind), RetryAfter: f.RetryAfter}
-	return r.writeFailure(how, f)
+	return r.writeFailure(nodelink.FromWire(f), f)
 }
 
 // writeFailure answers with how a call ended that has no result.
 func (r *request) writeFailure(how *nodelink.Failure, body any) error {
 	if how.RetryAfter > 0 {
-		r.w.Header().Set("Retry-After", strconv.Itoa(int(max(1, how.RetryAfter.Seconds()))))
+		r.setRetryAfter(how.RetryAfter)
 	}
 	return r.writeJSON(how.HTTPStatus(), body)
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/limit"
@@ -209,11 +210,21 @@ func (r *request) writeError(err error) {
 	if e.Code == errs.Internal && r.Context().Err() == nil {
 		r.api.logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err, "reply", e.Msg)
 	}
+	h := r.w.Header()
+	h["X-Cairn-Error"] = []string{string(e.Code)}
 	if e.RetryAfter > 0 {
-		seconds := int64(math.Ceil(e.RetryAfter.Seconds()))
-		r.w.Header()["Retry-After"] = []string{strconv.FormatInt(seconds, 10)}
+		r.setRetryAfter(e.RetryAfter)
+	}
+	if e.Executed != "" {
+		h["X-Cairn-Executed"] = []string{string(e.Executed)}
 	}
 	r.writeText(e.Code.Surface().HTTP, e.Error())
+}
+
+// setRetryAfter sets the header that says when to try again, in whole seconds, so
+// that no wait becomes none.
+func (r *request) setRetryAfter(d time.Duration) {
+	r.w.Header()["Retry-After"] = []string{strconv.FormatInt(int64(math.Ceil(d.Seconds())), 10)}
 }
 
 func (r *request) writeText(status int, msg string) {

@@ -145,8 +145,7 @@ func (n *rpcNode) callLinked(ctx context.Context, q *structs.NodeCallRequest) (n
 		return nodeCallResult{}, err
 	}
 	if f := reply.Failure; f != nil {
-		return nodeCallResult{Server: reply.Server}, &nodelink.Failure{Outcome: nodelink.Outcome(f.Outcome), Kind: nodelink.Kind(f.Kind),
-			Help: f.Help, Text: f.Text, Errata: f.Errata, RetryAfter: f.RetryAfter, Hint: f.Hint}
+		return nodeCallResult{Server: reply.Server}, nodelink.FromWire(f)
 	}
 	if reply.Result == nil {
 		reply.Result = json.RawMessage("null")

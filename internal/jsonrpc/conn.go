@@ -20,13 +20,15 @@ type socketConn struct {
 	frames framer
 
 	inbox    chan []byte
-	readErr  error       // why the reader ended, valid once inbox is closed
-	busy     atomic.Bool // a message is being worked on
-	draining atomic.Bool // the server stops
+	readErr  error         // why the reader ended, valid once inbox is closed
+	read     chan struct{} // closed when the reader has ended
+	worked   chan struct{} // closed when the other one takes no more messages
+	busy     atomic.Bool   // a message is being worked on
+	draining atomic.Bool   // the server stops
 }
 
 func newSocketConn(s *Socket, conn *net.UnixConn, life context.Context) *socketConn {
-	c := &socketConn{sock: s, conn: conn, inbox: make(chan []byte)}
+	c := &socketConn{sock: s, conn: conn, inbox: make(chan []byte), read: make(chan struct{}), worked: make(chan struct{})}
 	ctx, cancel := context.WithCancel(life)
 	c.cancel = cancel
 	c.turn = turn{s: s.srv, ctx: ctx, life: life, caller: s.cfg.Identify(conn)}
@@ -38,15 +40,15 @@ func newSocketConn(s *Socket, conn *net.UnixConn, life context.Context) *socketC
 // serve works on the connection until it ends.
 func (c *socketConn) serve() {
 	defer c.sock.remove(c)
-	done := make(chan struct{})
 	go func() {
-		defer close(done)
-		c.read()
+		defer close(c.read)
+		c.readAhead()
 	}()
 	c.work()
+	close(c.worked)
 	c.cancel()
 	_ = c.conn.Close()
-	<-done
+	<-c.read
 }
 
 // work answers messages in the order in which they came.
@@ -60,6 +62,8 @@ func (c *socketConn) work() {
 			return
 		}
 	}
+	_ = c.conn.SetReadDeadline(longAgo) // the reader looks for the end of the peer, and linger reads
+	<-c.read
 	if answer := c.lastWord(); answer != nil && c.write(answer) {
 		c.linger()
 	}
@@ -88,8 +92,9 @@ func (c *socketConn) lastWord() []byte {
 	return nil
 }
 
-// read cuts the stream into messages. It ends the calls of a peer that left.
-func (c *socketConn) read() {
+// readAhead cuts the stream into messages. It ends the calls of a peer that left; what
+// such a peer has sent and gets no answer to is run all the same.
+func (c *socketConn) readAhead() {
 	for {
 		if !c.frames.inside {
 			c.readLimit(c.sock.cfg.IdleTimeout)
@@ -100,13 +105,12 @@ func (c *socketConn) read() {
 		}
 		if err != nil {
 			c.readErr = err
+			_ = c.conn.SetReadDeadline(time.Time{})
 			close(c.inbox)
 			c.watch(err)
 			return
 		}
-		select {
-		case c.inbox <- msg:
-		case <-c.turn.ctx.Done():
+		if !c.hand(msg) {
 			c.readErr = c.turn.ctx.Err()
 			close(c.inbox)
 			return
@@ -114,17 +118,49 @@ func (c *socketConn) read() {
 	}
 }
 
+// hand gives a message to the worker. While that is busy, it looks whether the peer
+// leaves. It returns false when the worker has ended.
+func (c *socketConn) hand(msg []byte) bool {
+	select {
+	case c.inbox <- msg:
+		return true
+	default:
+	}
+	_ = c.conn.SetReadDeadline(time.Time{})
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		c.endIfGone()
+	}()
+	defer func() {
+		_ = c.conn.SetReadDeadline(longAgo)
+		<-looked
+	}()
+	select {
+	case c.inbox <- msg:
+		return true
+	case <-c.worked:
+		return false
+	}
+}
+
+// endIfGone ends the calls of the peer once that has left. It returns when the time
+// for reading is up, too.
+func (c *socketConn) endIfGone() {
+	if waitGone(c.conn) {
+		c.cancel()
+	}
+}
+
 // watch waits, after the last message was read, for the peer to leave.
 func (c *socketConn) watch(err error) {
 	var op *net.OpError
 	switch {
-	case err == io.EOF && !c.draining.Load():
-		_ = c.conn.SetReadDeadline(time.Time{})
-		if waitGone(c.conn) {
-			c.cancel()
-		}
+	case c.draining.Load():
 	case errors.As(err, &op) && !errors.Is(err, os.ErrDeadlineExceeded):
 		c.cancel() // reset by the peer
+	default: // also of what broke the protocol, while a call runs
+		c.endIfGone()
 	}
 }
 

@@ -21,7 +21,8 @@ func peerCred(conn *net.UnixConn) *PeerCred {
 }
 
 // waitGone blocks until the peer has closed its end for good, and returns false
-// when conn was closed on our side. A peer that only stopped sending still waits for answers.
+// when conn was closed on our side or its time for reading is up. What the peer sent
+// before need not have been read. A peer that only stopped sending still waits for answers.
 func waitGone(conn *net.UnixConn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {

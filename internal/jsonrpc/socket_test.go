@@ -205,6 +205,78 @@ func TestCallEndsWhenThePeerLeaves(t *testing.T) {
 	}
 }
 
+const block1 = `{"jsonrpc":"2.0","method":"block","id":1}`
+
+// A peer that left is noticed whatever it sent behind the call that runs.
+func TestCallEndsWhenThePeerLeavesMoreBehind(t *testing.T) {
+	s := testServer(t)
+	began, ended, _ := blocking(t, s)
+	cfg := DefaultSocketConfig()
+	cfg.MaxConns = 1
+	path := startSocket(t, s, cfg)
+	for _, behind := range []string{"", block1, strings.Repeat(block1, 5), strings.Repeat(block1, 5000), ` {"jsonrpc":`, " []]", block1 + " x"} {
+		for _, halfClosedFirst := range []bool{false, true} {
+			var c *session
+			eventually(t, "there is room for a connection", func() bool {
+				c = mustSession(t, path)
+				_, _ = io.WriteString(c.conn, ping7) // it may have been refused already
+				return c.line() == pong7
+			})
+			c.send(block1)
+			<-began
+			sent := make(chan struct{})
+			go func() { // more than the socket holds waits
+				defer close(sent)
+				_, _ = io.WriteString(c.conn, behind)
+				if halfClosedFirst {
+					_ = c.conn.CloseWrite()
+				}
+			}()
+			if len(behind) < 1000 {
+				<-sent
+			}
+			_ = c.conn.Close()
+			<-sent
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("%.20q, half closed first %v: context ended with %v", behind, halfClosedFirst, err)
+			}
+		}
+	}
+	if len(began) > 0 {
+		t.Error("calls of a peer that left were run")
+	}
+}
+
+// Who only stopped sending reads the answers to all that was sent ahead.
+func TestMessagesSentAheadAreAnswered(t *testing.T) {
+	s := testServer(t)
+	began, _, release := blocking(t, s)
+	c := mustSession(t, startSocket(t, s, DefaultSocketConfig()))
+	c.send(block1 + block1 + ping7 + ping7)
+	_ = c.conn.CloseWrite()
+	<-began
+	close(release)
+	for _, answer := range []string{`{"jsonrpc":"2.0","result":"released","id":1}`, `{"jsonrpc":"2.0","result":"released","id":1}`, pong7, pong7, ""} {
+		c.want(answer)
+	}
+}
+
+// What nobody waits for is run although its sender left before.
+func TestNotificationsSentAheadAreRun(t *testing.T) {
+	s := testServer(t)
+	began, ended, release := blocking(t, s)
+	c := mustSession(t, startSocket(t, s, DefaultSocketConfig()))
+	c.send(strings.Repeat(`{"jsonrpc":"2.0","method":"note_block"}`, 4))
+	<-began
+	_ = c.conn.Close()
+	close(release)
+	for range 4 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestPeerThatOnlyStoppedSendingIsAnswered(t *testing.T) {
 	s := testServer(t)
 	began, _, release := blocking(t, s)

@@ -91,13 +91,15 @@ func nextPause(err error, up bool, last time.Duration) (wait, next time.Duration
 	}
 	longest := maxPause
 	if r := new(Refusal); errors.As(err, &r) {
-		switch r.Reason {
-		case MaxAge:
+		switch {
+		case r.Reason == MaxAge:
 			return jitter(minPause), minPause
-		case Leaving:
+		case r.Reason == Leaving:
 			if up { // others take the agent at once
 				return jitter(minPause), minPause
 			}
+		case r.Reason == Kicked && up && r.RetryAfter > 0: // by an operator: nothing is wrong, and no newer link is in its place
+			return jitter(r.RetryAfter), minPause
 		default:
 			longest, last = maxRefusedPause, max(last, minRefusedPause)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/nomad/structs"
 )
 
 // Outcome is the class of how a call ended, the same on every surface.
@@ -42,7 +43,9 @@ const (
 	Conflict Kind = "conflict"
 	Denied   Kind = "denied"
 	Busy     Kind = "busy"
-	Fault    Kind = "server"
+	// Away: what the agent needs for the call cannot be reached; its link is well.
+	Away  Kind = "unavailable"
+	Fault Kind = "server"
 )
 
 // Failure is how a call ended that has no result. It goes over every hop as it is.
@@ -50,6 +53,8 @@ type Failure struct {
 	Outcome Outcome
 	// Kind is set with Refused only.
 	Kind Kind `json:",omitempty"`
+	// Code is that of an application error where its kind alone does not say it.
+	Code errs.Code `json:",omitempty"`
 	// Help is for people: what is wrong, and what to do next.
 	Help string
 	// Text is for developers, "" if there is no more to say.
@@ -58,6 +63,9 @@ type Failure struct {
 	Errata []errs.Erratum `json:",omitempty"`
 	// RetryAfter is when to try again, 0 for unknown.
 	RetryAfter time.Duration `json:",omitempty"`
+	// Executed is what the agent says of a call that it could not end. What the link
+	// knows of that is the outcome.
+	Executed errs.Executed `json:",omitempty"`
 	// Hint is the address of the server that may have the link, with Moved only.
 	Hint string `json:",omitempty"`
 }
@@ -67,17 +75,20 @@ func (f *Failure) Error() string { return f.Help }
 
 // codes maps the kinds to the codes of package errs.
 var codes = map[Kind]errs.Code{
-	User: errs.Invalid, Missing: errs.NotFound, Conflict: errs.Conflict, Denied: errs.PermissionDenied, Busy: errs.Busy, Fault: errs.Internal,
+	User: errs.Invalid, Missing: errs.NotFound, Conflict: errs.Conflict, Denied: errs.PermissionDenied, Busy: errs.Busy, Away: errs.Unavailable, Fault: errs.Internal,
 }
 
 // Unwrap returns f as an error with a code, so that errors.Is works with the
 // codes and every transport carries it.
 func (f *Failure) Unwrap() error {
-	e := &errs.Error{Code: errs.Internal, Msg: f.Help, Errata: f.Errata, RetryAfter: f.RetryAfter}
+	e := &errs.Error{Code: errs.Internal, Msg: f.Help, Errata: f.Errata, RetryAfter: f.RetryAfter, Executed: f.Executed}
 	switch f.Outcome {
 	case Refused:
 		if c, ok := codes[f.Kind]; ok {
 			e.Code = c
+		}
+		if f.Code != "" && kinds[f.Code] == f.Kind {
+			e.Code = f.Code
 		}
 	case Unsupported:
 		e.Code = errs.Unsupported
@@ -108,6 +119,8 @@ func (f *Failure) HTTPStatus() int {
 			return 403
 		case Busy:
 			return 429
+		case Away:
+			return 503
 		}
 		return 500
 	case Unsupported:
@@ -127,7 +140,7 @@ func (f *Failure) Again(idempotent bool) bool {
 	case NotSent, NoLink, Moved:
 		return true
 	case Refused:
-		return f.Kind == Busy || f.Kind == Conflict
+		return f.Kind == Busy || f.Kind == Conflict || f.Kind == Away && (idempotent || f.Executed == errs.ExecutedNo)
 	case Late, MayHaveRun:
 		return idempotent
 	}
@@ -138,6 +151,7 @@ func (f *Failure) Again(idempotent bool) bool {
 var kinds = map[errs.Code]Kind{
 	errs.Invalid: User, errs.TooLarge: User, errs.NotFound: Missing, errs.Conflict: Conflict, errs.PreconditionFailed: Conflict,
 	errs.PermissionDenied: Denied, errs.Unauthenticated: Denied, errs.Busy: Busy, errs.RateLimited: Busy,
+	errs.Unavailable: Away, errs.NoLeader: Away, errs.NoPath: Away,
 }
 
 // failed returns the failure that a handler's error is.
@@ -147,22 +161,40 @@ func failed(err error, trace string) *Failure {
 	}
 	f := &Failure{Outcome: Refused, Kind: Fault, Help: "the agent failed; its log says more under trace " + trace, Text: err.Error()}
 	if e := new(errs.Error); errors.As(err, &e) {
-		f.Help, f.Text, f.Errata, f.RetryAfter = errs.From(err, trace).Error(), "", e.Errata, e.RetryAfter
+		f.Help, f.Text, f.Errata, f.RetryAfter, f.Executed = errs.From(err, trace).Error(), "", e.Errata, e.RetryAfter, e.Executed
 		if cause := e.Unwrap(); cause != nil && !strings.Contains(f.Help, cause.Error()) {
 			f.Text = cause.Error()
 		}
 	}
 	switch code := errs.CodeOf(err); code {
 	case errs.Deadline:
-		f.Outcome, f.Kind, f.Help = Late, "", "the node did not answer in time"
+		f.Outcome, f.Kind = Late, ""
+		if !errors.As(err, new(*errs.Error)) {
+			f.Help = "the node did not answer in time"
+		}
 	case errs.Unsupported:
 		f.Outcome, f.Kind = Unsupported, ""
 	default:
 		if kind, ok := kinds[code]; ok {
 			f.Kind = kind
+			if codes[kind] != code {
+				f.Code = code
+			}
 		}
 	}
 	return f
+}
+
+// ToWire returns the form in which servers tell a failure to each other and to callers.
+func ToWire(f *Failure) *structs.NodeCallFailure {
+	return &structs.NodeCallFailure{Outcome: string(f.Outcome), Kind: string(f.Kind), Code: string(f.Code), Help: f.Help, Text: f.Text,
+		Errata: f.Errata, RetryAfter: f.RetryAfter, Executed: string(f.Executed), Hint: f.Hint}
+}
+
+// FromWire returns the failure of its form between servers.
+func FromWire(f *structs.NodeCallFailure) *Failure {
+	return &Failure{Outcome: Outcome(f.Outcome), Kind: Kind(f.Kind), Code: errs.Code(f.Code), Help: f.Help, Text: f.Text,
+		Errata: f.Errata, RetryAfter: f.RetryAfter, Executed: errs.Executed(f.Executed), Hint: f.Hint}
 }
 
 // late returns the failure of a call whose context ended.

@@ -286,6 +286,50 @@ func TestServerLeaves(t *testing.T) {
 	})
 }
 
+// An agent whose link an operator ended links again after the pause that it was told,
+// as it does at the next time; one whose link a newer one pushed out keeps away longer.
+func TestDialerAfterKick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, links := newHost(t, nil)
+		ups := make(chan time.Time, 100)
+		d := nodelink.Dialer{Agent: newAgent(t, nil), Dial: func(context.Context) (mux.Session, error) {
+			far, near := nomadtest.Sessions()
+			go h.Serve(t.Context(), near, nodelink.From{})
+			return far, nil
+		}, OnState: func(s nodelink.State) {
+			if s.Up {
+				ups <- s.Since
+			}
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run(ctx) }()
+		<-ups
+		for range 20 {
+			synctest.Wait()
+			began := time.Now()
+			if !links.Kick("n") {
+				t.Fatal("no link to end")
+			}
+			if up := <-ups; up.Sub(began) > 1500*time.Millisecond {
+				t.Errorf("linked again after %s", up.Sub(began))
+			}
+		}
+		synctest.Wait()
+		began := time.Now()
+		_ = linked(t, newAgent(t, nil), func() mux.Session {
+			far, near := nomadtest.Sessions()
+			go h.Serve(t.Context(), near, nodelink.From{})
+			return far
+		}(), links)
+		if up := <-ups; up.Sub(began) < time.Second {
+			t.Errorf("pushed the newer link out after %s", up.Sub(began))
+		}
+		cancel()
+		<-ended
+	})
+}
+
 // A server that leaves does not wait for agents that are gone one after the other.
 func TestServerLeavesAgentsThatDoNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -163,6 +163,9 @@ type JoinTokenDeleteRequest struct {
 	WriteRequest
 }
 
+// Validate returns every problem of the request.
+func (r *JoinTokenDeleteRequest) Validate() error { return batchError(len(r.IDs), "join token ID") }
+
 // JoinTokenUseRequest counts one agent that joins.
 type JoinTokenUseRequest struct {
 	ID  string

@@ -73,12 +73,16 @@ type NodeCallFailure struct {
 	// Outcome is the class of the failure, Kind what an application error is about.
 	Outcome string
 	Kind    string `json:",omitempty"`
+	// Code is that of an application error where its kind alone does not say it.
+	Code string `json:",omitempty"`
 	// Help is for people, Text for developers.
 	Help   string
 	Text   string         `json:",omitempty"`
 	Errata []errs.Erratum `json:",omitempty"`
 	// RetryAfter is when to try again, 0 for unknown.
 	RetryAfter time.Duration `json:",omitempty"`
+	// Executed is what the agent says of a call that it could not end: no, yes or unknown.
+	Executed string `json:",omitempty"`
 	// Hint is the address of the server that may have the link.
 	Hint string `json:",omitempty"`
 }
