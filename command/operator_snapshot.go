@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -51,7 +50,7 @@ func (c *snapshotSave) run(s *session, args []string) error {
 		name = args[0]
 	}
 	if _, err := os.Lstat(name); err == nil {
-		return failed("saving the state", fmt.Errorf("%s exists: give another name, or remove it", name))
+		return failed("saving the state", archive.Taken(name))
 	}
 	q := s.query()
 	q.AllowStale = c.stale
@@ -60,38 +59,13 @@ func (c *snapshotSave) run(s *session, args []string) error {
 		return failed("saving the state", err)
 	}
 	defer body.Close()
-	meta, size, err := writeVerified(name, body)
+	file, err := archive.SaveFile(name, body)
 	if err != nil {
 		return failed("saving the state", err)
 	}
-	return s.show(&savedFile{name, size, *meta}, func() {
-		s.pairs(append([][2]string{{"File", name}}, metaPairs(meta)...)...)
+	return s.show(&savedFile{name, file.Size, file.Meta}, func() {
+		s.pairs(append([][2]string{{"File", name}}, metaPairs(&file.Meta)...)...)
 	})
-}
-
-// writeVerified writes an archive under a name that it gets once it is whole and on the disk.
-func writeVerified(name string, body io.Reader) (*archive.Meta, int64, error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".") // with mode 0600
-	if err != nil {
-		return nil, 0, err
-	}
-	defer os.Remove(f.Name()) // nothing is there once it has its name
-	defer f.Close()
-	size, err := io.Copy(f, body)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	var meta *archive.Meta
-	if err == nil {
-		meta, err = archive.Verify(f)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	return meta, size, err
 }
 
 func metaPairs(m *archive.Meta) [][2]string {

@@ -51,6 +51,7 @@ type model struct {
 	index      uint64
 	namespaces map[string]*api.Namespace
 	variables  map[[2]string]*api.Variable
+	saved      map[[2]string]*api.Variable // what an archive has
 }
 
 func newModel() http.Handler {
@@ -79,6 +80,7 @@ func newModel() http.Handler {
 		"GET /v1/namespace/{name}": m.getNamespace, "DELETE /v1/namespace/{name}": m.deleteNamespace,
 		"GET /v1/event/stream": m.streamEvents,
 		"GET /v1/vars":         m.listVariables, "GET /v1/var/{path...}": m.getVariable,
+		"GET /v1/operator/snapshot": m.saveSnapshot, "PUT /v1/operator/snapshot": m.restoreSnapshot,
 		"PUT /v1/var/{path...}": m.putVariable, "DELETE /v1/var/{path...}": m.deleteVariable,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

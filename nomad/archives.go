@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,8 +28,6 @@ const (
 	archivesSince = "0.1.0"
 	// maxSaves is how many archives a server makes at once.
 	maxSaves = 2
-	// archiveRoom is what the disk has left, in bytes, beside what an archive takes.
-	archiveRoom = 64 << 20
 	// compactRetry is the pause before the log is tried to be shortened again.
 	compactRetry = 5 * time.Second
 )
@@ -264,19 +261,6 @@ func (s *Server) scratchFile() (*os.File, error) {
 		s.logger.Warn("a file for an archive stays behind", "path", f.Name(), "error", err)
 	}
 	return f, nil
-}
-
-// roomFor fails unless the disk of f has room for so many bytes, and some more.
-func roomFor(f *os.File, bytes int64) error {
-	var fs syscall.Statfs_t
-	if err := syscall.Fstatfs(int(f.Fd()), &fs); err != nil {
-		return nil // the writing will tell
-	}
-	if free := fs.Bavail * uint64(fs.Bsize); free < uint64(bytes)+archiveRoom {
-		return errs.Newf(errs.TooLarge, "the disk of the server's data directory has %d MB left, and the archive needs %d MB and %d MB to spare: make room there",
-			free>>20, bytes>>20, archiveRoom>>20)
-	}
-	return nil
 }
 
 var (

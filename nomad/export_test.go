@@ -65,5 +65,9 @@ func (s *Server) StageArchive(archive []byte) error {
 // Staged reports whether the log has pieces of an archive that is not restored yet.
 func (s *Server) Staged() bool { return s.fsm.staged.Load() != nil }
 
+// Applied is the entry up to which reads take the store for applied, Raft the one up to
+// which Raft says so.
+func (s *Server) Applied() (known, raft uint64) { return s.fsm.known.Load(), s.raft.AppliedIndex() }
+
 // HeartbeatPatience is for how long a new leader lets nodes be silent.
 func (s *Server) HeartbeatPatience() time.Duration { return s.config.Heartbeat.FailoverTTL }

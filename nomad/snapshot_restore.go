@@ -123,10 +123,10 @@ func receiveArchive(f *os.File, body io.Reader) ([]byte, error) {
 	sum := sha256.New()
 	in := io.TeeReader(body, sum)
 	for {
-		if err := roomFor(f, archiveRoom/4); err != nil {
+		if err := archive.Room(f, archive.SpareRoom/4); err != nil {
 			return nil, err
 		}
-		_, err := io.CopyN(f, in, archiveRoom/4)
+		_, err := io.CopyN(f, in, archive.SpareRoom/4)
 		if err == io.EOF {
 			return sum.Sum(nil), nil
 		}
@@ -162,7 +162,7 @@ func (s *Server) checkArchive(f *os.File, r *structs.SnapshotRestoreRequest) (*a
 	if a.Meta.Region != s.config.Region && !r.OtherRegion {
 		return nil, errs.Newf(errs.PreconditionFailed, "the archive is of the region %q, and this is %q: if that is meant, say so with other_region (-other-region)", a.Meta.Region, s.config.Region)
 	}
-	if err := roomFor(f, size+a.Meta.Size); err != nil { // in the log, and as a snapshot
+	if err := archive.Room(f, size+a.Meta.Size); err != nil { // in the log, and as a snapshot
 		return nil, err
 	}
 	in := bufio.NewReaderSize(a, 256<<10)

@@ -119,10 +119,10 @@ func (s *Server) writeArchive(ctx context.Context, f *os.File) (*structs.Snapsho
 			return 0, errs.Gone(ctx.Err())
 		}
 		if size >= checked {
-			if err := roomFor(f, 0); err != nil {
+			if err := archive.Room(f, 0); err != nil {
 				return 0, err
 			}
-			checked = size + archiveRoom/4
+			checked = size + archive.SpareRoom/4
 		}
 		n, err := f.Write(b)
 		size += int64(n)

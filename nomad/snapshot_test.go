@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/nomad"
@@ -181,6 +182,60 @@ func TestServersComeToTheRestoredStateByAnyWay(t *testing.T) {
 			}, func(conf *nomad.Config) { conf.Raft.TrailingLogs, conf.Raft.SnapshotThreshold = trailing, 1<<40 })
 		})
 	}
+}
+
+// What is applied, which reads wait for, goes on from the entry that restored, on every
+// server: one that took a higher one for applied would read what is old, once it leads.
+func TestReadsAreExactAfterARestore(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		mustPut(t, c.WaitLeader(), "a", "old")
+		s := mustSave(t, c.WaitLeader())
+		exact := func(when, want string) {
+			t.Helper()
+			for _, n := range c.Nodes {
+				if got := mustGet(t, n, "a"); got != want {
+					t.Errorf("%s: a is %q through %s, and should be %q", when, got, n.Host, want)
+				}
+			}
+		}
+		settled := func(when string) {
+			t.Helper()
+			mustAgree(t, c) // the last entry is a write, so that the store has all
+			for _, n := range c.Nodes {
+				if known, raft := n.Applied(); known != raft {
+					t.Errorf("%s: %s takes entry %d for the last, and has applied %d", when, n.Host, known, raft)
+				}
+			}
+		}
+		for round, n := range c.Nodes {
+			for range 5 {
+				mustPut(t, n, "a", "new")
+			}
+			mustRestore(t, n, s.bytes)
+			exact("straight after a restore", "old")
+			settled("after a restore")
+			for i := range 6 {
+				value := fmt.Sprint(round, " ", i)
+				mustPut(t, c.Nodes[i%3], "a", value)
+				exact("between writes", value)
+			}
+			mustRestore(t, c.Follower(), s.bytes)
+			next := c.Follower()
+			req := &structs.RaftPeerRequest{Address: raft.ServerAddress(next.Host + ":4647")}
+			if err := c.WaitLeader().RPC(t.Context(), "Operator.TransferLeadershipToPeer", req, &structs.LeadershipTransferResponse{}); err != nil {
+				t.Fatal(err)
+			}
+			exact("straight after another leads", "old")
+			mustPut(t, n, "a", "next")
+			exact("another leads", "next")
+		}
+		for _, n := range c.Nodes {
+			c.Crash(n)
+			c.Restart(n)
+			exact("after a restart", "next")
+		}
+		settled("after restarts")
+	}, func(conf *nomad.Config) { conf.Raft.TrailingLogs, conf.Raft.SnapshotThreshold = 2, 1<<40 })
 }
 
 // The index of what clients see never falls, so that who waits for a change wakes.

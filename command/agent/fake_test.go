@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,6 +59,11 @@ type fakeServer struct {
 	log, snapshots nomad.StorageCheck
 	compacts       bool
 	compactErr     error
+	// archive is what SaveSnapshot gives, nil for something that is none; saving runs in
+	// it, and restoring in RestoreSnapshot, nil for nothing.
+	archive   []byte
+	saving    func(ctx context.Context, r *structs.SnapshotSaveRequest) error
+	restoring func(ctx context.Context, r *structs.SnapshotRestoreRequest) error
 	// others is what Drain answers.
 	others bool
 	// silent makes RPC wait until its caller gives up.
@@ -136,20 +144,39 @@ func (f *fakeServer) StreamEvents(_ context.Context, r *structs.EventStreamReque
 	}
 	return errors.Join(send([]byte("{}\n")), errs.New(errs.Unavailable, "the end"))
 }
-func (f *fakeServer) SaveSnapshot(_ context.Context, r *structs.SnapshotSaveRequest) (*structs.SnapshotSaveResponse, io.ReadCloser, error) {
+func (f *fakeServer) SaveSnapshot(ctx context.Context, r *structs.SnapshotSaveRequest) (*structs.SnapshotSaveResponse, io.ReadCloser, error) {
+	f.mu.Lock()
 	f.last = r
+	f.mu.Unlock()
 	if f.authErr != nil {
 		return nil, nil, f.authErr
 	}
 	resp := &structs.SnapshotSaveResponse{SnapshotChecksum: "sha-256=sum", Size: 7}
 	resp.Index, resp.KnownLeader = 9, true
+	if f.saving != nil {
+		if err := f.saving(ctx, r); err != nil {
+			return nil, nil, err
+		}
+	}
+	if f.archive != nil {
+		sum := sha256.Sum256(f.archive)
+		resp.SnapshotChecksum, resp.Size = "sha-256="+base64.StdEncoding.EncodeToString(sum[:]), int64(len(f.archive))
+		return resp, io.NopCloser(bytes.NewReader(f.archive)), nil
+	}
 	return resp, io.NopCloser(strings.NewReader("archive")), nil
 }
 
-func (f *fakeServer) RestoreSnapshot(_ context.Context, r *structs.SnapshotRestoreRequest, body io.Reader) (*structs.SnapshotRestoreResponse, error) {
+func (f *fakeServer) RestoreSnapshot(ctx context.Context, r *structs.SnapshotRestoreRequest, body io.Reader) (*structs.SnapshotRestoreResponse, error) {
+	f.mu.Lock()
 	f.last = r
+	f.mu.Unlock()
 	if f.authErr != nil {
 		return nil, f.authErr
+	}
+	if f.restoring != nil {
+		if err := f.restoring(ctx, r); err != nil {
+			return nil, err
+		}
 	}
 	b, err := io.ReadAll(body)
 	resp := &structs.SnapshotRestoreResponse{Before: uint64(len(b))}

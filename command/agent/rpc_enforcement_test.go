@@ -21,7 +21,7 @@ var neededParams = map[string]string{
 	"admin_node_set_status": `{"node":"` + nobodysID + `","eligible":true}`, "admin_node_start_drain": `{"node":"` + nobodysID + `"}`,
 	"admin_node_stop_drain": `{"node":"` + nobodysID + `","eligible":true}`, "get_drain_status": `{"node":"` + nobodysID + `"}`,
 	"node_call": `{"node":"` + nobodysID + `","method":"Node.Ping"}`, "node_fanout": `{"method":"Node.Ping"}`, "admin_profile": `{"kind":"cmdline"}`,
-	"get_node_methods": `{"node":"` + nobodysID + `"}`,
+	"get_node_methods": `{"node":"` + nobodysID + `"}`, "admin_snapshot_restore": `{"name":"nothing.snap"}`,
 }
 
 // Whoever is not known may call nothing of a cluster that enforces access

@@ -78,7 +78,7 @@ func (n *rpcNode) register() error {
 		m.Lazy = true // a test compiles them all
 		all = append(all, n.rpc.Register(m))
 	}
-	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods(), n.nodeCallMethods(), n.storageMethods()) {
+	for _, m := range slices.Concat(n.operatorMethods(), n.configMethods(), n.nodeMethods(), n.nodeCallMethods(), n.storageMethods(), n.snapshotMethods()) {
 		n.rights[m.Name] = m.right
 		m.Lazy = true
 		all = append(all, n.rpc.Register(m.Method))

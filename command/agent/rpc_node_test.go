@@ -209,8 +209,9 @@ func TestMetricsAreChosenByName(t *testing.T) {
 
 // What the methods answer fits what they promise.
 func TestResultsFitTheirSchemas(t *testing.T) {
-	h := testAPI(t, newFake().fill())
+	h := testAPI(t, newFake().fill(), func(c *Config) { c.DataDir = t.TempDir() })
 	for method, params := range map[string]string{
+		"get_snapshots": `{}`, "admin_snapshot_save": `{}`,
 		"get_server_status": `{}`, "get_raft_stats": `{}`, "get_connection_tracker_info": `{}`, "get_storage_status": `{}`,
 		"get_metrics": `{"regex":"^x"}`, "get_operations": `{}`, "admin_set_log_level": `{"level":"info"}`,
 		"admin_lookup_records": `{"records":[{"regex":"."}]}`, "admin_config_set_records": `{"records":[]}`,

@@ -198,3 +198,15 @@ func TestASilentPeerIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// Rows that cannot be read are the fault of the file if its sums are wrong, and else of
+// whoever wrote it.
+func TestScanTellsOfDamageAsSuch(t *testing.T) {
+	nonsense := made(t, append(AppendHead(nil, 1), "no rows at all"...))
+	if _, err := Scan(bytes.NewReader(nonsense), func(*Record) error { return nil }); !errors.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "the state cannot be read") {
+		t.Errorf("whole, and of no rows: %v", err)
+	}
+	if _, err := Scan(bytes.NewReader(nonsense[:len(nonsense)-20]), func(*Record) error { return nil }); !errors.Is(err, errs.Invalid) || !strings.HasPrefix(err.Error(), "the archive is cut short") {
+		t.Errorf("cut: %v", err)
+	}
+}
