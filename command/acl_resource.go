@@ -102,9 +102,9 @@ func readACL[T any](s *session, what, id string, fetch func(*api.Client, string,
 	v, err := fetch(client, escape(id), s.query())
 	switch {
 	case isStatus(err, http.StatusNotFound):
-		return nil, hinted(failed(what+" "+clean(id), err), "`cairn "+aclListOf[what]+"` shows what there is")
+		return nil, hinted(objectFailed("", what, id, err), "`cairn "+aclListOf[what]+"` shows what there is")
 	case err != nil:
-		return nil, failed("reading "+what+" "+clean(id), err)
+		return nil, objectFailed("reading", what, id, err)
 	}
 	return v, nil
 }
@@ -163,7 +163,7 @@ func (c *aclDelete) run(s *session, args []string) error {
 		}
 	}
 	if err := c.del(client, escape(id), s.write()); err != nil {
-		return failed("deleting "+c.what+" "+clean(args[0]), err)
+		return objectFailed("deleting", c.what, args[0], err)
 	}
 	s.say("deleted %s %s", c.what, clean(args[0]))
 	return nil

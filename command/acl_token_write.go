@@ -174,7 +174,7 @@ func (c *aclTokenUpdate) run(s *session, args []string) error {
 	t.ExpirationTTL = 0 // given once, when the token is made
 	changed, _, err := client.ACLTokens().Update(t, s.write())
 	if err != nil {
-		return failed("updating token "+clean(args[0]), err)
+		return objectFailed("updating", "token", args[0], err)
 	}
 	s.warnAbsentPolicies(changed.Policies...)
 	return s.showToken(changed, c.secret)

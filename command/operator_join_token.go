@@ -156,9 +156,9 @@ func (*joinTokenRevoke) run(s *session, args []string) error {
 	_, err = client.Raw().Delete("/v1/operator/join-token/"+escape(args[0]), nil, s.write())
 	switch {
 	case isStatus(err, http.StatusNotFound):
-		return hinted(failed("join token "+clean(args[0]), err), "`cairn operator join-token list` shows what there is")
+		return hinted(objectFailed("", "join token", args[0], err), "`cairn operator join-token list` shows what there is")
 	case err != nil:
-		return failed("revoking join token "+clean(args[0]), err)
+		return objectFailed("revoking", "join token", args[0], err)
 	}
 	s.say("revoked join token %s", clean(args[0]))
 	return nil

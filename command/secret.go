@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -20,6 +21,27 @@ func shown(word string) string {
 		return strconv.Quote(word)
 	}
 	return fmt.Sprintf("a word of %d characters (not shown, it may be a secret)", len(word))
+}
+
+// tokenKinds are what is found by an ID beside which there is a secret, and what to say of an
+// ID that nothing has.
+var tokenKinds = map[string]string{"token": "no token has this accessor ID", "join token": "no join token has this ID"}
+
+// objectFailed says what went wrong in doing something, "" for finding it, to an object of the kind what. A
+// secret that was given for the ID of a token is not repeated; most look alike.
+func objectFailed(doing, what, id string, err error) error {
+	absent, token := tokenKinds[what]
+	if !token || len(id) <= longestShown {
+		return failed(strings.TrimSpace(doing+" "+what+" "+clean(id)), err)
+	}
+	if isStatus(err, http.StatusNotFound) {
+		return failed(absent, err)
+	}
+	var address *url.Error
+	if errors.As(err, &address) { // it has the ID in it
+		err = address.Err
+	}
+	return failed(doing+" the "+what, err)
 }
 
 // unnamed takes the name of the file out of an error: where files with secrets are

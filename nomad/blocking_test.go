@@ -76,6 +76,48 @@ func TestBlockingQueryWaitsOnce(t *testing.T) {
 	})
 }
 
+// So does one of another region, which the servers in between pass on undecoded.
+func TestBlockingQueryOfAnotherRegionWaitsOnce(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		index := mustPut(t, c.WaitLeader(), "app/db", "1")
+		far := c.Add(inRegion("mars"), expects(1), joins(c.Nodes[0].Host))
+		within(t, "a region beside", func() bool {
+			return far.IsLeader() && far.RPC(t.Context(), "Variables.Read", &structs.VariablesReadRequest{Path: "app/db",
+				QueryOptions: structs.QueryOptions{Region: "global"}}, &structs.VariablesReadResponse{}) == nil
+		})
+		const wait = 16 * time.Second
+		var wg sync.WaitGroup
+		for i := range 9 { // by whichever server
+			wg.Go(func() {
+				req := &structs.VariablesReadRequest{Path: "app/db", QueryOptions: structs.QueryOptions{
+					Region: "global", MinQueryIndex: index + 99, MaxQueryTime: wait}}
+				start := time.Now()
+				err := far.RPC(t.Context(), "Variables.Read", req, &structs.VariablesReadResponse{})
+				if took := time.Since(start); err != nil || took < wait || took > wait+wait/16+time.Second {
+					t.Errorf("query %d: %v after %v", i, err, took)
+				}
+				if req.MaxQueryTime != wait {
+					t.Errorf("the request of the caller says %v now", req.MaxQueryTime)
+				}
+			})
+		}
+		for range 3 {
+			time.Sleep(5 * time.Second)
+			leader, next := c.WaitLeader(), ""
+			for _, n := range c.Nodes[:3] {
+				if n != leader {
+					next = n.Host
+				}
+			}
+			req := &structs.RaftPeerRequest{Address: raft.ServerAddress(next + ":4647")}
+			if err := leader.RPC(t.Context(), "Operator.TransferLeadershipToPeer", req, &structs.LeadershipTransferResponse{}); err != nil {
+				t.Error(err)
+			}
+		}
+		wg.Wait()
+	})
+}
+
 // TestBlockingQueriesLeaveNoWatch checks that whoever waits is on the list of the
 // store while it waits, and not afterwards: woken, timed out or gone.
 func TestBlockingQueriesLeaveNoWatch(t *testing.T) {

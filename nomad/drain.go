@@ -16,6 +16,7 @@ var errStopping = errors.New("this server is stopping")
 // follow. It is safe to call more than once.
 func (s *Server) Drain() bool {
 	s.startDrain()
+	s.giveUpRoom()
 	s.transferLeadership()
 	s.rpc.Drain()
 	return len(voters(s.raft.GetConfiguration().Configuration())) > 1

@@ -28,6 +28,9 @@ func (s *Server) PretendStoreHangs() (end func()) {
 	return func() { s.watchdog.store.end(began) }
 }
 
+// OnGiveUp has s call giveUp when its log need not wait for room any more.
+func (s *Server) OnGiveUp(giveUp func()) { s.stores.giveUp = giveUp }
+
 // Pool returns what the connections to other servers are and were.
 func (s *Server) Pool() pool.Stats { return s.pool.Stats() }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/serf/serf"
 
 	"github.com/cairn-project/cairn/internal/errs"
+	"github.com/cairn-project/cairn/internal/msgp"
 	"github.com/cairn-project/cairn/internal/pool"
 	"github.com/cairn-project/cairn/internal/presence"
 	"github.com/cairn-project/cairn/internal/wire"
@@ -127,7 +128,7 @@ func (s *Server) route(ctx context.Context, c *call) error {
 			c.since = before
 		}
 		c.waitRest()
-		if time.Since(c.began) < 2*c.blocking { // what is passed on undecoded waits anew
+		if time.Since(c.began) < 2*c.blocking { // what does not say how long it waits, waits anew
 			pace.deadline = pace.deadline.Add(time.Since(start))
 		}
 		if !pace.wait(ctx, changed) || c.kind == writeKind && presence.Left(ctx) {
@@ -139,10 +140,39 @@ func (s *Server) route(ctx context.Context, c *call) error {
 // waitRest leaves to a blocking query that is tried again the rest of its wait: else
 // every election meanwhile would begin it anew, and its client give up.
 func (c *call) waitRest() {
-	if q, ok := c.args.(structs.Query); ok && c.blocking > 0 {
-		asked := c.blocking * jitterFraction / (jitterFraction + 1)
-		q.QueryOpts().MaxQueryTime = max(asked-time.Since(c.began), 1) // 0 would be the longest
+	if c.blocking == 0 {
+		return
 	}
+	asked := c.blocking * jitterFraction / (jitterFraction + 1)
+	rest := max(asked-time.Since(c.began), 1) // 0 would be the longest
+	switch args := c.args.(type) {
+	case structs.Query:
+		args.QueryOpts().MaxQueryTime = rest
+	case wire.Raw:
+		c.args = withWait(args, rest)
+	}
+}
+
+// withWait returns a copy of an encoded query that waits for as long as wait; the query
+// itself if it does not say how long it waits.
+func withWait(body wire.Raw, wait time.Duration) wire.Raw {
+	from, to := 0, 0
+	rd := msgp.NewReader(body)
+	for range rd.MapHeader() {
+		name := rd.StringKey()
+		at := rd.Offset()
+		if rd.Skip(); rd.Err() != nil {
+			return body
+		}
+		if string(name) == "MaxQueryTime" { // the last one counts
+			from, to = at, rd.Offset()
+		}
+	}
+	if to == 0 {
+		return body
+	}
+	out := msgp.AppendDuration(append(make(wire.Raw, 0, len(body)+9), body[:from]...), wait)
+	return append(out, body[to:]...)
 }
 
 // keepWait returns what gives the request the wait again that its owner asked for.
@@ -246,6 +276,7 @@ func (s *Server) forwardRegion(ctx context.Context, c *call) error {
 
 // askRegion tries the servers of another region until one can be reached.
 func (s *Server) askRegion(ctx context.Context, c *call) error {
+	defer c.keepWait()()
 	err := s.noPath(c.region)
 	for range len(s.router.InRegion(c.region)) {
 		server, ok := s.router.Pick(c.region)
@@ -263,6 +294,7 @@ func (s *Server) askRegion(ctx context.Context, c *call) error {
 		if gone := c.kind != writeKind && errors.Is(err, errServerGone); !gone && c.kind != readKind && !errs.NotSent(err) {
 			return regionLost(c.region, err)
 		}
+		c.waitRest()
 	}
 	return regionLost(c.region, err)
 }

@@ -339,6 +339,7 @@ func (s *Server) Shutdown() error {
 	var err error
 	s.stopOnce.Do(func() {
 		if s.raft != nil {
+			s.giveUpRoom()
 			s.transferLeadership()
 			s.awaitPeers()
 		}
@@ -368,6 +369,7 @@ func (s *Server) shutdown() error {
 	if s.serf != nil {
 		all = append(all, s.serf.Shutdown())
 	}
+	s.giveUpRoom()
 	s.startDrain()
 	s.cancel()
 	if s.pool != nil {
@@ -395,12 +397,18 @@ func (s *Server) shutdown() error {
 	return errors.Join(all...)
 }
 
-// shutdownRaft closes the transport while raft stops, as raft waits for its calls
-// to peers, which may hang, and for its log, which may wait for room.
-func (s *Server) shutdownRaft() error {
+// giveUpRoom ends the wait of the log for room on its disk. Who stops does it first: a
+// leader that waits there hears nothing, neither that it should hand over nor that it
+// should end, and so does whoever waits for its answers.
+func (s *Server) giveUpRoom() {
 	if s.stores != nil && s.stores.giveUp != nil {
 		s.stores.giveUp()
 	}
+}
+
+// shutdownRaft closes the transport while raft stops, as raft waits for its calls
+// to peers, which may hang.
+func (s *Server) shutdownRaft() error {
 	var stopping raft.Future
 	if s.raft != nil {
 		stopping = s.raft.Shutdown()

@@ -132,6 +132,7 @@ func (s *Server) handleRPC(ctx context.Context, c *wire.Call) (any, error) {
 	}
 	passed.answer = func(ctx context.Context, s *Server, _ *call) error {
 		c.WriteID, c.WriteSince = passed.request.id, passed.since
+		c.Body, _ = passed.args.(wire.Raw) // with what is left of its wait
 		args, reply := m.NewArgs(), m.NewReply()
 		if err := c.Decode(args); err != nil {
 			return err

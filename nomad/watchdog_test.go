@@ -2,9 +2,11 @@ package nomad_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +23,7 @@ type stickyLog struct {
 	raft.LogStore
 	mu   sync.Mutex
 	free chan struct{} // guarded by mu, closed while the disk works
+	err  error         // guarded by mu, what writes end with
 }
 
 func (l *stickyLog) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
@@ -30,7 +33,23 @@ func (l *stickyLog) StoreLogs(logs []*raft.Log) error {
 	free := l.free
 	l.mu.Unlock()
 	<-free
+	l.mu.Lock()
+	err := l.err
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	return l.LogStore.StoreLogs(logs)
+}
+
+// giveUp fails what hangs, and all that comes later.
+func (l *stickyLog) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = syscall.ENOSPC
+		close(l.free)
+	}
 }
 
 func (l *stickyLog) hang() {
@@ -281,6 +300,42 @@ func TestLeaderWhoseDiskHangsIsReplaced(t *testing.T) {
 			t.Errorf("read %+v, %v", got.Data, err)
 		}
 	}, stickyLogs(logs))
+}
+
+// A server that waits for room on its disk stops as soon as any other: there is nothing
+// for it to wait for. It may still take itself for the leader then.
+func TestServerThatWaitsForRoomStopsAtOnce(t *testing.T) {
+	for _, servers := range []int{1, 3} {
+		for name, pause := range map[string]time.Duration{"before the watchdog noticed": time.Second, "after it": 6 * time.Second} {
+			t.Run(fmt.Sprintf("%d servers, %s", servers, name), func(t *testing.T) {
+				logs := map[string]*stickyLog{}
+				nomadtest.Run(t, servers, func(t *testing.T, c *nomadtest.Cluster) {
+					s := c.WaitLeader()
+					mustPut(t, s, "app/db", "before")
+					disk := logs["s"+s.Host[len(s.Host)-1:]]
+					s.OnGiveUp(disk.giveUp)
+					disk.hang()
+					ended := make(chan error, 1)
+					go func() {
+						_, err := s.Put(context.Background(), "app/hung", structs.VariableItems{"v": "1"})
+						ended <- err
+					}()
+					time.Sleep(pause)
+					start := time.Now()
+					s.Drain()
+					if err := s.Shutdown(); err != nil {
+						t.Error(err)
+					}
+					if took := time.Since(start); took > 2*time.Second {
+						t.Errorf("it took %v to stop", took)
+					}
+					if err := <-ended; err == nil && servers == 1 {
+						t.Error("a write was acknowledged that is not on the disk")
+					}
+				}, stickyLogs(logs))
+			})
+		}
+	}
 }
 
 func TestDiskThatIsSlowForAMomentCostsNoLeader(t *testing.T) {

@@ -206,7 +206,7 @@ func serveHTTP(ctx context.Context, ln net.Listener, a *api) *httpServer {
 	s.front = s.http
 	if !a.config.TLSConfig.EnableHTTP {
 		plain := h1.New(s.http)
-		plain.StallTimeout = a.config.Limits.HTTPWriteTimeout
+		plain.StallTimeout, plain.Room = a.config.Limits.HTTPWriteTimeout, roomBeside
 		s.front = plain
 	}
 	go func() {

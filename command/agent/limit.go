@@ -69,7 +69,7 @@ func (l *connLimiter) Accept() (net.Conn, error) {
 		host := l.host(c.RemoteAddr())
 		refusal := l.acquire(host)
 		if refusal == "" {
-			return &limitedConn{Conn: c, release: sync.OnceFunc(func() { l.release(host) })}, nil
+			return &limitedConn{Conn: c, release: sync.OnceFunc(func() { l.release(host) }), room: func() bool { return l.hasRoom(host) }}, nil
 		}
 		l.refuse(c, refusal)
 	}
@@ -111,6 +111,13 @@ func (l *connLimiter) release(host string) {
 	}
 }
 
+// hasRoom reports whether less than half of the places are taken, of a host's and of all.
+func (l *connLimiter) hasRoom(host string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return 2*l.all < l.total && (host == "" || 2*l.open[host] < l.max)
+}
+
 // refuse answers without reading anything. The reply fits the empty send buffer of
 // a new connection, so it does not block.
 func (l *connLimiter) refuse(c net.Conn, reply string) {
@@ -125,6 +132,15 @@ func (l *connLimiter) refuse(c net.Conn, reply string) {
 type limitedConn struct {
 	net.Conn
 	release func()
+	// room reports whether places are plenty.
+	room func() bool
+}
+
+// roomBeside reports whether a connection is in nobody's way: its listener has more
+// places left than it has given away.
+func roomBeside(c net.Conn) bool {
+	limited, ok := c.(*limitedConn)
+	return ok && limited.room()
 }
 
 // SyscallConn gives access to the socket, if there is one.

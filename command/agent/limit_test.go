@@ -2,13 +2,18 @@ package agent
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -64,6 +69,65 @@ func TestConnectionsPerClientAreLimited(t *testing.T) {
 			t.Fatal("a closed connection keeps its place")
 		}
 	}
+}
+
+// Connections that were dialled and not used yet wait for their first request while less
+// than half of the places are taken, of one address and of all.
+func TestUnusedConnectionsWaitWhereThereIsRoom(t *testing.T) {
+	a := testAPI(t, newFake().fill())
+	synctest.Test(t, func(t *testing.T) {
+		in := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+		limited := limitConns(in, 8, nil).(*connLimiter)
+		limited.total = 20
+		ctx, cancel := context.WithCancel(t.Context())
+		s := serveHTTP(ctx, limited, a)
+		dial := func(n int, from string) (out []net.Conn) {
+			for range n {
+				out = append(out, in.dial(from))
+			}
+			synctest.Wait()
+			return out
+		}
+		open := func(what string, conns []net.Conn, want int) {
+			t.Helper()
+			n := 0
+			for _, c := range conns {
+				_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+				if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+					n++
+				}
+			}
+			if n != want {
+				t.Errorf("%s: %d of %d are open, want %d", what, n, len(conns), want)
+			}
+		}
+		headers, idle := a.config.Limits.HTTPHeaderTimeout, a.config.Limits.HTTPIdleTimeout
+		few, other := dial(3, "192.0.2.7:1"), dial(3, "192.0.2.8:1")
+		time.Sleep(headers + time.Second)
+		open("few", few, 3)
+		more := dial(4, "192.0.2.7:1")
+		time.Sleep(time.Second)
+		open("the older of many from one address", few, 0)
+		open("the younger", more, 4)
+		open("those of another address", other, 3)
+		time.Sleep(headers)
+		open("the younger, when they are old", more, 3)
+		crowd := append(append(dial(3, "192.0.2.9:1"), dial(3, "192.0.2.10:1")...), dial(3, "192.0.2.11:1")...)
+		time.Sleep(time.Second)
+		open("the older where many come from everywhere", append(more, other...), 0)
+		open("those that came", crowd, 9)
+		time.Sleep(idle - 2*time.Second)
+		open("nine of twenty before the time of an idle one", crowd, 9)
+		time.Sleep(2 * time.Second)
+		open("nine of twenty after it", crowd, 0)
+		for _, c := range slices.Concat(few, other, more, crowd) {
+			_ = c.Close()
+		}
+		s.stop(t.Context(), cancel)
+		if n := len(limited.open); n != 0 || limited.all != 0 {
+			t.Errorf("%d addresses and %d connections are counted after all", n, limited.all)
+		}
+	})
 }
 
 // connAt is a connection that comes from an address.

@@ -133,8 +133,8 @@ func (c *conn) await() bool {
 func (c *conn) more() bool {
 	c.w = copy(c.buf[:], c.buf[c.r:c.w])
 	c.r = 0
-	if p, _, v := c.state.load(); p == idle && c.begun && c.w > 0 {
-		c.state.v.CompareAndSwap(v, pack(fresh, c.srv.clock.now.Load()))
+	if p, _, v := c.state.load(); (p == idle || p == fresh) && c.begun && c.w > 0 {
+		c.state.v.CompareAndSwap(v, pack(heading, c.srv.clock.now.Load()))
 	}
 	if c.pending && c.endWatch() {
 		return true

@@ -27,7 +27,7 @@ func (s *Server) janitor() {
 
 // inspect looks at all connections once and reports whether there are any.
 func (s *Server) inspect() bool {
-	header, rest, stall := s.http.ReadHeaderTimeout.Milliseconds(), s.http.IdleTimeout.Milliseconds(), s.StallTimeout.Milliseconds()
+	stall := s.StallTimeout.Milliseconds()
 	if s.clock.stood() { // nobody could take anything meanwhile
 		stall = 0
 	}
@@ -36,16 +36,32 @@ func (s *Server) inspect() bool {
 	now := s.clock.now.Load()
 	for _, c := range s.conns {
 		p, since, v := c.state.load()
-		age := now - since
 		switch {
 		case c.stalled(now, stall):
 			c.abort()
-		case p == fresh && header > 0 && age >= header, p == idle && rest > 0 && age >= rest:
+		case s.overdue(c, p, now-since):
 			c.expire(v)
-		case p == serving && age >= watchAfter:
+		case p == serving && now-since >= watchAfter:
 			c.startWatch(v)
 		}
 	}
 	s.ticking = len(s.conns) > 0
 	return s.ticking
+}
+
+// overdue reports whether a connection that has been in phase p for age milliseconds has
+// waited for too long. One that was never used is like an idle one to its client: those of
+// Go and of browsers dial more than they need and come back to the rest later. To close it
+// at the moment it is used loses a request, so it stays as long, while there is room.
+func (s *Server) overdue(c *conn, p phase, age int64) bool {
+	header, rest := s.http.ReadHeaderTimeout.Milliseconds(), s.http.IdleTimeout.Milliseconds()
+	switch p {
+	case idle:
+		return rest > 0 && age >= rest
+	case heading:
+		return header > 0 && age >= header
+	case fresh:
+		return header > 0 && age >= header && (age >= rest || s.Room == nil || !s.Room(c.nc))
+	}
+	return false
 }

@@ -68,6 +68,43 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 	})
 }
 
+// A client that dials ahead may come back to such a connection later, while there is
+// room. Half a head buys no time, whenever it comes.
+func TestUnusedConnectionsStayWhileThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(newHTTP(http.HandlerFunc(ok)))
+		var room atomic.Bool
+		room.Store(true)
+		s.Room = func(net.Conn) bool { return room.Load() }
+		dial := serveMem(t, s)
+		late, partial, forgotten := dial(), dial(), dial()
+		time.Sleep(60 * time.Second)
+		crowded := dial()
+		send(late, get("/"))
+		expect(t, late, "HTTP/1.1 200", false)
+		send(partial, "GET / HTTP/1.1\r\nHo")
+		time.Sleep(9 * time.Second)
+		expect(t, partial, "", false)
+		send(partial, "s")
+		time.Sleep(2 * time.Second)
+		expect(t, partial, "", true)
+		expect(t, crowded, "", false)
+		time.Sleep(40 * time.Second)
+		expect(t, forgotten, "", false)
+		time.Sleep(10 * time.Second)
+		expect(t, forgotten, "", true)
+		young := dial()
+		room.Store(false)
+		time.Sleep(time.Second)
+		expect(t, crowded, "", true)
+		expect(t, young, "", false)
+		expect(t, late, "", false)
+		time.Sleep(10 * time.Second)
+		expect(t, young, "", true)
+		expect(t, late, "", false)
+	})
+}
+
 func TestRequestsMayTakeLong(t *testing.T) {
 	slow := func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

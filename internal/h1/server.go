@@ -16,6 +16,10 @@ type Server struct {
 	// StallTimeout is how long a client may take nothing of an answer before its
 	// connection is closed, 0 for ever. It is set before Serve.
 	StallTimeout time.Duration
+	// Room tells whether a connection that has sent nothing may stay for IdleTimeout and
+	// not only for ReadHeaderTimeout; nil if none may. It is asked again and again, must not block,
+	// and is set before Serve.
+	Room func(net.Conn) bool
 
 	http *http.Server
 	// odd is where the http.Server accepts from.

@@ -6,7 +6,7 @@ import (
 )
 
 // freshGrace is for how long Shutdown leaves connections alone that have sent
-// nothing yet: a request may be on its way.
+// nothing yet, or half a head: a request may be on its way.
 const freshGrace = 5 * time.Second
 
 // Shutdown stops to accept, closes idle connections and waits until those in
@@ -70,7 +70,7 @@ func (s *Server) closeIdle() bool {
 	defer s.mu.Unlock()
 	for _, c := range s.conns {
 		p, since, v := c.state.load()
-		if p == idle || p == fresh && s.clock.now.Load()-since >= freshGrace.Milliseconds() {
+		if p == idle || (p == fresh || p == heading) && s.clock.now.Load()-since >= freshGrace.Milliseconds() {
 			c.expire(v)
 		}
 	}

@@ -9,8 +9,10 @@ import (
 type phase uint64
 
 const (
-	// fresh waits for the first byte or for the rest of a head.
+	// fresh waits for the first byte of all.
 	fresh phase = iota
+	// heading waits for the rest of a head.
+	heading
 	// idle waits for the next request.
 	idle
 	// receiving serves a request whose body has not arrived.
