@@ -225,6 +225,7 @@ func TestResultsFitTheirSchemas(t *testing.T) {
 			t.Errorf("%s: %v", method, rpcErr)
 		}
 	}
+	h.rpc.operations.wg.Wait() // one writes into the directory
 }
 
 // fitsSchema reports a result that its method does not promise. The schema of the result
