@@ -35,7 +35,7 @@ func objectFailed(doing, what, id string, err error) error {
 		return failed(strings.TrimSpace(doing+" "+what+" "+clean(id)), err)
 	}
 	if isStatus(err, http.StatusNotFound) {
-		return failed(absent, err)
+		return errors.New(absent) // the agent's answer may name the ID
 	}
 	var address *url.Error
 	if errors.As(err, &address) { // it has the ID in it

@@ -59,7 +59,7 @@ func TestSecretsInPlaceOfIDsAreNotRepeated(t *testing.T) {
 		f := newFakeAgent(t, map[string]reply{
 			"GET /v1/acl/token/" + secret: answer, "DELETE /v1/acl/token/" + secret: answer,
 			"GET /v1/acl/tokens?filter=Type+%3D%3D+%22management%22": {body: []any{}},
-			"DELETE /v1/operator/join-token/" + join:                 answer,
+			"DELETE /v1/operator/join-token/" + join:                 {status: status, body: strings.Replace(answer.body.(string), "ACL token", "join token "+join, 1)},
 		})
 		for _, args := range [][]string{
 			{"acl", "token", "info", secret}, {"acl", "token", "update", "-name", "x", secret}, {"acl", "token", "delete", secret},
