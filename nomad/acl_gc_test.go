@@ -43,6 +43,7 @@ func TestExpiredTokensGoInBoundedBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	mustSettle(t, s)
 	before := s.fsm.seen.Load()
 	if err := s.deleteExpired(t.Context(), now); err != nil {
 		t.Fatal(err)
@@ -94,6 +95,7 @@ func TestOneTimeTokensExpireInBoundedBatches(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	mustSettle(t, s)
 	before := s.fsm.seen.Load()
 	req := &structs.OneTimeTokenExpireRequest{WriteRequest: structs.WriteRequest{AuthToken: root}}
 	mustCall(t, s, "ACL.ExpireOneTimeTokens", req, &structs.GenericResponse{})
@@ -103,4 +105,16 @@ func TestOneTimeTokensExpireInBoundedBatches(t *testing.T) {
 	for range s.state.Snapshot().ExpiredOneTimeTokens(time.Now()) {
 		t.Fatal("an expired one-time token is left")
 	}
+}
+
+// mustSettle waits until a new leader has written what it writes by itself, so that the
+// entries of others can be counted.
+func mustSettle(t *testing.T, s *Server) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if sn := s.state.Snapshot(); sn.ActiveRootKey() != nil && sn.AutopilotConfig(nil) != nil {
+			return
+		}
+	}
+	t.Fatal("a new leader does not write what it should")
 }
