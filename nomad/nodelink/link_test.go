@@ -105,11 +105,12 @@ func TestHandlersStop(t *testing.T) {
 // When the link breaks, a call that was sent may have run, and one that was not has not.
 func TestBrokenLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		runs := make(chan struct{}, 10)
+		runs, told := make(chan struct{}, 10), make(chan struct{})
 		l, far, links, ended := piped(t, nodelink.Handlers{
 			"Node.Identity": func(ctx context.Context, _ *nodelink.Call) (any, error) {
 				runs <- struct{}{}
 				<-ctx.Done()
+				<-told // an answer that is made meanwhile could still get through
 				return nil, ctx.Err()
 			},
 		}, nil)
@@ -118,6 +119,7 @@ func TestBrokenLink(t *testing.T) {
 		<-runs
 		far.Close()
 		f := <-result
+		close(told)
 		if f == nil || f.Outcome != nodelink.MayHaveRun || f.Again(false) || !f.Again(true) {
 			t.Errorf("in flight: %+v", f)
 		}
