@@ -37,6 +37,8 @@ type agentSockets struct {
 	link func() string
 	// dataDir is where the data are, "" for none that stay.
 	dataDir string
+	// diskRoom looks at the disk of a directory.
+	diskRoom func(dir string) (free, total uint64, err error)
 
 	credentials *credentialCache
 	attach      *attachCache
@@ -68,7 +70,7 @@ func newAgentSockets(a *Agent) (*agentSockets, error) {
 	}
 	s := &agentSockets{
 		config: a.config, server: a.server, logger: a.logger.ResetNamed("cairn.socket"),
-		started: time.Now(), httpURL: scheme + a.endpoints.advHTTP, dataDir: a.config.ownDataDir(), registry: drpc.NewRegistry(),
+		started: time.Now(), httpURL: scheme + a.endpoints.advHTTP, dataDir: a.config.ownDataDir(), diskRoom: diskRoom, registry: drpc.NewRegistry(),
 		privileged: drpc.RootOrSelf, link: func() string { return "" },
 	}
 	if a.client != nil {

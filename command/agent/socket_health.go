@@ -51,15 +51,23 @@ func (s *agentSockets) addDisk(out *agentpb.Health) {
 	if s.dataDir == "" {
 		return
 	}
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(s.dataDir, &fs); err != nil {
+	var err error
+	if out.DiskFreeBytes, out.DiskTotalBytes, err = s.diskRoom(s.dataDir); err != nil {
 		worry(out, fmt.Sprintf("the disk of %s cannot be looked at: %v", s.dataDir, err))
 		return
 	}
-	out.DiskFreeBytes, out.DiskTotalBytes = fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)
 	if part := float64(out.DiskFreeBytes) / float64(max(1, out.DiskTotalBytes)); part < lowDisk {
 		worry(out, fmt.Sprintf("the disk of %s has %.1f%% left", s.dataDir, 100*part))
 	}
+}
+
+// diskRoom returns, in bytes, what others than root can still write to the disk of dir, and its size.
+func diskRoom(dir string) (free, total uint64, err error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, 0, err
+	}
+	return fs.Bavail * uint64(fs.Bsize), fs.Blocks * uint64(fs.Bsize), nil
 }
 
 // addWorkloads counts what the agent looks after.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -156,8 +157,27 @@ func TestHealthOfANodeLooksAtItsOwnDisk(t *testing.T) {
 	} {
 		node := agentWithSockets(t, newFake(), func(c *Config) { c.DevMode, c.Server.Enabled, c.Client.Enabled = false, false, true }, change)
 		out := &agentpb.Health{State: stateHealthy}
-		if node.sockets.addDisk(out); out.DiskTotalBytes == 0 || len(out.Reasons) > 0 {
-			t.Errorf("%s: %v", name, out)
+		node.sockets.addDisk(out)
+		for _, reason := range out.Reasons {
+			if strings.Contains(reason, "cannot be looked at") {
+				t.Errorf("%s: %v", name, out)
+			}
+		}
+		if !strings.HasPrefix(node.sockets.dataDir, dir) || out.DiskTotalBytes == 0 {
+			t.Errorf("%s: looks at %s: %v", name, node.sockets.dataDir, out)
+		}
+	}
+}
+
+// TestHealthWorriesOfAFullDisk below a twentieth of it.
+func TestHealthWorriesOfAFullDisk(t *testing.T) {
+	a := agentWithSockets(t, newFake(), func(c *Config) { c.DevMode, c.Server.DataDir = false, "/data" })
+	for free, worried := range map[uint64]bool{0: true, 49: true, 50: false, 1000: false} {
+		a.sockets.diskRoom = func(string) (uint64, uint64, error) { return free, 1000, nil }
+		out := &agentpb.Health{State: stateHealthy}
+		a.sockets.addDisk(out)
+		if out.DiskFreeBytes != free || out.DiskTotalBytes != 1000 || (out.State == stateDegraded) != worried || len(out.Reasons) > 0 != worried {
+			t.Errorf("%d of 1000 left: %v", free, out)
 		}
 	}
 }
