@@ -355,7 +355,10 @@ func (c *conformanceCase) checkFrames() error {
 	}
 	msg, done, err := assemble(packets, limit)
 	if c.Expect.Error == "" {
-		return c.message(msg, sent, done, err)
+		if err := c.message(msg, sent, done, err); err != nil || c.Expect.Session == "" {
+			return err
+		}
+		return c.checkMessageOnSocket(packets)
 	}
 	var broken *FrameError
 	if !errors.As(err, &broken) || string(broken.Class) != c.Expect.Error {
@@ -390,6 +393,30 @@ func assemble(packets [][]byte, limit int) ([]byte, bool, error) {
 		}
 	}
 	return nil, false, a.Close()
+}
+
+// checkMessageOnSocket sends packets that make a message to a server and looks whether
+// the session is as the case says, once the message was answered.
+func (c *conformanceCase) checkMessageOnSocket(packets [][]byte) error {
+	s, stop, err := c.serve()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	l, err := Dial(ctxBackground, s.path, DefaultMaxMessage)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for _, p := range packets {
+		if err := l.packets.write(p); err != nil {
+			return err
+		}
+	}
+	if _, _, err := nextAnswer(l); err != nil {
+		return err
+	}
+	return checkSession(l, c.Expect.Session)
 }
 
 // checkFramesOnSocket sends packets that hold an error to a server and looks
