@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// TestConformance runs data files of cases, each on a server of its own:
-// testdata, or those in the directory that CONFORMANCE_DIR names.
+// TestConformance runs data files of cases, each on a server of its own for packets
+// and on one for streams: testdata, or those in the directory that CONFORMANCE_DIR names.
 func TestConformance(t *testing.T) {
 	dir := os.Getenv("CONFORMANCE_DIR")
 	if dir == "" {
@@ -28,8 +28,10 @@ func TestConformance(t *testing.T) {
 		for i := range cases {
 			total++
 			t.Run(fmt.Sprintf("%s/%s/%s", file, cases[i].Group, cases[i].Name), func(t *testing.T) {
-				if err := cases[i].check(); err != nil {
-					t.Error(err)
+				for _, cases[i].stream = range []bool{false, true} {
+					if err := cases[i].check(); err != nil {
+						t.Errorf("over a stream %t: %v", cases[i].stream, err)
+					}
 				}
 			})
 		}
@@ -107,6 +109,8 @@ type conformanceCase struct {
 	Steps         []conformanceStep
 	Packets       []conformancePacket
 	ChunkCapacity int `json:"chunk_capacity"`
+	// stream has the server of the case take a stream.
+	stream bool
 }
 
 // setup and expect refuse keys they do not know: a case passes only if all
@@ -209,6 +213,7 @@ func (c *conformanceCase) serve() (*running, func(), error) {
 		return nil, nil, err
 	}
 	s, err := startAt(filepath.Join(dir, "s"), r, func(cfg *Config) {
+		cfg.Stream = c.stream
 		cfg.Privileged = func(Peer) bool { return c.Setup.Peer == "" || c.Setup.Peer == "privileged" }
 		if c.Setup.MaxMessage > 0 {
 			cfg.MaxMessage = c.Setup.MaxMessage
