@@ -50,4 +50,4 @@ func (c *agentSocketList) run(s *session, _ []string) error {
 	})
 }
 
-func number(n int32) string { return strconv.Itoa(int(n)) }
+func number[N int32 | uint32](n N) string { return strconv.FormatInt(int64(n), 10) }

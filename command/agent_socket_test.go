@@ -58,7 +58,7 @@ func fakeSocket(t *testing.T) string {
 	err := registry.Register(drpc.Module{ID: 2, Name: "agent", Allow: drpc.Anyone, Methods: []drpc.Method{
 		{ID: 201, Name: "ping", Handle: answer(nil, errs.New(errs.Busy, "not now"))}, {ID: 205, Name: "set log level", Handle: setLevel},
 		{ID: 206, Name: "describe", Handle: describe}, {ID: 208, Name: "drain", Handle: answer(nil, drpc.Submitted("op-7"))},
-		{ID: 207, Name: "list sessions", Handle: answer(&agentpb.Sessions{Sessions: []*agentpb.SessionInfo{{Socket: "/s", Id: 3, Uid: 5, Pid: 77, AgeMs: 61000, Name: "web"}}}, nil)},
+		{ID: 207, Name: "list sessions", Handle: answer(&agentpb.Sessions{Sessions: []*agentpb.SessionInfo{{Socket: "/s", Id: 3, Uid: 4294967294, Pid: 77, AgeMs: 61000, Name: "web"}}}, nil)},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +90,9 @@ func TestAgentSocket(t *testing.T) {
 		code int
 		want string
 	}{
-		{"list", 0, "/s      3        5    0    77   1m1s  0      web   0"},
-		{"list -json", 0, `"pid": 77`},
+		{"list", 0, "/s      3        4294967294  0    77   1m1s  0      web   0"},
+		{"list -json", 0, `"uid": 4294967294`},
+		{"list -t {{range.sessions}}{{.uid}},{{.pid}},{{if.calls}}busy{{end}}{{end}}", 0, "4294967294,77,\n"},
 		{"describe", 0, "2 agent  205     set-log-level  anyone  yes      Does it."},
 		{"describe 2", 0, "set-log-level"},
 		{"describe agent set-log-level", 0, "level: string"},

@@ -18,6 +18,9 @@ type Options struct {
 	// Classic sends every call as one plain packet, for servers that know no
 	// frames; calls and answers are at most 128 KiB long then.
 	Classic bool
+	// Owner, where not nil, is the number of the user whose the socket must be, or
+	// Connect fails: for a path that came from somebody who is not trusted.
+	Owner *int
 }
 
 // Client is a connection to one socket. It is safe for concurrent use.
@@ -52,7 +55,7 @@ func (c *Client) Connect(ctx context.Context) error {
 	if c.IsConnected() {
 		return nil
 	}
-	link, err := drpc.Dial(ctx, c.path, c.opts.MaxMessage)
+	link, err := c.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -61,6 +64,13 @@ func (c *Client) Connect(ctx context.Context) error {
 	defer c.mu.Unlock()
 	c.conn = conn
 	return nil
+}
+
+func (c *Client) dial(ctx context.Context) (*drpc.Link, error) {
+	if c.opts.Owner != nil {
+		return drpc.DialOwned(ctx, c.path, *c.opts.Owner, c.opts.MaxMessage)
+	}
+	return drpc.Dial(ctx, c.path, c.opts.MaxMessage)
 }
 
 // IsConnected reports whether calls can be sent: after Connect, until Close or

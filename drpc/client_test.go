@@ -174,6 +174,16 @@ func TestConnectAndClose(t *testing.T) {
 	is(t, drpc.NewClient(path+"x", drpc.Options{}).Connect(background), drpc.Unavailable, "no")
 }
 
+func TestSocketOfAnotherUserIsRefused(t *testing.T) {
+	path, _ := serve(t, nil, echo)
+	me, other := os.Geteuid(), os.Geteuid()+1
+	c := connected(t, path, drpc.Options{Owner: &me})
+	if b, err := c.Do(background, 5, 1, []byte("x")); err != nil || string(b) != "x" {
+		t.Errorf("our own: %q, %v", b, err)
+	}
+	is(t, drpc.NewClient(path, drpc.Options{Owner: &other}).Connect(background), drpc.Unavailable, "no")
+}
+
 func TestSequenceIsTheClients(t *testing.T) {
 	seen := make(chan *drpc.Call, 3)
 	c := connected(t, fake(t, func(call *drpc.Call) []byte {

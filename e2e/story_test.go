@@ -27,9 +27,13 @@ type shownOperation struct {
 	Steps   []shownOperation `json:"steps"`
 }
 
-// tree returns an operation and its steps in one line.
+// tree returns an operation and its steps in one line, with what is said of those that
+// have not ended.
 func (o *shownOperation) tree() string {
 	out := o.Name + ": " + o.State
+	if o.State == "running" && o.Message != "" {
+		out += " " + o.Message
+	}
 	for _, s := range o.Steps {
 		out += " (" + s.tree() + ")"
 	}
@@ -49,8 +53,9 @@ func (a *agent) operation(id string) *shownOperation {
 	return &reply.Result.Operations[0]
 }
 
-// tells follows the events of an agent until an operation was seen in each of the states.
-func (a *agent) tells(id string, states map[string]bool) {
+// tells follows the events of an agent until an operation that somebody began through
+// caller was seen in each of the states.
+func (a *agent) tells(id, caller string, states map[string]bool) {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), callLimit)
 	defer cancel()
@@ -68,7 +73,7 @@ func (a *agent) tells(id string, states map[string]bool) {
 			Events []struct {
 				Key     string
 				Payload struct {
-					Operation struct{ Reason, State string }
+					Operation struct{ Reason, Caller, State string }
 				}
 			}
 		}
@@ -76,8 +81,8 @@ func (a *agent) tells(id string, states map[string]bool) {
 			a.t.Fatalf("%s has not told of operation %s in the states %v: %v", a.name, id, states, err)
 		}
 		for _, e := range line.Events {
-			if e.Key == id && e.Payload.Operation.Reason == "a new disk" {
-				delete(states, e.Payload.Operation.State)
+			if o := e.Payload.Operation; e.Key == id && o.Reason == "a new disk" && strings.Contains(o.Caller, caller) {
+				delete(states, o.State)
 			}
 		}
 	}
@@ -140,7 +145,7 @@ func TestDrainFromEndToEnd(t *testing.T) {
 	}
 	op := begun.Result.Operation
 	eventually(t, "the workload is told", func() bool { return strings.Contains(out.String(), "told to leave: a new disk") })
-	waiting := fmt.Sprintf("(web, pid %d: running)", w.cmd.Process.Pid)
+	answered := func(need string) string { return fmt.Sprintf("(web, pid %d: running needs %s)", w.cmd.Process.Pid, need) }
 	shows := func(a *agent, what, want string) {
 		t.Helper()
 		eventually(t, a.name+" shows that "+what, func() bool {
@@ -148,12 +153,13 @@ func TestDrainFromEndToEnd(t *testing.T) {
 			return o != nil && strings.Contains(o.tree(), want)
 		})
 	}
-	shows(owner, "the workload needs time", waiting)
+	shows(owner, "the workload needs time", answered("1s"))
 
 	owner.kill()
 	c.leader(owner)
 	alive := c.others(owner)
-	shows(alive[1], "the workload is still there", waiting)
+	write(t, node.dataDir(), workloadMore, "")
+	shows(alive[1], "the workload needs more time, over another link", answered("2s"))
 	rival := alive[0].connect()
 	eventually(t, "somebody else can ask for the lock", func() bool {
 		_, err := rival.hold("")
@@ -168,7 +174,7 @@ func TestDrainFromEndToEnd(t *testing.T) {
 		shows(a, "the drain is over", ": succeeded (mark the node: succeeded) (tell its agent: succeeded) (workloads leave: succeeded ")
 	}
 	for _, a := range alive {
-		a.tells(op, map[string]bool{"running": true, "succeeded": true})
+		a.tells(op, asked.name, map[string]bool{"running": true, "succeeded": true})
 	}
 	if o := alive[0].operation(op); o.Kind != "drain" || o.Reason != "a new disk" || !strings.Contains(o.Caller, asked.name) || !strings.Contains(o.Caller, "uid=") && !strings.Contains(o.Caller, "http") {
 		t.Errorf("who and why: %+v", o)

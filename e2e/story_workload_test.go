@@ -18,8 +18,12 @@ import (
 // of the program, with the agent's socket beside it.
 const workloadEnv = "E2E_WORKLOAD"
 
-// workloadGo is the file for which a workload waits before it ends.
-const workloadGo = "go"
+// workloadGo is the file for which a workload waits before it ends, workloadMore the one
+// that makes it need twice the time.
+const (
+	workloadGo   = "go"
+	workloadMore = "more"
+)
 
 // workloadLife ends a workload whose test is gone; a test ends its own.
 const workloadLife = 10 * time.Minute
@@ -48,7 +52,11 @@ func serveWorkload(dir string) error {
 			if asked.Add(1) == 1 {
 				fmt.Printf("told to leave: %s\n", in.Reason)
 			}
-			return proto.Marshal(&agentpb.PrepareReply{NeedMs: 1000})
+			need := int64(1000)
+			if _, err := os.Stat(filepath.Join(dir, workloadMore)); err == nil {
+				need = 2000
+			}
+			return proto.Marshal(&agentpb.PrepareReply{NeedMs: need})
 		}}}})
 	if err != nil {
 		return err

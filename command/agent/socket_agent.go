@@ -60,7 +60,7 @@ func (s *agentSockets) sessions() *agentpb.Sessions {
 		for _, session := range server.Sessions() {
 			p, l := session.Peer(), s.workloads.of(session)
 			out.Sessions = append(out.Sessions, &agentpb.SessionInfo{
-				Socket: server.Path(), Id: session.ID(), Uid: int32(p.UID), Gid: int32(p.GID), Pid: int32(p.PID),
+				Socket: server.Path(), Id: session.ID(), Uid: uint32(p.UID), Gid: uint32(p.GID), Pid: int32(p.PID),
 				AgeMs: time.Since(session.Opened()).Milliseconds(), Calls: int32(session.Calls()),
 				Name: l.name, Health: l.health, HealthText: l.text, Locks: int32(s.locks.count(session)),
 			})

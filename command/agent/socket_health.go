@@ -19,8 +19,16 @@ const (
 	stateUnhealthy = "unhealthy"
 )
 
-// lowDisk is the part of the disk below which its room is a reason to worry.
-const lowDisk = 0.05
+// A disk whose room is below both is a reason to worry: the part alone would be half a
+// terabyte of a large disk, the bytes alone more than a small one has.
+const (
+	lowDiskPart  = 0.05
+	lowDiskBytes = 10 << 30
+)
+
+func diskIsLow(free, total uint64) bool {
+	return free < lowDiskBytes && float64(free) < lowDiskPart*float64(total)
+}
 
 // health answers 203.
 func (s *agentSockets) health(context.Context, *drpc.Request, *agentpb.HealthRequest) (*agentpb.Health, error) {
@@ -56,8 +64,8 @@ func (s *agentSockets) addDisk(out *agentpb.Health) {
 		worry(out, fmt.Sprintf("the disk of %s cannot be looked at: %v", s.dataDir, err))
 		return
 	}
-	if part := float64(out.DiskFreeBytes) / float64(max(1, out.DiskTotalBytes)); part < lowDisk {
-		worry(out, fmt.Sprintf("the disk of %s has %.1f%% left", s.dataDir, 100*part))
+	if free, total := out.DiskFreeBytes, out.DiskTotalBytes; diskIsLow(free, total) {
+		worry(out, fmt.Sprintf("the disk of %s has %.1f%% left, %d MiB", s.dataDir, 100*float64(free)/float64(total), free>>20))
 	}
 }
 

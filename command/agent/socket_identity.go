@@ -35,7 +35,7 @@ func (s *agentSockets) identityModule() socketModule {
 func (s *agentSockets) whoAmI(_ context.Context, req *drpc.Request, _ *agentpb.WhoAmIRequest) (*agentpb.WhoAmI, error) {
 	p := req.Peer
 	out := &agentpb.WhoAmI{
-		Known: p.Known, Uid: int32(p.UID), Gid: int32(p.GID), Pid: int32(p.PID), Privileged: drpc.PrivilegedPeers(p),
+		Known: p.Known, Uid: uint32(p.UID), Gid: uint32(p.GID), Pid: int32(p.PID), Privileged: drpc.PrivilegedPeers(p),
 		Socket: p.Socket, Session: req.Session.ID(),
 		NodeId: s.server.NodeID(), NodeName: s.config.NodeName, Region: s.config.Region,
 	}

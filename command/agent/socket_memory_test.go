@@ -169,15 +169,23 @@ func TestHealthOfANodeLooksAtItsOwnDisk(t *testing.T) {
 	}
 }
 
-// TestHealthWorriesOfAFullDisk below a twentieth of it.
+// TestHealthWorriesOfAFullDisk below a twentieth of it and 10 GiB.
 func TestHealthWorriesOfAFullDisk(t *testing.T) {
 	a := agentWithSockets(t, newFake(), func(c *Config) { c.DevMode, c.Server.DataDir = false, "/data" })
-	for free, worried := range map[uint64]bool{0: true, 49: true, 50: false, 1000: false} {
-		a.sockets.diskRoom = func(string) (uint64, uint64, error) { return free, 1000, nil }
+	const gib = 1 << 30
+	for _, c := range []struct {
+		free, total uint64
+		worried     bool
+	}{
+		{0, 1000, true}, {49, 1000, true}, {50, 1000, false}, {1000, 1000, false},
+		{0, 10_000 * gib, true}, {10*gib - 1, 10_000 * gib, true}, {10 * gib, 10_000 * gib, false}, {499 * gib, 10_000 * gib, false},
+		{4 * gib, 100 * gib, true}, {5 * gib, 100 * gib, false}, {0, 0, false},
+	} {
+		a.sockets.diskRoom = func(string) (uint64, uint64, error) { return c.free, c.total, nil }
 		out := &agentpb.Health{State: stateHealthy}
 		a.sockets.addDisk(out)
-		if out.DiskFreeBytes != free || out.DiskTotalBytes != 1000 || (out.State == stateDegraded) != worried || len(out.Reasons) > 0 != worried {
-			t.Errorf("%d of 1000 left: %v", free, out)
+		if out.DiskFreeBytes != c.free || out.DiskTotalBytes != c.total || (out.State == stateDegraded) != c.worried || len(out.Reasons) > 0 != c.worried {
+			t.Errorf("%d of %d left: %v", c.free, c.total, out)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (s *agentSockets) pingWorkloads(ctx context.Context, req *drpc.Request, in 
 	var asked []workload
 	s.workloads.mu.Lock()
 	for _, l := range s.workloads.bySession {
-		if in.Name == "" || in.Name == l.name {
+		if !l.exited && (in.Name == "" || in.Name == l.name) {
 			asked = append(asked, *l)
 		}
 	}
@@ -61,7 +61,7 @@ func (s *agentSockets) pingWorkloads(ctx context.Context, req *drpc.Request, in 
 
 // ping asks one workload whether it is there, and sets its log level unless that is "".
 func (l *workload) ping(ctx context.Context, level string) *agentpb.PingedWorkload {
-	out := &agentpb.PingedWorkload{Name: l.name, Uid: int32(l.peer.UID), Pid: int32(l.peer.PID), State: nodelink.WorkloadSilent}
+	out := &agentpb.PingedWorkload{Name: l.name, Uid: uint32(l.peer.UID), Pid: int32(l.peer.PID), State: nodelink.WorkloadSilent}
 	if l.socket == "" {
 		return out
 	}

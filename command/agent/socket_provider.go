@@ -13,7 +13,6 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 
-	client "github.com/cairn-project/cairn/drpc"
 	"github.com/cairn-project/cairn/drpc/agentpb"
 	"github.com/cairn-project/cairn/internal/drpc"
 	"github.com/cairn-project/cairn/internal/errs"
@@ -27,7 +26,6 @@ const (
 	// maxProviderTimeout bounds the time that a method may ask for.
 	maxProviderTimeout = 10 * time.Minute
 
-	providerModuleID      = 5
 	methodProviderInvoke  = 511
 	methodProviderMessage = 512
 )
@@ -40,7 +38,7 @@ var providerErrors = []errs.Code{errs.Invalid, errs.NotFound, errs.Conflict, err
 
 // providerModule is module 5.
 func (s *agentSockets) providerModule() socketModule {
-	return socketModule{id: providerModuleID, name: "provider", peers: privilegedPeer, methods: []socketMethod{
+	return socketModule{id: 5, name: "provider", peers: privilegedPeer, methods: []socketMethod{
 		socketCall(501, "register", "Adds methods to the operator node, for as long as the session lasts.", s.providers.register),
 		socketCall(502, "done", "Answers a call with its result.", s.providers.done),
 		socketCall(503, "failed", "Answers a call with an error.", s.providers.failed),
@@ -204,21 +202,8 @@ func tellProvider(ctx context.Context, one *provider, id, method string, params 
 
 // tell calls a method of the provider's own socket.
 func (one *provider) tell(ctx context.Context, method int32, in proto.Message) error {
-	if err := checkWorkloadSocket(one.socket, one.peer); err != nil {
-		return errs.Newf(errs.Unavailable, "provider %s cannot be reached: %w", one.name, err)
-	}
-	body, err := proto.Marshal(in)
-	if err != nil {
-		return errs.Newf(errs.Invalid, "the parameters cannot be passed on: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
-	defer cancel()
-	c := client.NewClient(one.socket, client.Options{MaxCalls: 1})
-	if err := c.Connect(ctx); err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	_, err = c.Do(ctx, providerModuleID, method, body)
+	socket := localSocket{path: one.socket, peer: one.peer}
+	_, err := socket.call(ctx, method, in)
 	return err
 }
 

@@ -75,7 +75,7 @@ func fillValidation(out *agentpb.Validation, parsed *jwt.JSONWebToken, key any, 
 		out.ExpiresAt = claims.Expiry.Time().Unix()
 	}
 	out.NodeId, out.NodeName = claims.NodeID, claims.NodeName
-	out.Uid, out.Gid, out.Pid = int32(claims.UID), int32(claims.GID), int32(claims.PID)
+	out.Uid, out.Gid, out.Pid = uint32(claims.UID), uint32(claims.GID), int32(claims.PID)
 	switch err := claims.ValidateWithLeeway(jwt.Expected{Time: time.Now(), AnyAudience: jwt.Audience{audience}}, clockLeeway); {
 	case err != nil:
 		out.Reason = "it has expired, is not valid yet, or was made for another audience than " + audience

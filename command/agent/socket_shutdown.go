@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	client "github.com/cairn-project/cairn/drpc"
 	"github.com/cairn-project/cairn/drpc/agentpb"
 	"github.com/cairn-project/cairn/internal/drpc"
 	"github.com/cairn-project/cairn/internal/errs"
@@ -27,7 +26,6 @@ const (
 
 // The methods that workloads answer on their own sockets.
 const (
-	workloadModuleID      = 3
 	methodWorkloadPrepare = 311
 	methodWorkloadPing    = 312
 )
@@ -96,7 +94,9 @@ func (s *agentSockets) beginShutdownLocked(reason string, wait time.Duration) {
 	plan := &shutdownPlan{reason: reason, deadline: time.Now().Add(wait), cancel: cancel, life: ctx}
 	w.preparing = plan
 	for _, l := range w.bySession {
-		s.includeLocked(plan, *l)
+		if !l.exited {
+			s.includeLocked(plan, *l)
+		}
 	}
 	slices.SortFunc(plan.steps, func(a, b *shutdownStep) int {
 		return cmp.Or(cmp.Compare(a.workload.peer.PID, b.workload.peer.PID), cmp.Compare(a.workload.name, b.workload.name))
@@ -156,7 +156,14 @@ func (w *workloads) note(step *shutdownStep, reply *agentpb.PrepareReply, err er
 func (w *workloads) there(session *drpc.Session) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.bySession[session] != nil
+	return w.thereLocked(session)
+}
+
+// thereLocked reports whether a workload is connected and did not say that it ends;
+// w.mu is held.
+func (w *workloads) thereLocked(session *drpc.Session) bool {
+	l := w.bySession[session]
+	return l != nil && !l.exited
 }
 
 // askWorkload tells a workload of the shutdown over its own socket.
@@ -167,21 +174,8 @@ func askWorkload(ctx context.Context, l workload, plan *shutdownPlan) (*agentpb.
 
 // ask calls a method of a workload on its own socket.
 func (l *workload) ask(ctx context.Context, method int32, in, out proto.Message) error {
-	if err := checkWorkloadSocket(l.socket, l.peer); err != nil {
-		return errs.Newf(errs.Unavailable, "the workload cannot be reached: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
-	defer cancel()
-	c := client.NewClient(l.socket, client.Options{MaxMessage: 64 << 10, MaxCalls: 1})
-	if err := c.Connect(ctx); err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
-	body, err := proto.Marshal(in)
-	if err != nil {
-		return err
-	}
-	answer, err := c.Do(ctx, workloadModuleID, method, body)
+	socket := localSocket{path: l.socket, peer: l.peer, maxMessage: 64 << 10}
+	answer, err := socket.call(ctx, method, in)
 	if err != nil {
 		return err
 	}
@@ -198,11 +192,11 @@ func (w *workloads) progressLocked() *agentpb.ShutdownProgress {
 	for _, step := range plan.steps {
 		l := step.workload
 		state := step.state
-		if now := w.bySession[l.session]; now == nil || now.exited {
+		if !w.thereLocked(l.session) {
 			state = nodelink.WorkloadGone
 		}
 		out.Ready = out.Ready && (state == nodelink.WorkloadReady || state == nodelink.WorkloadGone)
-		out.Workloads = append(out.Workloads, &agentpb.WorkloadProgress{Name: l.name, Uid: int32(l.peer.UID), Pid: int32(l.peer.PID),
+		out.Workloads = append(out.Workloads, &agentpb.WorkloadProgress{Name: l.name, Uid: uint32(l.peer.UID), Pid: int32(l.peer.PID),
 			Socket: l.socket, State: state, NeedMs: step.need.Milliseconds(), Text: step.text})
 	}
 	return out

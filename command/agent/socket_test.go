@@ -98,7 +98,7 @@ func TestSocketTellsWhoOneIs(t *testing.T) {
 	a := agentWithSockets(t, newFake())
 	c := openSockets(t, a)
 	me := mustAsk[agentpb.WhoAmI](t, c, 102, &agentpb.WhoAmIRequest{})
-	if me.Uid != int32(os.Getuid()) || me.Gid != int32(os.Getgid()) || me.Pid != int32(os.Getpid()) || !me.Known || !me.Privileged {
+	if me.Uid != uint32(os.Getuid()) || me.Gid != uint32(os.Getgid()) || me.Pid != int32(os.Getpid()) || !me.Known || !me.Privileged {
 		t.Errorf("who am I: %v", me)
 	}
 	if !strings.Contains(me.Subject, a.server.NodeID()) || me.Socket != a.sockets.path || me.NodeName != "n1" {

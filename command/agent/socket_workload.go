@@ -2,12 +2,10 @@ package agent
 
 import (
 	"context"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/cairn-project/cairn/drpc/agentpb"
 	"github.com/cairn-project/cairn/internal/drpc"
@@ -148,11 +146,15 @@ func (w *workloads) of(session *drpc.Session) workload {
 	return workload{}
 }
 
-// count returns how many workloads there are, and how many are not healthy.
+// count returns how many workloads there are, those that said that they end aside, and
+// how many are not healthy.
 func (w *workloads) count() (all, notHealthy int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.bySession {
+		if l.exited {
+			continue
+		}
 		all++
 		if l.health != "" && l.health != stateHealthy {
 			notHealthy++
@@ -162,7 +164,7 @@ func (w *workloads) count() (all, notHealthy int) {
 }
 
 // checkWorkloadSocket refuses a path by which a workload could make the agent
-// talk to somebody else.
+// talk to somebody else. Each call to it looks again: see localSocket.
 func checkWorkloadSocket(path string, peer drpc.Peer) error {
 	if path == "" {
 		return nil
@@ -174,14 +176,8 @@ func checkWorkloadSocket(path string, peer drpc.Peer) error {
 		return errs.Newf(errs.Invalid, "socket %q: has %d bytes, a socket's path at most %d: use a shorter directory", path, len(path), drpc.MaxPath)
 	}
 	info, err := os.Lstat(path)
-	switch {
-	case err != nil:
+	if err != nil {
 		return errs.Newf(errs.Invalid, "socket %q: cannot be looked at (%w): open it before this call, where the agent can reach it", path, err)
-	case info.Mode().Type() != fs.ModeSocket:
-		return errs.Newf(errs.Invalid, "socket %q: is no socket", path)
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != peer.UID {
-		return errs.Newf(errs.PermissionDenied, "socket %q: belongs to another user than the caller's, uid %d", path, peer.UID)
-	}
-	return nil
+	return drpc.CheckOwner(path, info, peer.UID)
 }

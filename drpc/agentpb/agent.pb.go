@@ -342,7 +342,8 @@ type Health struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// healthy, degraded or unhealthy.
 	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
-	// Why it is not healthy.
+	// Why it is not healthy. A disk is a reason with less than 5 % and less than 10 GiB
+	// of room.
 	Reasons []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// The newest entry of the log that reached this server's store.
 	AppliedIndex uint64 `protobuf:"varint,3,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
@@ -354,7 +355,8 @@ type Health struct {
 	// Sessions on the agent's sockets, and their calls in flight.
 	Sessions int32 `protobuf:"varint,7,opt,name=sessions,proto3" json:"sessions,omitempty"`
 	Calls    int32 `protobuf:"varint,8,opt,name=calls,proto3" json:"calls,omitempty"`
-	// Workloads that said they are ready, and those of them that are not healthy.
+	// Workloads that said they are ready or how they are, until they say that they end;
+	// and those of them that are not healthy.
 	Workloads           int32 `protobuf:"varint,9,opt,name=workloads,proto3" json:"workloads,omitempty"`
 	WorkloadsNotHealthy int32 `protobuf:"varint,10,opt,name=workloads_not_healthy,json=workloadsNotHealthy,proto3" json:"workloads_not_healthy,omitempty"`
 	// Locks held for sessions.
@@ -637,7 +639,7 @@ func (x *ShutdownProgress) GetWorkloads() []*WorkloadProgress {
 type WorkloadProgress struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Uid    int32                  `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Uid    uint32                 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	Pid    int32                  `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
 	Socket string                 `protobuf:"bytes,4,opt,name=socket,proto3" json:"socket,omitempty"`
 	// waiting: not told yet. silent: has no socket to be told by. needs: wants time.
@@ -687,7 +689,7 @@ func (x *WorkloadProgress) GetName() string {
 	return ""
 }
 
-func (x *WorkloadProgress) GetUid() int32 {
+func (x *WorkloadProgress) GetUid() uint32 {
 	if x != nil {
 		return x.Uid
 	}
@@ -1165,8 +1167,8 @@ type SessionInfo struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Socket string                 `protobuf:"bytes,1,opt,name=socket,proto3" json:"socket,omitempty"`
 	Id     uint64                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	Uid    int32                  `protobuf:"varint,3,opt,name=uid,proto3" json:"uid,omitempty"`
-	Gid    int32                  `protobuf:"varint,4,opt,name=gid,proto3" json:"gid,omitempty"`
+	Uid    uint32                 `protobuf:"varint,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid    uint32                 `protobuf:"varint,4,opt,name=gid,proto3" json:"gid,omitempty"`
 	Pid    int32                  `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"`
 	AgeMs  int64                  `protobuf:"varint,6,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	// Calls in flight.
@@ -1226,14 +1228,14 @@ func (x *SessionInfo) GetId() uint64 {
 	return 0
 }
 
-func (x *SessionInfo) GetUid() int32 {
+func (x *SessionInfo) GetUid() uint32 {
 	if x != nil {
 		return x.Uid
 	}
 	return 0
 }
 
-func (x *SessionInfo) GetGid() int32 {
+func (x *SessionInfo) GetGid() uint32 {
 	if x != nil {
 		return x.Gid
 	}
@@ -1394,7 +1396,7 @@ func (x *PingedWorkloads) GetWorkloads() []*PingedWorkload {
 type PingedWorkload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Uid   int32                  `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Uid   uint32                 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	Pid   int32                  `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
 	// ok, failed for one that answered with an error, silent for one without a
 	// socket, or unreachable.
@@ -1443,7 +1445,7 @@ func (x *PingedWorkload) GetName() string {
 	return ""
 }
 
-func (x *PingedWorkload) GetUid() int32 {
+func (x *PingedWorkload) GetUid() uint32 {
 	if x != nil {
 		return x.Uid
 	}
@@ -1538,7 +1540,7 @@ const file_drpc_agentpb_agent_proto_rawDesc = "" +
 	"\tworkloads\x18\x04 \x03(\v2\x1d.cairn.agent.WorkloadProgressR\tworkloads\"\xa5\x01\n" +
 	"\x10WorkloadProgress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x02 \x01(\x05R\x03uid\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x05R\x03pid\x12\x16\n" +
 	"\x06socket\x18\x04 \x01(\tR\x06socket\x12\x14\n" +
 	"\x05state\x18\x05 \x01(\tR\x05state\x12\x17\n" +
@@ -1575,8 +1577,8 @@ const file_drpc_agentpb_agent_proto_rawDesc = "" +
 	"\vSessionInfo\x12\x16\n" +
 	"\x06socket\x18\x01 \x01(\tR\x06socket\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\x05R\x03uid\x12\x10\n" +
-	"\x03gid\x18\x04 \x01(\x05R\x03gid\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\x04 \x01(\rR\x03gid\x12\x10\n" +
 	"\x03pid\x18\x05 \x01(\x05R\x03pid\x12\x15\n" +
 	"\x06age_ms\x18\x06 \x01(\x03R\x05ageMs\x12\x14\n" +
 	"\x05calls\x18\a \x01(\x05R\x05calls\x12\x12\n" +
@@ -1593,7 +1595,7 @@ const file_drpc_agentpb_agent_proto_rawDesc = "" +
 	"\tworkloads\x18\x01 \x03(\v2\x1b.cairn.agent.PingedWorkloadR\tworkloads\"\x8b\x01\n" +
 	"\x0ePingedWorkload\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x02 \x01(\x05R\x03uid\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x05R\x03pid\x12\x14\n" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12\x12\n" +
 	"\x04text\x18\x05 \x01(\tR\x04text\x12\x17\n" +

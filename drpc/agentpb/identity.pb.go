@@ -201,11 +201,12 @@ func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
 // WhoAmI answers 102: the peer as the kernel saw it when it connected.
 type WhoAmI struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// False where the kernel could not say; the numbers are -1 then.
-	Known bool  `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
-	Uid   int32 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	Gid   int32 `protobuf:"varint,3,opt,name=gid,proto3" json:"gid,omitempty"`
-	Pid   int32 `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
+	// False where the kernel could not say; uid and gid are 4294967295 then, which no
+	// user and no group has, and pid is -1.
+	Known bool   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"`
+	Uid   uint32 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid   uint32 `protobuf:"varint,3,opt,name=gid,proto3" json:"gid,omitempty"`
+	Pid   int32  `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
 	// Whether methods for root and the agent's user are open to it.
 	Privileged bool `protobuf:"varint,5,opt,name=privileged,proto3" json:"privileged,omitempty"`
 	// The socket that it came in by.
@@ -259,14 +260,14 @@ func (x *WhoAmI) GetKnown() bool {
 	return false
 }
 
-func (x *WhoAmI) GetUid() int32 {
+func (x *WhoAmI) GetUid() uint32 {
 	if x != nil {
 		return x.Uid
 	}
 	return 0
 }
 
-func (x *WhoAmI) GetGid() int32 {
+func (x *WhoAmI) GetGid() uint32 {
 	if x != nil {
 		return x.Gid
 	}
@@ -348,8 +349,8 @@ const file_drpc_agentpb_identity_proto_rawDesc = "" +
 	"\rWhoAmIRequest\"\x8e\x02\n" +
 	"\x06WhoAmI\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x10\n" +
-	"\x03uid\x18\x02 \x01(\x05R\x03uid\x12\x10\n" +
-	"\x03gid\x18\x03 \x01(\x05R\x03gid\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\x03 \x01(\rR\x03gid\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x05R\x03pid\x12\x1e\n" +
 	"\n" +
 	"privileged\x18\x05 \x01(\bR\n" +

@@ -91,8 +91,8 @@ type Validation struct {
 	// Whose it is, where it was made for a local process: node and kernel's numbers.
 	NodeId   string `protobuf:"bytes,6,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	NodeName string `protobuf:"bytes,7,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
-	Uid      int32  `protobuf:"varint,8,opt,name=uid,proto3" json:"uid,omitempty"`
-	Gid      int32  `protobuf:"varint,9,opt,name=gid,proto3" json:"gid,omitempty"`
+	Uid      uint32 `protobuf:"varint,8,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid      uint32 `protobuf:"varint,9,opt,name=gid,proto3" json:"gid,omitempty"`
 	Pid      int32  `protobuf:"varint,10,opt,name=pid,proto3" json:"pid,omitempty"`
 	// All claims, as a JSON object.
 	ClaimsJson string `protobuf:"bytes,11,opt,name=claims_json,json=claimsJson,proto3" json:"claims_json,omitempty"`
@@ -181,14 +181,14 @@ func (x *Validation) GetNodeName() string {
 	return ""
 }
 
-func (x *Validation) GetUid() int32 {
+func (x *Validation) GetUid() uint32 {
 	if x != nil {
 		return x.Uid
 	}
 	return 0
 }
 
-func (x *Validation) GetGid() int32 {
+func (x *Validation) GetGid() uint32 {
 	if x != nil {
 		return x.Gid
 	}
@@ -234,8 +234,8 @@ const file_drpc_agentpb_security_proto_rawDesc = "" +
 	"\x06key_id\x18\x05 \x01(\tR\x05keyId\x12\x17\n" +
 	"\anode_id\x18\x06 \x01(\tR\x06nodeId\x12\x1b\n" +
 	"\tnode_name\x18\a \x01(\tR\bnodeName\x12\x10\n" +
-	"\x03uid\x18\b \x01(\x05R\x03uid\x12\x10\n" +
-	"\x03gid\x18\t \x01(\x05R\x03gid\x12\x10\n" +
+	"\x03uid\x18\b \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\t \x01(\rR\x03gid\x12\x10\n" +
 	"\x03pid\x18\n" +
 	" \x01(\x05R\x03pid\x12\x1f\n" +
 	"\vclaims_json\x18\v \x01(\tR\n" +

@@ -136,12 +136,12 @@ func (c *inFlight) log(err error) {
 	server := c.session.server
 	switch {
 	case errors.Is(err, errs.PermissionDenied):
-		if n, ok := server.denied.allow(); ok {
+		if n, ok := server.denied.allow(c.session.peer.UID); ok {
 			server.cfg.Logger.Warn("call on the agent's socket denied", "peer", c.session.peer.String(), "call", c.id(),
 				"module", c.call.Module, "method", c.call.Method, "unlogged", n)
 		}
 	case StatusOf(err) == Status_FAILURE && errs.CodeOf(err) == errs.Internal:
-		if n, ok := server.failed.allow(); ok {
+		if n, ok := server.failed.allow(c.session.peer.UID); ok {
 			server.cfg.Logger.Warn("call on the agent's socket failed", "call", c.id(),
 				"module", c.call.Module, "method", c.call.Method, "error", err, "unlogged", n)
 		}

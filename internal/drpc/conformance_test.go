@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// TestConformance runs data files of cases, each on a server of its own:
-// testdata, or those in the directory that CONFORMANCE_DIR names.
+// TestConformance runs data files of cases, each on a server of its own for packets
+// and on one for streams: testdata, or those in the directory that CONFORMANCE_DIR names.
 func TestConformance(t *testing.T) {
 	dir := os.Getenv("CONFORMANCE_DIR")
 	if dir == "" {
@@ -28,8 +28,10 @@ func TestConformance(t *testing.T) {
 		for i := range cases {
 			total++
 			t.Run(fmt.Sprintf("%s/%s/%s", file, cases[i].Group, cases[i].Name), func(t *testing.T) {
-				if err := cases[i].check(); err != nil {
-					t.Error(err)
+				for _, cases[i].stream = range []bool{false, true} {
+					if err := cases[i].check(); err != nil {
+						t.Errorf("over a stream %t: %v", cases[i].stream, err)
+					}
 				}
 			})
 		}
@@ -107,6 +109,8 @@ type conformanceCase struct {
 	Steps         []conformanceStep
 	Packets       []conformancePacket
 	ChunkCapacity int `json:"chunk_capacity"`
+	// stream has the server of the case take a stream.
+	stream bool
 }
 
 // setup and expect refuse keys they do not know: a case passes only if all
@@ -209,6 +213,7 @@ func (c *conformanceCase) serve() (*running, func(), error) {
 		return nil, nil, err
 	}
 	s, err := startAt(filepath.Join(dir, "s"), r, func(cfg *Config) {
+		cfg.Stream = c.stream
 		cfg.Privileged = func(Peer) bool { return c.Setup.Peer == "" || c.Setup.Peer == "privileged" }
 		if c.Setup.MaxMessage > 0 {
 			cfg.MaxMessage = c.Setup.MaxMessage
@@ -355,7 +360,10 @@ func (c *conformanceCase) checkFrames() error {
 	}
 	msg, done, err := assemble(packets, limit)
 	if c.Expect.Error == "" {
-		return c.message(msg, sent, done, err)
+		if err := c.message(msg, sent, done, err); err != nil || c.Expect.Session == "" {
+			return err
+		}
+		return c.checkMessageOnSocket(packets)
 	}
 	var broken *FrameError
 	if !errors.As(err, &broken) || string(broken.Class) != c.Expect.Error {
@@ -390,6 +398,30 @@ func assemble(packets [][]byte, limit int) ([]byte, bool, error) {
 		}
 	}
 	return nil, false, a.Close()
+}
+
+// checkMessageOnSocket sends packets that make a message to a server and looks whether
+// the session is as the case says, once the message was answered.
+func (c *conformanceCase) checkMessageOnSocket(packets [][]byte) error {
+	s, stop, err := c.serve()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	l, err := Dial(ctxBackground, s.path, DefaultMaxMessage)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for _, p := range packets {
+		if err := l.packets.write(p); err != nil {
+			return err
+		}
+	}
+	if _, _, err := nextAnswer(l); err != nil {
+		return err
+	}
+	return checkSession(l, c.Expect.Session)
 }
 
 // checkFramesOnSocket sends packets that hold an error to a server and looks

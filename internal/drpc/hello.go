@@ -23,7 +23,7 @@ func greet(_ context.Context, req *Request) ([]byte, error) {
 // Unmarshal decodes the payload of a call. Its error is FAILED_UNMARSHAL_PAYLOAD.
 func Unmarshal(body []byte, into proto.Message) error {
 	if err := proto.Unmarshal(body, into); err != nil {
-		return failf(Status_FAILED_UNMARSHAL_PAYLOAD, "the body is not a %s: %w", into.ProtoReflect().Descriptor().Name(), err)
+		return failf(Status_FAILED_UNMARSHAL_PAYLOAD, "the body is no %s: %w", into.ProtoReflect().Descriptor().Name(), err)
 	}
 	return nil
 }

@@ -16,8 +16,10 @@ type Server struct {
 	cfg      Config
 	registry *Registry
 	socket   *socket
-	// Log lines: connections refused, calls denied, calls failed.
-	refused, denied, failed throttle
+	// Log lines: connections that could not be accepted, and by user connections
+	// refused, calls denied, calls failed.
+	accepting               throttle
+	refused, denied, failed throttles
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
@@ -80,7 +82,7 @@ func (s *Server) accept(ctx, sessions context.Context) {
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return
 		default: // short of descriptors or memory: others may give some back
-			if n, ok := s.refused.allow(); ok {
+			if n, ok := s.accepting.allow(); ok {
 				s.cfg.Logger.Error("cannot accept a connection to the agent's socket", "path", s.cfg.Path, "error", err, "unlogged", n)
 			}
 			select {
@@ -102,7 +104,7 @@ func (s *Server) welcome(ctx context.Context, conn *net.UnixConn) {
 		s.wg.Go(session.serve)
 		return
 	}
-	if n, ok := s.refused.allow(); ok {
+	if n, ok := s.refused.allow(peer.UID); ok {
 		s.cfg.Logger.Warn("connection to the agent's socket refused", "peer", peer.String(), "error", err, "unlogged", n)
 	}
 	s.mu.Lock()

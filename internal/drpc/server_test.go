@@ -219,6 +219,31 @@ func TestSessionHooks(t *testing.T) {
 	}
 }
 
+// TestHalfClosedSessionEnds: a peer that sends no more is gone, with what it holds.
+func TestHalfClosedSessionEnds(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		g, released := newGate(), make(chan struct{})
+		s := start(t, module5(t, func(ctx context.Context, req *Request) ([]byte, error) {
+			req.Session.OnClose(func() { close(released) })
+			return g.handle(ctx, req)
+		}), func(c *Config) { c.Stream = stream })
+		l := connect(t, s.path)
+		mustSend(t, l, &Call{Module: 5, Method: 1, Sequence: 1})
+		<-g.entered
+		if err := l.conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		<-released
+		_, _, err := nextAnswer(l)
+		if err == nil { // the handler was cancelled before the connection was closed
+			_, _, err = nextAnswer(l)
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("stream %t: %v, want the end", stream, err)
+		}
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	g := newGate()
 	s := start(t, module5(t, g.handle, g.stubborn, func(ctx context.Context, _ *Request) ([]byte, error) {

@@ -190,14 +190,21 @@ func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 
 // Dial connects to a server and says what to do where that fails.
 func Dial(ctx context.Context, path string, maxMessage int) (*Link, error) {
-	if len(path) == 0 || len(path) > MaxPath {
-		return nil, errs.Newf(errs.Invalid, "socket path %q has %d bytes, it needs 1 to %d", path, len(path), MaxPath)
+	if err := checkPath(path); err != nil {
+		return nil, err
 	}
 	conn, err := dial(ctx, path)
 	if err != nil {
 		return nil, dialError(ctx, path, err)
 	}
 	return NewLink(conn, maxMessage), nil
+}
+
+func checkPath(path string) error {
+	if len(path) == 0 || len(path) > MaxPath {
+		return errs.Newf(errs.Invalid, "socket path %q has %d bytes, it needs 1 to %d", path, len(path), MaxPath)
+	}
+	return nil
 }
 
 func isSocket(path string) bool {

@@ -34,7 +34,9 @@ func Fail(status Status, text string) error { return &Failure{Status: status, Te
 
 func failf(status Status, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &Failure{Status: status, Text: err.Error(), cause: errors.Unwrap(err)}
+	// Package proto writes a space of another kind into its errors, in some builds.
+	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
+	return &Failure{Status: status, Text: text, cause: errors.Unwrap(err)}
 }
 
 // submitted is the outcome of a call whose work goes on.
