@@ -5,8 +5,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/posener/complete"
+
 	"github.com/cairn-project/cairn/internal/jsonrpc"
 )
+
+// classStream is the class of the methods that only `cairn node call` can follow.
+const classStream = "stream"
 
 // methodNodeMethods names the method that tells what the agent of a node offers.
 const methodNodeMethods = "get_node_methods"
@@ -81,7 +86,7 @@ func (s *session) describeAtNode(m *offeredMethod, node string) {
 	}
 	s.say("")
 	s.title("Example")
-	if m.Class == "stream" {
+	if m.Class == classStream {
 		s.say("cairn node call %s %s", node, m.Name)
 		return
 	}
@@ -107,4 +112,40 @@ func (c *rpcCall) failed(e *jsonrpc.Error) *failure {
 		f.hint = "`cairn rpc describe <name> -node " + clean(c.node) + "` shows the parameters"
 	}
 	return f
+}
+
+// names completes what `rpc describe` explains: methods and notifications of the operator
+// node or, where the line has -node, the methods of that node's agent.
+func (c *rpcCall) names(s *session, _ complete.Args) []string {
+	return c.known(s, func(*offeredMethod) bool { return true })
+}
+
+// callable completes what can be called: of a node's agent all but streams, which
+// `cairn node call` follows.
+func (c *rpcCall) callable(s *session, _ complete.Args) []string {
+	return c.known(s, func(m *offeredMethod) bool { return m.Class != classStream })
+}
+
+// known lists methods for completion, nothing where nobody answers.
+func (c *rpcCall) known(s *session, wanted func(*offeredMethod) bool) []string {
+	var list jsonrpc.HandlerList
+	switch {
+	case c.settle(s) != nil:
+		return nil
+	case c.node == "" && c.invoke(s, jsonrpc.MethodHandlers, nil, &list) != nil:
+		return nil
+	case c.node == "":
+		return append(list.Methods, list.Notifications...)
+	}
+	all, err := c.offered(s)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for i := range all {
+		if wanted(&all[i]) {
+			out = append(out, all[i].Name)
+		}
+	}
+	return out
 }
