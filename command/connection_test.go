@@ -102,6 +102,7 @@ func TestAnswersOfTheAPIAreExplained(t *testing.T) {
 		{403, "Permission denied", "error: reading a: permission denied (HTTP 403)", "CAIRN_TOKEN"},
 		{500, "No cluster leader", "error: reading a: no cluster leader (HTTP 500)", "list-peers -stale"},
 		{500, `No path to region "mars"`, `no path to region "mars" (HTTP 500)`, "api /v1/regions` lists the regions"},
+		{500, `no answer from region "mars": cannot connect`, `no answer from region "mars": cannot connect (HTTP 500)`, "this region goes on without it"},
 		{429, "too fast", "too fast (HTTP 429)", "try again later"},
 		{500, "", "internal server error (HTTP 500)", ""},
 		{400, "bad\x1b[31m", `bad\x1b[31m (HTTP 400)`, ""},

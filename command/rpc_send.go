@@ -23,8 +23,10 @@ func (*rpcFile) about() about {
 	return about{
 		synopsis: "send messages from files",
 		usage:    "[options] <file>...",
-		text:     "Sends each file as one message of JSON-RPC 2.0, a request or a batch, in the order given; - is standard input. Files are JSON or YAML. Those that cannot be read or are answered with an error do not keep the others from being sent; the exit code is that of the worst.",
+		text: "Sends each file as one message of JSON-RPC 2.0, a request or a batch, in the order given; - is standard input. Files are JSON or YAML. Those that cannot be read or are answered with an error do not keep the others from being sent; the exit code is that of the worst." +
+			"\n\nEach request has jsonrpc: \"2.0\", a method, its params, and an id unless it is a notification; a batch is a list of requests.",
 		examples: [][2]string{
+			{"One request", `echo '{"jsonrpc":"2.0","id":1,"method":"namespace_list"}' | cairn rpc file -`},
 			{"Send a batch", "cairn rpc file nightly.yaml"},
 			{"Only check it", "cairn rpc file -check nightly.yaml"},
 		},
