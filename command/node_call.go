@@ -183,7 +183,7 @@ func (*nodeCall) about() about {
 func nodeAndMethod(s *session, a complete.Args) []string {
 	if id := a.LastCompleted; id != "" && strings.Trim(id, "0123456789abcdef-") == "" && id[0] != '-' {
 		c := newRPCCall()
-		c.node = id
+		c.node = id // names looks for the whole of it
 		if methods := c.names(s, a); methods != nil {
 			return methods
 		}

@@ -64,7 +64,7 @@ func (c *rpcCall) settle(s *session) error {
 	case c.socket == "":
 		c.socket = setting(s.opts.Getenv, "RPC_SOCKET")
 	}
-	return nil
+	return c.settleNode(s)
 }
 
 // context returns the context of one exchange.

@@ -3,6 +3,7 @@ package command
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/posener/complete"
@@ -25,6 +26,17 @@ type offeredMethod struct {
 	Idempotent bool            `json:"idempotent"`
 	Kinds      []string        `json:"kinds,omitempty"`
 	Args       json.RawMessage `json:"args,omitempty"`
+}
+
+// beginningOfID is the beginning of a node's ID, as `cairn node status` shows it.
+var beginningOfID = regexp.MustCompile("^[0-9a-fA-F]{1,8}$|^[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}$")
+
+// settleNode completes the ID of -node. That takes the HTTP API: on the socket IDs are whole.
+func (c *rpcCall) settleNode(s *session) (err error) {
+	if c.socket == "" && beginningOfID.MatchString(c.node) {
+		c.node, err = s.findNode(c.node)
+	}
+	return err
 }
 
 // offered asks what the agent of -node offers.

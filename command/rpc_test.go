@@ -315,6 +315,11 @@ func TestMethodsAreCompleted(t *testing.T) {
 	const offered = `{"node":"n7","methods":[{"name":"FS.Stream","class":"stream"},{"name":"Node.Apply","class":"write"},{"name":"Node.Ping","class":"read"}]}`
 	f := newFakeAgent(t, nil)
 	f.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/nodes" {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `[{"ID":"1f3a2b4c-0000-4000-8000-000000000000"}]`)
+			return
+		}
 		var m struct {
 			Method string
 			Params struct{ Node string }
@@ -323,7 +328,7 @@ func TestMethodsAreCompleted(t *testing.T) {
 			t.Error(err)
 		}
 		result := `{"methods":["namespace_list"],"notifications":["mark"]}`
-		if m.Method == methodNodeMethods && m.Params.Node == "1f3a" {
+		if m.Method == methodNodeMethods && m.Params.Node == "1f3a2b4c-0000-4000-8000-000000000000" {
 			result = offered
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -337,7 +342,7 @@ func TestMethodsAreCompleted(t *testing.T) {
 	}{
 		{"rpc invoke", nil, []string{"namespace_list", "mark"}},
 		{"rpc invoke", []string{"-node", "1f3a"}, []string{"Node.Apply", "Node.Ping"}},
-		{"rpc watch", []string{"-every", "5s", "-node=1f3a"}, []string{"Node.Apply", "Node.Ping"}},
+		{"rpc watch", []string{"-every", "5s", "-node=1f3a2b4c-0000-4000-8000-000000000000"}, []string{"Node.Apply", "Node.Ping"}},
 		{"rpc describe", []string{"-node", "1f3a"}, []string{"FS.Stream", "Node.Apply", "Node.Ping"}},
 		{"rpc describe", []string{"-node", "1f3a", "-format", "none"}, nil},
 		{"rpc invoke", []string{"-socket", filepath.Join(t.TempDir(), "none")}, nil},
@@ -350,4 +355,17 @@ func TestMethodsAreCompleted(t *testing.T) {
 			t.Errorf("%s %q completes %q, want %q", tc.command, tc.line, got, tc.want)
 		}
 	}
+}
+
+// -node takes the beginning of an ID, as other commands do.
+func TestRPCFindsANode(t *testing.T) {
+	const id = "1f3a2b4c-0000-4000-8000-000000000000"
+	f := rpcAgent(t, `[{"jsonrpc":"2.0","result":1,"id":1}]`)
+	f.replies["GET /v1/nodes?prefix=1f3a"] = reply{body: []map[string]any{{"ID": id}}}
+	f.replies["GET /v1/nodes?prefix=2"] = reply{body: "[]"}
+	f.run("rpc", "invoke", "Node.Ping", "-node", "1f3a").expect(t, 0, []string{"1"}, nil)
+	if last := f.last(); !strings.Contains(last.body, id) {
+		t.Errorf("sends %s", last.body)
+	}
+	f.run("rpc", "invoke", "Node.Ping", "-node", "2").expect(t, 1, nil, []string{"no node has an ID that begins with", "node status"})
 }
