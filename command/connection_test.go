@@ -135,3 +135,8 @@ func TestTLSWithAuthority(t *testing.T) {
 	i.run("var", "list", "-ca-cert", ca).expect(t, 0, nil, nil)
 	i.run("var", "list", "-ca-cert", ca, "-tls-server-name", "wrong.test").expect(t, 1, nil, []string{"-tls-server-name"})
 }
+
+func TestAbsentNamespaceIsToldOf(t *testing.T) {
+	f := newFakeAgent(t, map[string]reply{"PUT /v1/var/a": {status: 404, body: `namespace "shop" not found`}})
+	f.run("var", "put", "-namespace", "shop", "a", "b=c").expect(t, 1, nil, []string{`namespace "shop" not found (HTTP 404)`, "namespace list` shows what there is"})
+}

@@ -125,6 +125,8 @@ func statusHint(code int, reason string) string {
 		return "wait for an election, or look at `cairn server members` and `cairn operator raft list-peers -stale`"
 	case strings.Contains(strings.ToLower(reason), "no path to region"):
 		return "check -region and CAIRN_REGION: `cairn operator api /v1/regions` lists the regions"
+	case code == http.StatusNotFound && strings.HasPrefix(reason, "namespace "):
+		return "`cairn namespace list` shows what there is, and `cairn namespace apply` makes another"
 	case strings.HasPrefix(reason, "no answer from region"):
 		return "this region goes on without it, but for writes of what regions share: `cairn server members` and the log of the servers there tell more"
 	case code == http.StatusTooManyRequests:
