@@ -26,7 +26,8 @@ type aclAuthMethodWrite struct {
 func (c *aclAuthMethodWrite) about() about {
 	a := about{
 		synopsis: "make a single-sign-on method", usage: "[options]",
-		text: "Makes a way to log in with the identity of somebody else's directory. The configuration is a JSON object with the keys of the API, such as JWKSURL or OIDCDiscoveryURL." +
+		text: "Makes a way to log in with the identity of somebody else's directory. The configuration is a JSON object with the keys of the API." +
+			"\n\nFor JWTs it names who signs them, by one of JWKSURL, OIDCDiscoveryURL and JWTValidationPubKeys, and what they must say: BoundAudiences, BoundIssuer. For OIDC it has OIDCDiscoveryURL, OIDCClientID, OIDCClientSecret or OIDCClientAssertion, AllowedRedirectURIs, and perhaps OIDCScopes and OIDCEnablePKCE. ClaimMappings and ListClaimMappings give claims the names by which binding rules ask for them. docs/access-control.md has all keys." +
 			"\n\nA login is given rights by binding rules: without one nobody can log in.",
 		examples: [][2]string{
 			{"Programs with JWTs", "cairn acl auth-method create -name github -type JWT -max-token-ttl 30m -token-locality local -config github.json"},

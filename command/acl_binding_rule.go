@@ -2,7 +2,11 @@ package command
 
 import (
 	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -136,7 +140,41 @@ func (c *aclBindingRuleWrite) run(s *session, args []string) error {
 	if err != nil {
 		return failed(doing, err)
 	}
+	s.warnUnbound(stored)
 	return s.show(stored, func() { printBindingRule(s, stored) })
+}
+
+// mappedClaim finds the claims that a selector or a name asks for; quoted is what may look
+// like one in a selector and is a text.
+var (
+	mappedClaim = regexp.MustCompile(`\b(value|list)\.([A-Za-z0-9_]+)`)
+	quoted      = regexp.MustCompile("\"(\\\\.|[^\"\\\\])*\"|`[^`]*`")
+)
+
+// warnUnbound says what keeps a rule from giving anything to anybody. What the caller may
+// not see is passed over.
+func (s *session) warnUnbound(r *api.ACLBindingRule) {
+	client, err := s.client()
+	if err != nil || r == nil {
+		return
+	}
+	if whole := !strings.Contains(r.BindName, "${"); whole && r.BindType == "policy" {
+		s.warnAbsentPolicies(r.BindName)
+	} else if whole && r.BindType == "role" {
+		if _, err := fetchRoleByName(client, escape(r.BindName), s.query()); isStatus(err, http.StatusNotFound) {
+			s.warn("there is no role %s: the rule gives nothing until it is made", clean(r.BindName))
+		}
+	}
+	m, err := fetchAuthMethod(client, escape(r.AuthMethod), s.query())
+	if err != nil || m == nil || m.Config == nil {
+		return
+	}
+	mapped := map[string]map[string]string{"value": m.Config.ClaimMappings, "list": m.Config.ListClaimMappings}
+	for _, claim := range mappedClaim.FindAllStringSubmatch(quoted.ReplaceAllString(r.Selector, "")+" "+r.BindName, -1) {
+		if names := slices.Sorted(maps.Values(mapped[claim[1]])); !slices.Contains(names, claim[2]) {
+			s.warn("the auth method %s maps no claim to %s; there is %s", clean(m.Name), claim[0], orNone(clean(strings.Join(names, ", "))))
+		}
+	}
 }
 
 func (c *aclBindingRuleWrite) apply(r *api.ACLBindingRule) error {

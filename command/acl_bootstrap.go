@@ -51,7 +51,17 @@ func (*aclBootstrap) run(s *session, args []string) error {
 		t, _, err = client.ACLTokens().BootstrapOpts(secret, s.write())
 	}
 	if err != nil {
-		return failed("bootstrapping access control", err)
+		return bootstrapFailed(err)
 	}
 	return s.showToken(t, true)
+}
+
+// bootstrapFailed explains a refusal. Whoever comes too late is told the way back in.
+func bootstrapFailed(err error) error {
+	out := failed("bootstrapping access control", err)
+	if _, at, late := strings.Cut(err.Error(), "reset index: "); late {
+		return hinted(out, "the first token was made before: use that one; if all management tokens are lost, write "+strings.TrimRight(at, ")")+
+			" into acl-bootstrap-reset in the directory of the leader's server (`cairn acl bootstrap -h`) and try again")
+	}
+	return out
 }

@@ -162,7 +162,11 @@ func (c *aclDelete) run(s *session, args []string) error {
 			return err
 		}
 	}
-	if err := c.del(client, escape(id), s.write()); err != nil {
+	err = c.del(client, escape(id), s.write())
+	switch {
+	case isStatus(err, http.StatusNotFound):
+		return hinted(objectFailed("", c.what, args[0], err), "`cairn "+aclListOf[c.what]+"` shows what there is")
+	case err != nil:
 		return objectFailed("deleting", c.what, args[0], err)
 	}
 	s.say("deleted %s %s", c.what, clean(args[0]))

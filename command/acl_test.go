@@ -192,6 +192,9 @@ func TestACLDeleteOfAnAbsentObject(t *testing.T) {
 	} {
 		f.run(strings.Fields(args)...).expect(t, 1, nil, []string{want, " list` shows what there is"})
 	}
+	f.replies["DELETE /v1/acl/auth-method/nope"] = reply{status: 404, body: "ACL auth-method not found"}
+	f.run("acl", "auth-method", "delete", "nope").expect(t, 1, nil, []string{"auth method nope: ACL auth-method not found (HTTP 404)", "acl auth-method list` shows what there is"})
+	f = newFakeAgent(t, aclReplies())
 	if last := f.lastWrite(); last.line != "" {
 		t.Errorf("asked %s", last.line)
 	}
@@ -248,6 +251,44 @@ func TestACLWarnsOfAbsentPolicies(t *testing.T) {
 	}
 }
 
+// A rule that can give nothing to anybody is told of: what it gives is not there, or it
+// asks for claims that the auth method does not map.
+func TestACLWarnsOfRulesWithoutEffect(t *testing.T) {
+	for _, tc := range []struct {
+		selector, kind, name string
+		want                 []string
+	}{
+		{`value.who == "value.other" and "a\"list.b" not in value.who`, "role", "ops", nil},
+		{`value.who == "x"`, "policy", "repo-${value.who}", nil},
+		{"", "management", "", nil},
+		{"", "role", "none", []string{"there is no role none"}},
+		{"", "policy", "nope", []string{"there is no policy nope"}},
+		{`"ops" in list.groups`, "policy", "${value.sub}", []string{"the auth method gh maps no claim to list.groups; there is -", "the auth method gh maps no claim to value.sub; there is who"}},
+	} {
+		f := newFakeAgent(t, aclReplies())
+		f.replies["PUT /v1/acl/binding-rule"] = reply{body: map[string]any{"ID": "b1", "AuthMethod": "gh", "Selector": tc.selector, "BindType": tc.kind, "BindName": tc.name}}
+		args := []string{"acl", "binding-rule", "create", "-auth-method", "gh", "-bind-type", tc.kind, "-bind-name", tc.name}
+		r := f.run(args...)
+		r.expect(t, 0, nil, tc.want)
+		if n := strings.Count(r.stderr, "warning"); n != len(tc.want) {
+			t.Errorf("%+v: %d warnings: %s", tc, n, r.stderr)
+		}
+	}
+	f := newFakeAgent(t, aclReplies())
+	f.replies["GET /v1/acl/role/name/ops"], f.replies["GET /v1/acl/auth-method/gh"] = reply{status: 403, body: "Permission denied"}, reply{status: 403, body: "Permission denied"}
+	if r := f.run("acl", "binding-rule", "update", "-description", "d", "b1"); r.code != 0 || r.stderr != "" {
+		t.Errorf("who may not look is told: %s", r.stderr)
+	}
+}
+
+// Whoever shows a token is told that it may be the token; a reason that is given stands.
+func TestRefusalOfAToken(t *testing.T) {
+	f := newFakeAgent(t, map[string]reply{"GET /v1/acl/token/self": {status: 403, body: "Permission denied"}, "GET /v1/acl/tokens": {status: 403, body: "Permission denied: the token is local"}})
+	f.run("acl", "token", "self").expect(t, 1, nil, []string{"give a token that may do this with -token or CAIRN_TOKEN"})
+	f.run("acl", "token", "self", "-token", "old").expect(t, 1, nil, []string{"or it expired or was deleted"})
+	f.run("acl", "token", "list", "-token", "old").expect(t, 1, nil, []string{"the token is local (HTTP 403)", "give a token that may do this"})
+}
+
 // Where there are no tokens, none is asked for.
 func TestRefusalWithoutAccessControl(t *testing.T) {
 	f := newFakeAgent(t, map[string]reply{"PUT /v1/operator/join-token": {status: 403, body: "Permission denied: while access control is off, ask a server"}})
@@ -267,7 +308,7 @@ func TestACLBootstrapTakesASecret(t *testing.T) {
 	}
 	f.run("acl", "bootstrap", write(t, "empty", " \n")).expect(t, 1, nil, []string{"is empty"})
 	f.replies["PUT /v1/acl/bootstrap"] = reply{status: 400, body: "ACL bootstrap already done (reset index: 9)"}
-	f.run("acl", "bootstrap").expect(t, 1, nil, []string{"bootstrapping access control: ACL bootstrap already done (reset index: 9) (HTTP 400)"})
+	f.run("acl", "bootstrap").expect(t, 1, nil, []string{"bootstrapping access control: ACL bootstrap already done (reset index: 9) (HTTP 400)", "write 9 into acl-bootstrap-reset in"})
 }
 
 func TestACLUsageErrors(t *testing.T) {

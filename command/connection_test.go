@@ -102,6 +102,7 @@ func TestAnswersOfTheAPIAreExplained(t *testing.T) {
 		{403, "Permission denied", "error: reading a: permission denied (HTTP 403)", "CAIRN_TOKEN"},
 		{500, "No cluster leader", "error: reading a: no cluster leader (HTTP 500)", "list-peers -stale"},
 		{500, `No path to region "mars"`, `no path to region "mars" (HTTP 500)`, "api /v1/regions` lists the regions"},
+		{500, `no answer from region "mars": cannot connect`, `no answer from region "mars": cannot connect (HTTP 500)`, "this region goes on without it"},
 		{429, "too fast", "too fast (HTTP 429)", "try again later"},
 		{500, "", "internal server error (HTTP 500)", ""},
 		{400, "bad\x1b[31m", `bad\x1b[31m (HTTP 400)`, ""},
@@ -133,4 +134,9 @@ func TestTLSWithAuthority(t *testing.T) {
 	}
 	i.run("var", "list", "-ca-cert", ca).expect(t, 0, nil, nil)
 	i.run("var", "list", "-ca-cert", ca, "-tls-server-name", "wrong.test").expect(t, 1, nil, []string{"-tls-server-name"})
+}
+
+func TestAbsentNamespaceIsToldOf(t *testing.T) {
+	f := newFakeAgent(t, map[string]reply{"PUT /v1/var/a": {status: 404, body: `namespace "shop" not found`}})
+	f.run("var", "put", "-namespace", "shop", "a", "b=c").expect(t, 1, nil, []string{`namespace "shop" not found (HTTP 404)`, "namespace list` shows what there is"})
 }

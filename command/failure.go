@@ -104,7 +104,11 @@ func (s *session) explain(err error) (text, hint string) {
 			reason = strings.ToLower(status.StatusText()) // a conflict carries the object, secrets and all
 		}
 		reason = fmt.Sprintf("%s (HTTP %d)", lowerFirst(cleanLines(reason)), status.StatusCode())
-		return strings.Replace(text, status.Error(), reason, 1), statusHint(status.StatusCode(), reason)
+		hint = statusHint(status.StatusCode(), reason)
+		if s.conn.token != "" && strings.HasPrefix(reason, "permission denied (") {
+			hint = "the token that is used may not do this, or it expired or was deleted: `cairn acl token self` shows it if it is valid, -token or CAIRN_TOKEN gives another"
+		}
+		return strings.Replace(text, status.Error(), reason, 1), hint
 	}
 	return text, s.transportHint(err)
 }
@@ -121,6 +125,10 @@ func statusHint(code int, reason string) string {
 		return "wait for an election, or look at `cairn server members` and `cairn operator raft list-peers -stale`"
 	case strings.Contains(strings.ToLower(reason), "no path to region"):
 		return "check -region and CAIRN_REGION: `cairn operator api /v1/regions` lists the regions"
+	case code == http.StatusNotFound && strings.HasPrefix(reason, "namespace "):
+		return "`cairn namespace list` shows what there is, and `cairn namespace apply` makes another"
+	case strings.HasPrefix(reason, "no answer from region"):
+		return "this region goes on without it, but for writes of what regions share: `cairn server members` and the log of the servers there tell more"
 	case code == http.StatusTooManyRequests:
 		return "the agent limits requests: try again later"
 	}

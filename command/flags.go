@@ -1,10 +1,12 @@
 package command
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -54,13 +56,27 @@ func (f *flags) text(p *string, name, value, usage string, predicts ...predict) 
 
 // number declares an option with an unsigned number.
 func (f *flags) number(p *uint64, name, value, usage string) {
-	f.set.Uint64Var(p, name, *p, usage)
+	f.set.Func(name, usage, func(v string) error {
+		n, err := strconv.ParseUint(v, 0, 64)
+		if err != nil {
+			return errors.New("it takes a whole number, 0 or more")
+		}
+		*p = n
+		return nil
+	})
 	f.doc(name, value, usage, nil)
 }
 
 // duration declares an option with a time such as "15s".
 func (f *flags) duration(p *time.Duration, name, usage string) {
-	f.set.DurationVar(p, name, *p, usage)
+	f.set.Func(name, usage, func(v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return errors.New("it takes numbers with units, such as 90s, 15m, 1h30m, or 48h for two days")
+		}
+		*p = d
+		return nil
+	})
 	f.doc(name, "duration", usage, nil)
 }
 

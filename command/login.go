@@ -124,7 +124,9 @@ func (c *login) withJWT(s *session, client *api.Client) (*api.ACLToken, error) {
 		if err != nil {
 			return nil, usagef("-login-token: %s", unnamed(err))
 		}
-		text = strings.TrimSpace(string(src))
+		if text = strings.TrimSpace(string(src)); text == "" {
+			return nil, usagef("-login-token: there is nothing in what it names")
+		}
 	}
 	t, _, err := client.ACLAuth().Login(&api.ACLLoginRequest{AuthMethodName: c.method, LoginToken: text}, s.write())
 	if err != nil {
@@ -136,6 +138,9 @@ func (c *login) withJWT(s *session, client *api.Client) (*api.ACLToken, error) {
 // failure explains a login that was refused; another token would not help.
 func (c *login) failure(err error) error {
 	out := failed("logging in with "+clean(c.method), err)
+	if strings.Contains(err.Error(), "does not answer") {
+		return hinted(out, "it is the servers that ask the provider: see what address `cairn acl auth-method info "+clean(c.method)+"` shows, and whether they reach it")
+	}
 	for _, code := range []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden} {
 		if isStatus(err, code) {
 			return hinted(out, "check the identity, and whether a binding rule of the auth method fits it")

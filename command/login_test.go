@@ -50,6 +50,10 @@ func TestLoginWithJWT(t *testing.T) {
 	i.run("login").expect(t, 1, nil, []string{"-login-token is missing"})
 	f.replies["PUT /v1/acl/login"] = reply{status: 401, body: "the JWT has expired"}
 	f.run("login", "-login-token", "x").expect(t, 1, nil, []string{"logging in with gh: the JWT has expired (HTTP 401)", "binding rule"})
+	f.replies["PUT /v1/acl/login"] = reply{status: 400, body: "the provider of auth method gh does not answer: connection refused"}
+	f.run("login", "-login-token", "x").expect(t, 1, nil, []string{"it is the servers that ask the provider", "acl auth-method info gh"})
+	f.run("login", "-login-token", "@"+write(t, "empty", "\n")).expect(t, 1, nil, []string{"-login-token: there is nothing in what it names"})
+	f.replies["PUT /v1/acl/login"] = reply{status: 401, body: "the JWT has expired"}
 	i.env["CAIRN_ADDR"] = "http://127.0.0.1:1"
 	i.run("login", "-method", "gh", "-type", "jwt", "-login-token", "x").expect(t, 1, nil, []string{"is an agent running at"})
 	method := func(name, kind string) map[string]any {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+	"github.com/posener/complete"
 )
 
 // callFailure is how a call to an agent ended that has no result.
@@ -174,8 +175,20 @@ func (*nodeCall) about() about {
 		},
 		min: 2, max: 2,
 		groups: withAgent | withData,
-		args:   nodeIDs,
+		args:   nodeAndMethod,
 	}
+}
+
+// nodeAndMethod completes a node, and behind it what can be called of its agent.
+func nodeAndMethod(s *session, a complete.Args) []string {
+	if id := a.LastCompleted; id != "" && strings.Trim(id, "0123456789abcdef-") == "" && id[0] != '-' {
+		c := newRPCCall()
+		c.node = id // names looks for the whole of it
+		if methods := c.names(s, a); methods != nil {
+			return methods
+		}
+	}
+	return nodeIDs(s, a)
 }
 
 func (c *nodeCall) run(s *session, args []string) error {

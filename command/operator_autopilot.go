@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -151,6 +153,7 @@ func (*autopilotHealth) run(s *session, _ []string) error {
 			[2]string{"Leader", orNone(clean(health.Leader))})
 		s.say("")
 		t := newTable("Name", "ID", "Address", "Serf Status", "Version", "Leader", "Voter", "Healthy", "Last Contact", "Last Term", "Last Index", "Stable Since")
+		slices.SortFunc(health.Servers, func(a, b api.ServerHealth) int { return strings.Compare(a.Name, b.Name) })
 		for _, h := range health.Servers {
 			t.add(orNone(h.Name), h.ID, h.Address, orNone(h.SerfStatus), orNone(h.Version), yesNo(h.Leader), yesNo(h.Voter), yesNo(h.Healthy),
 				h.LastContact.Round(time.Millisecond).String(), strconv.FormatUint(h.LastTerm, 10), strconv.FormatUint(h.LastIndex, 10),

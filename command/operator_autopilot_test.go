@@ -2,6 +2,7 @@ package command
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -83,6 +84,12 @@ func TestAutopilotHealth(t *testing.T) {
 		"Healthy           = yes", "Failure Tolerance = 1", "Leader            = id-s1",
 		"s1.global  id-s1  10.0.0.1:4647  alive        0.1.0    yes     yes    yes      1.235s        2          9           2026-01-02T03:04:05Z"}, nil)
 
+	first := maps.Clone(server)
+	first["Name"], body["Servers"] = "s0.global", []any{server, first}
+	r := newFakeAgent(t, map[string]reply{path: {body: body}}).run("operator", "autopilot", "health")
+	if at := strings.Index(r.stdout, "s0.global"); at < 0 || at > strings.Index(r.stdout, "s1.global") {
+		t.Errorf("not in the order of names:\n%s", r.stdout)
+	}
 	body["Healthy"], server["Healthy"] = false, false
 	f := newFakeAgent(t, map[string]reply{path: {status: 429, body: body}})
 	f.run("operator", "autopilot", "health").expect(t, 2, []string{"Healthy           = no", "s1.global"}, nil)

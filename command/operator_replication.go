@@ -3,6 +3,7 @@ package command
 import (
 	"cmp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -67,15 +68,22 @@ func (*replicationStatus) run(s *session, _ []string) error {
 	if err != nil {
 		return err
 	}
-	code := exitOK
+	var reasons []string // in the order of the tables, each once
+	tables := map[string][]string{}
 	for _, r := range reply.Tables {
 		if r.LastError != "" || r.LastSync.IsZero() {
-			code = exitConflict
-			s.warn("%s: %s", clean(r.Table), cmp.Or(cleanLines(r.LastError), "not in step yet"))
+			why := cmp.Or(cleanLines(r.LastError), "not in step yet")
+			if tables[why] == nil {
+				reasons = append(reasons, why)
+			}
+			tables[why] = append(tables[why], clean(r.Table))
 		}
 	}
-	if code != exitOK {
-		return &failure{code: code}
+	for _, why := range reasons {
+		s.warn("%s: %s", strings.Join(tables[why], ", "), why)
+	}
+	if reasons != nil {
+		return &failure{code: exitConflict}
 	}
 	return nil
 }

@@ -17,9 +17,10 @@ func TestReplicationStatus(t *testing.T) {
 	}
 
 	table["LastError"] = "No path to region \"global\""
-	body["Tables"] = []any{table, map[string]any{"Table": "namespaces", "LastSync": "0001-01-01T00:00:00Z"}}
+	body["Tables"] = []any{table, map[string]any{"Table": "namespaces", "LastSync": "0001-01-01T00:00:00Z"},
+		map[string]any{"Table": "node_pools", "LastSync": "2026-01-02T03:04:05Z", "LastError": table["LastError"]}}
 	f = newFakeAgent(t, map[string]reply{"GET /v1/operator/replication": {body: body}})
-	f.run("operator", "replication", "status").expect(t, 2, []string{"never"}, []string{`acl_policy: No path to region "global"`, "namespaces: not in step yet"})
+	f.run("operator", "replication", "status").expect(t, 2, []string{"never"}, []string{`acl_policy, node_pools: No path to region "global"`, "namespaces: not in step yet"})
 	f.run("operator", "replication", "status", "-json").expect(t, 2, []string{`"Index": 7`}, []string{"warning"})
 
 	f = newFakeAgent(t, map[string]reply{"GET /v1/operator/replication": {body: map[string]any{"Region": "global", "Tables": []any{}}}})

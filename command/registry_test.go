@@ -137,6 +137,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"var", "put", "a", "=v"}, "not of the form key=value"},
 		{[]string{"var", "put", "a"}, "at least one item"},
 		{[]string{"var", "put", "-check-index", "-1", "a", "k=v"}, "invalid value"},
+		{[]string{"var", "put", "-check-index", "latest", "a", "k=v"}, "it takes a whole number, 0 or more"},
+		{[]string{"var", "lock", "-ttl", "1d", "a", "true"}, `"1d" for flag -ttl: it takes numbers with units, such as 90s`},
 		{[]string{"var", "list", "-per-page", "4294967296"}, "-per-page"},
 		{[]string{"var", "lock", "a"}, "too few arguments"},
 		{[]string{"var", "lock", "-ttl", "0s", "a", "true"}, "-ttl must be positive"},

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/posener/complete"
-
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
 )
@@ -66,7 +64,7 @@ func (c *rpcCall) settle(s *session) error {
 	case c.socket == "":
 		c.socket = setting(s.opts.Getenv, "RPC_SOCKET")
 	}
-	return nil
+	return c.settleNode(s)
 }
 
 // context returns the context of one exchange.
@@ -206,14 +204,4 @@ func rpcErrorText(e *jsonrpc.Error) string {
 		fmt.Fprintf(&b, "%s (%d)", clean(d.Message), d.Code)
 	}
 	return b.String()
-}
-
-// rpcNames completes the names of methods and notifications.
-func rpcNames(s *session, _ complete.Args) []string {
-	c := newRPCCall()
-	var list jsonrpc.HandlerList
-	if c.settle(s) != nil || c.invoke(s, jsonrpc.MethodHandlers, nil, &list) != nil {
-		return nil
-	}
-	return append(list.Methods, list.Notifications...)
 }

@@ -3,10 +3,16 @@ package command
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
+
+	"github.com/posener/complete"
 
 	"github.com/cairn-project/cairn/internal/jsonrpc"
 )
+
+// classStream is the class of the methods that only `cairn node call` can follow.
+const classStream = "stream"
 
 // methodNodeMethods names the method that tells what the agent of a node offers.
 const methodNodeMethods = "get_node_methods"
@@ -20,6 +26,17 @@ type offeredMethod struct {
 	Idempotent bool            `json:"idempotent"`
 	Kinds      []string        `json:"kinds,omitempty"`
 	Args       json.RawMessage `json:"args,omitempty"`
+}
+
+// beginningOfID is the beginning of a node's ID, as `cairn node status` shows it.
+var beginningOfID = regexp.MustCompile("^[0-9a-fA-F]{1,8}$|^[0-9a-fA-F]{8}-[0-9a-fA-F-]{0,26}$")
+
+// settleNode completes the ID of -node. That takes the HTTP API: on the socket IDs are whole.
+func (c *rpcCall) settleNode(s *session) (err error) {
+	if c.socket == "" && beginningOfID.MatchString(c.node) {
+		c.node, err = s.findNode(c.node)
+	}
+	return err
 }
 
 // offered asks what the agent of -node offers.
@@ -81,7 +98,7 @@ func (s *session) describeAtNode(m *offeredMethod, node string) {
 	}
 	s.say("")
 	s.title("Example")
-	if m.Class == "stream" {
+	if m.Class == classStream {
 		s.say("cairn node call %s %s", node, m.Name)
 		return
 	}
@@ -107,4 +124,40 @@ func (c *rpcCall) failed(e *jsonrpc.Error) *failure {
 		f.hint = "`cairn rpc describe <name> -node " + clean(c.node) + "` shows the parameters"
 	}
 	return f
+}
+
+// names completes what `rpc describe` explains: methods and notifications of the operator
+// node or, where the line has -node, the methods of that node's agent.
+func (c *rpcCall) names(s *session, _ complete.Args) []string {
+	return c.known(s, func(*offeredMethod) bool { return true })
+}
+
+// callable completes what can be called: of a node's agent all but streams, which
+// `cairn node call` follows.
+func (c *rpcCall) callable(s *session, _ complete.Args) []string {
+	return c.known(s, func(m *offeredMethod) bool { return m.Class != classStream })
+}
+
+// known lists methods for completion, nothing where nobody answers.
+func (c *rpcCall) known(s *session, wanted func(*offeredMethod) bool) []string {
+	var list jsonrpc.HandlerList
+	switch {
+	case c.settle(s) != nil:
+		return nil
+	case c.node == "" && c.invoke(s, jsonrpc.MethodHandlers, nil, &list) != nil:
+		return nil
+	case c.node == "":
+		return append(list.Methods, list.Notifications...)
+	}
+	all, err := c.offered(s)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for i := range all {
+		if wanted(&all[i]) {
+			out = append(out, all[i].Name)
+		}
+	}
+	return out
 }

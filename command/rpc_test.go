@@ -3,13 +3,17 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/posener/complete"
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
@@ -304,4 +308,64 @@ func TestWatchSurvivesARestart(t *testing.T) {
 	}
 	r = invocation{}.run("rpc", "watch", "x", "-socket", filepath.Join(t.TempDir(), "none"), "-every", "1ms")
 	r.expect(t, 2, nil, []string{"no agent listens"})
+}
+
+// What `rpc` commands complete comes from where the line says that they go.
+func TestMethodsAreCompleted(t *testing.T) {
+	const offered = `{"node":"n7","methods":[{"name":"FS.Stream","class":"stream"},{"name":"Node.Apply","class":"write"},{"name":"Node.Ping","class":"read"}]}`
+	f := newFakeAgent(t, nil)
+	f.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/nodes" {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `[{"ID":"1f3a2b4c-0000-4000-8000-000000000000"}]`)
+			return
+		}
+		var m struct {
+			Method string
+			Params struct{ Node string }
+		}
+		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
+			t.Error(err)
+		}
+		result := `{"methods":["namespace_list"],"notifications":["mark"]}`
+		if m.Method == methodNodeMethods && m.Params.Node == "1f3a2b4c-0000-4000-8000-000000000000" {
+			result = offered
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":`+result+`}`)
+	})
+	opts := &Options{Getenv: func(string) string { return "" }}
+	for _, tc := range []struct {
+		command string
+		line    []string
+		want    []string
+	}{
+		{"rpc invoke", nil, []string{"namespace_list", "mark"}},
+		{"rpc invoke", []string{"-node", "1f3a"}, []string{"Node.Apply", "Node.Ping"}},
+		{"rpc watch", []string{"-every", "5s", "-node=1f3a2b4c-0000-4000-8000-000000000000"}, []string{"Node.Apply", "Node.Ping"}},
+		{"rpc describe", []string{"-node", "1f3a"}, []string{"FS.Stream", "Node.Apply", "Node.Ping"}},
+		{"rpc describe", []string{"-node", "1f3a", "-format", "none"}, nil},
+		{"rpc invoke", []string{"-socket", filepath.Join(t.TempDir(), "none")}, nil},
+		{"node call", []string{"-timeout", "5s", "1f3a"}, []string{"FS.Stream", "Node.Apply", "Node.Ping"}},
+	} {
+		at := slices.IndexFunc(registry, func(e entry) bool { return e.name == tc.command })
+		r := &runner{entry: registry[at], act: registry[at].new(), opts: opts}
+		line := append([]string{"-address", f.URL}, tc.line...)
+		if got := r.AutocompleteArgs().Predict(complete.Args{Completed: line, LastCompleted: line[len(line)-1]}); !slices.Equal(got, tc.want) {
+			t.Errorf("%s %q completes %q, want %q", tc.command, tc.line, got, tc.want)
+		}
+	}
+}
+
+// -node takes the beginning of an ID, as other commands do.
+func TestRPCFindsANode(t *testing.T) {
+	const id = "1f3a2b4c-0000-4000-8000-000000000000"
+	f := rpcAgent(t, `[{"jsonrpc":"2.0","result":1,"id":1}]`)
+	f.replies["GET /v1/nodes?prefix=1f3a"] = reply{body: []map[string]any{{"ID": id}}}
+	f.replies["GET /v1/nodes?prefix=2"] = reply{body: "[]"}
+	f.run("rpc", "invoke", "Node.Ping", "-node", "1f3a").expect(t, 0, []string{"1"}, nil)
+	if last := f.last(); !strings.Contains(last.body, id) {
+		t.Errorf("sends %s", last.body)
+	}
+	f.run("rpc", "invoke", "Node.Ping", "-node", "2").expect(t, 1, nil, []string{"no node has an ID that begins with", "node status"})
 }

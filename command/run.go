@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -59,8 +60,11 @@ func Run(args []string, opts Options) int {
 	}
 	code, err := c.Run()
 	if err != nil {
-		fmt.Fprintf(opts.Stderr, "error: %s\n", err)
+		fmt.Fprintf(opts.Stderr, "error: %s\n", inOneLine(err))
 		return exitFailed
+	}
+	if code == exitOK && slices.Contains(args, "-autocomplete-install") {
+		fmt.Fprintf(opts.Stderr, "completion is set up: start a new shell\n")
 	}
 	if name := c.Subcommand(); code == exitUnknown && name != "" {
 		fmt.Fprintf(opts.Stderr, "\nerror: unknown command %s\n", shown(name))
@@ -70,6 +74,19 @@ func Run(args []string, opts Options) int {
 		return exitFailed
 	}
 	return code
+}
+
+// inOneLine returns the text of an error that may be a list.
+func inOneLine(err error) string {
+	var list interface{ WrappedErrors() []error }
+	if !errors.As(err, &list) {
+		return err.Error()
+	}
+	var all []string
+	for _, one := range list.WrappedErrors() {
+		all = append(all, one.Error())
+	}
+	return strings.Join(all, "; ")
 }
 
 func factories(opts *Options) map[string]cli.CommandFactory {

@@ -2,12 +2,14 @@ package nomad
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -245,9 +247,26 @@ func eventVerb(t serf.EventType) string {
 func (s *Server) Join(addrs []string) (int, error) {
 	n, err := s.serf.Join(addrs, true)
 	if err != nil && n == 0 {
-		return 0, errs.Newf(errs.Unavailable, "no server could be joined: %w", err)
+		return 0, joinFailed(err)
 	}
 	return n, nil
+}
+
+// joinFailed says in one line why no server was joined: gossip gives a list of lines.
+func joinFailed(err error) error {
+	text := err.Error()
+	var list interface{ WrappedErrors() []error }
+	if errors.As(err, &list) {
+		var all []string
+		for _, one := range list.WrappedErrors() {
+			all = append(all, one.Error())
+		}
+		text = strings.Join(all, "; ")
+	}
+	if strings.Contains(text, "no installed keys could decrypt") {
+		text += "; the gossip key there is another one: give this server the encrypt of the others or, where the key was changed meanwhile, a copy of their file serf.keyring"
+	}
+	return errs.Wrap(errs.Unavailable, "no server could be joined: "+text, err)
 }
 
 // ForceLeave moves a failed member to the state left, and forgets it when prune is set.

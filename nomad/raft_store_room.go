@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
 	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	// roomPause is the time between two tries to begin a segment of the log.
+	// roomPause is the time between two tries to write to the log.
 	roomPause = time.Second
 	// roomReminder is how many tries there are between two lines of the log.
 	roomReminder = 60
@@ -29,11 +30,11 @@ func noRoom(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// waitForRoom has the write-ahead log wait where it begins a segment and cannot, as on a
-// disk that is full. The library tries that once, and a log that could not begin its next
-// segment takes no entry any more until it is opened anew. A log that waits is one whose
-// disk hangs: the watchdog sees it, others lead meanwhile, and it goes on when there is
-// room.
+// waitForRoom has the write-ahead log wait where it cannot write, as on a disk that is
+// full. The library tries once, and a log that could not begin its next segment takes no
+// entry any more until it is opened anew; a server that could not write an entry would stand
+// for election, and fail as leader, twice a second. A log that waits is one whose disk hangs:
+// the watchdog sees it, others lead meanwhile, and it goes on when there is room.
 type waitForRoom struct {
 	logger hclog.Logger
 	pause  time.Duration
@@ -43,21 +44,26 @@ type waitForRoom struct {
 	done chan struct{} // closed when nobody waits any more
 }
 
-// until tries do again until it works, or nobody may wait.
-func (w *waitForRoom) until(do func() error) error {
+// begin tries to begin a segment until it works, or nobody may wait.
+func (w *waitForRoom) begin(do func() error) error {
+	return w.until("begin the next segment of the raft log", do, func(error) bool { return true })
+}
+
+// until tries do again until it works, fails for another cause, or nobody may wait.
+func (w *waitForRoom) until(what string, do func() error, wait func(error) bool) error {
 	for try := 0; ; try++ {
 		err := do()
 		if err == nil {
 			if try > 0 {
-				w.logger.Info("began the next segment of the raft log, writes go on", "tries", try+1)
+				w.logger.Info("could "+what+", writes go on", "tries", try+1)
 			}
 			return nil
 		}
-		if !w.open.Load() {
+		if !w.open.Load() || !wait(err) {
 			return err
 		}
 		if try%roomReminder == 0 {
-			w.logger.Error("cannot begin the next segment of the raft log: no write is taken until there is room on the disk of the data directory; will try again",
+			w.logger.Error("cannot "+what+": no write is taken until there is room on the disk of the data directory; will try again",
 				"after", w.pause, "error", err)
 		}
 		if waitFor(w.done, w.pause) {
@@ -76,7 +82,7 @@ type roomFiles struct {
 // failed is removed, since it would be in the way of the next; what was there before stays.
 func (r *roomFiles) Create(dir, name string, size uint64) (f types.WritableFile, err error) {
 	path := filepath.Join(dir, name)
-	err = r.wait.until(func() error {
+	err = r.wait.begin(func() error {
 		if _, err := os.Lstat(path); err == nil {
 			return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 		}
@@ -99,7 +105,7 @@ type roomMeta struct {
 
 // CommitState writes the list of segments.
 func (r *roomMeta) CommitState(s types.PersistentState) error {
-	return r.wait.until(func() error { return r.MetaStore.CommitState(s) })
+	return r.wait.begin(func() error { return r.MetaStore.CommitState(s) })
 }
 
 // patientWAL is a write-ahead log that waits for room.
@@ -126,6 +132,16 @@ func newWaitForRoom(logger hclog.Logger) *waitForRoom {
 
 // diskFiles returns the files of the machine.
 func diskFiles() types.VFS { return walfs.New() }
+
+// StoreLog writes an entry.
+func (p *patientWAL) StoreLog(log *raft.Log) error { return p.StoreLogs([]*raft.Log{log}) }
+
+// StoreLogs writes entries. It may need room though a segment is made with all of it: the last
+// entries of a segment may exceed that, and not every file system keeps what it reserved. The
+// library takes back what it could not write.
+func (p *patientWAL) StoreLogs(logs []*raft.Log) error {
+	return p.wait.until("write to the raft log", func() error { return p.WAL.StoreLogs(logs) }, noRoom)
+}
 
 // giveUp lets what waits for room fail, so that raft can stop. It may be called more than
 // once, from one goroutine.

@@ -107,6 +107,88 @@ func TestLogGoesOnWhenTheDiskHasRoomAgain(t *testing.T) {
 	mustHold(t, log, last)
 }
 
+// fullFiles are files that are there, on a disk that has no room for what exceeds them: of
+// what is written then half arrives.
+type fullFiles struct {
+	types.VFS
+	full  atomic.Bool
+	tried chan struct{}
+}
+
+func (f *fullFiles) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	w, err := f.VFS.Create(dir, name, size)
+	return &fullFile{w, f}, err
+}
+
+type fullFile struct {
+	types.WritableFile
+	disk *fullFiles
+}
+
+func (f *fullFile) WriteAt(p []byte, at int64) (int, error) {
+	if !f.disk.full.Load() {
+		return f.WritableFile.WriteAt(p, at)
+	}
+	n, _ := f.WritableFile.WriteAt(p[:len(p)/2], at)
+	f.disk.tried <- struct{}{}
+	return n, &os.PathError{Op: "write", Path: "a segment", Err: syscall.ENOSPC}
+}
+
+func TestLogWaitsForRoomWithinASegment(t *testing.T) {
+	dir := t.TempDir()
+	disk := &fullFiles{VFS: diskFiles(), tried: make(chan struct{})}
+	var told strings.Builder
+	wait := newWaitForRoom(hclog.New(&hclog.LoggerOptions{Output: &told}))
+	wait.pause = time.Millisecond
+	log, err := openPatient(dir, 64<<10, disk, wait)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if _, err := fill(log, 1, 3); err != nil {
+		t.Fatal(err)
+	}
+	disk.full.Store(true)
+	stored := make(chan error, 1)
+	go func() {
+		stored <- log.StoreLogs([]*raft.Log{{Index: 4, Term: 1, Data: fmt.Appendf(nil, "entry 4 %512d", 0)}})
+	}()
+	for range 3 {
+		select {
+		case <-disk.tried:
+		case err := <-stored:
+			t.Fatalf("the disk is full, and an entry is stored, %v", err)
+		}
+	}
+	disk.full.Store(false)
+	go func() {
+		for range disk.tried { // a try may be under way
+		}
+	}()
+	if err := <-stored; err != nil {
+		t.Error(err)
+	}
+	close(disk.tried)
+	if _, err := fill(log, 5, 9); err != nil {
+		t.Error(err)
+	}
+	if err := log.StoreLogs([]*raft.Log{{Index: 99}}); err == nil {
+		t.Error("an entry out of order is stored")
+	}
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(told.String(), "cannot write to the raft log: no write is taken until there is room") || !strings.Contains(told.String(), "writes go on") {
+		t.Errorf("the log says %q", told.String())
+	}
+	again, err := openPatient(dir, 64<<10, diskFiles(), newWaitForRoom(hclog.NewNullLogger()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	mustHold(t, again, 9)
+}
+
 func TestLogThatWaitsForRoomGivesUp(t *testing.T) {
 	dir := t.TempDir()
 	log, disk := mustOpenOnFullDisk(t, dir)

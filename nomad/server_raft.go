@@ -118,7 +118,7 @@ func (s *Server) raftConfig(logger hclog.Logger) *raft.Config {
 	c, m := s.config.Raft, time.Duration(s.config.Raft.Multiplier)
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(s.nodeID)
-	conf.Logger = logger.Named("raft")
+	conf.Logger = newRaftLog(logger.Named("raft"))
 	conf.HeartbeatTimeout = c.HeartbeatTimeout * m
 	conf.ElectionTimeout = c.ElectionTimeout * m
 	conf.LeaderLeaseTimeout = c.LeaderLease * m

@@ -136,7 +136,7 @@ func (a *Agent) startHalves(rpc net.Listener, newServer startFunc) error {
 		}
 	} else if c.TLSConfig.EnableRPC {
 		if err := a.tls.CheckRole(tlsconf.RoleClient, c.Region); err != nil {
-			return fmt.Errorf("tls: %w", err)
+			return err
 		}
 	}
 	if err := a.startClient(rpc); err != nil {

@@ -94,12 +94,14 @@ func (a *Agent) reload(f *flags) {
 		a.logger.Error("configuration not reloaded, it is not valid", "error", err)
 		return
 	}
+	done := "configuration reloaded"
 	for _, step := range a.reloadSteps() {
 		if err := step.apply(c); err != nil {
 			a.logger.Error("not everything was reloaded", "step", step.name, "error", err)
+			done = "the rest of the configuration was reloaded"
 		}
 	}
-	a.logger.Info("configuration reloaded", "log_level", c.LogLevel)
+	a.logger.Info(done, "log_level", c.LogLevel)
 }
 
 // reloadReplicationToken takes over acl.replication_token.

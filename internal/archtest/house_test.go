@@ -34,6 +34,8 @@ func TestNoCommentedOutCode(t *testing.T)      { hold(t, checkDeadCode) }
 func TestLinksResolve(t *testing.T)            { hold(t, checkLinks) }
 func TestDocumentedCommandsExist(t *testing.T) { hold(t, checkCommands) }
 
+func TestDocumentedMetricsExist(t *testing.T) { hold(t, checkMetrics) }
+
 func TestConfigurationKeysAreDocumented(t *testing.T) { hold(t, checkConfigDocs) }
 
 func TestSizes(t *testing.T) {

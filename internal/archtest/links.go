@@ -136,3 +136,30 @@ func checkConfigDocs(t *tree) []problem {
 	}
 	return out
 }
+
+var metricName = regexp.MustCompile(`\bcairn_[a-z0-9_]+`)
+
+// checkMetrics looks for every metric, or claim of an identity, that a document or an alert
+// names in the source; a name that ends in an underscore stands for all that begin so.
+func checkMetrics(t *tree) []problem {
+	var source strings.Builder
+	for _, f := range t.files {
+		if !f.test {
+			source.WriteString(f.src)
+		}
+	}
+	var out []problem
+	for _, f := range t.texts {
+		if path.Ext(f.path) != ".md" && path.Dir(f.path) != "deploy/prometheus" {
+			continue
+		}
+		for _, name := range metricName.FindAllString(f.src, -1) {
+			begins := strings.Contains(source.String(), `"`+name)
+			whole := strings.Contains(source.String(), `"`+name+`"`) || strings.Contains(source.String(), `"`+name+`,omitempty"`)
+			if !whole && !(begins && strings.HasSuffix(name, "_")) {
+				out = append(out, problem{at: f.path, msg: name + ": there is no such metric"})
+			}
+		}
+	}
+	return out
+}

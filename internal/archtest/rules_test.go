@@ -139,6 +139,10 @@ func TestDeadCodeRule(t *testing.T) {
 func TestLinkRule(t *testing.T) {
 	bites(t, checkLinks, "", "-- README.md --\nsee [a](docs/a.md#the-way-of-a-write), [w](https://example.org/x) and [b](#here)\n\n# Here\n-- docs/a.md --\n## The way of a write\n[up](../README.md)\n")
 	bites(t, checkLinks, "broken link: docs/b.md", "-- README.md --\n[b](docs/b.md)\n")
+	const metrics = "-- nomad/a.go --\npackage nomad\n\nconst a = \"cairn_a_total\"\n"
+	bites(t, checkMetrics, "", metrics+"-- docs/a.md --\n`cairn_a_total`, `cairn_a_`\n")
+	bites(t, checkMetrics, "cairn_a: there is no such metric", metrics+"-- docs/a.md --\ncairn_a\n")
+	bites(t, checkMetrics, "cairn_b_total: there is no such metric", metrics+"-- deploy/prometheus/a.yml --\nexpr: sum(cairn_b_total) > 1\n")
 	bites(t, checkLinks, "no such heading", "-- README.md --\n[b](#there)\n\n# Here\n")
 }
 
