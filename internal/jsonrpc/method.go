@@ -94,7 +94,7 @@ func Func[P, R any](f func(ctx context.Context, params P) (R, error)) Handler {
 			dec := json.NewDecoder(bytes.NewReader(raw))
 			dec.UseNumber()
 			if err := dec.Decode(&p); err != nil {
-				return nil, InvalidParams("", err.Error())
+				return nil, NotDecoded(raw, err)
 			}
 		}
 		r, err := f(ctx, p)
