@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -69,6 +70,10 @@ func (c *rpcFile) one(s *session, name string) error {
 
 // ofFile says which file a failure is of.
 func ofFile(name string, err error) *failure {
+	var unread *fs.PathError
+	if errors.As(err, &unread) && unread.Path == name {
+		err = unread.Err // it names the file too
+	}
 	out := &failure{code: exitRPCError, err: failed(name, err)}
 	var f *failure
 	if errors.As(err, &f) {
@@ -124,10 +129,7 @@ func (c *rpcInput) run(s *session, _ []string) error {
 	}
 	if c.raw {
 		out, err := c.exchange(s, text)
-		if err != nil {
-			return err
-		}
-		return c.answer(s, nil, out)
+		return c.outcome(s, nil, out, err)
 	}
 	m, err := parseMessage(text)
 	if err != nil {
@@ -296,7 +298,11 @@ func (c *rpcWatch) run(s *session, args []string) error {
 	if c.every <= 0 {
 		return usagef("-every must be above zero")
 	}
-	m, err := c.message(s, args[0])
+	pieces, err := c.pieces(s)
+	if err != nil {
+		return err
+	}
+	m, err := c.message(s, args[0], pieces)
 	if err != nil {
 		return err
 	}
