@@ -212,11 +212,22 @@ func rpcErrorText(e *jsonrpc.Error) string {
 	return b.String()
 }
 
-// rpcNames completes the names of methods and notifications.
-func rpcNames(s *session, _ complete.Args) []string {
-	c := newRPCCall()
+// names completes what can be called: of the agent of the node that the line names, or
+// the methods and notifications of the operator node.
+func (c *rpcCall) names(s *session, _ complete.Args) []string {
+	if c.settle(s) != nil {
+		return nil
+	}
+	var out []string
+	if c.node != "" {
+		methods, _ := c.offered(s)
+		for _, m := range methods {
+			out = append(out, m.Name)
+		}
+		return out
+	}
 	var list jsonrpc.HandlerList
-	if c.settle(s) != nil || c.invoke(s, jsonrpc.MethodHandlers, nil, &list) != nil {
+	if c.invoke(s, jsonrpc.MethodHandlers, nil, &list) != nil {
 		return nil
 	}
 	return append(list.Methods, list.Notifications...)

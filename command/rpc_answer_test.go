@@ -4,8 +4,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/posener/complete"
 )
 
 // peerThatSays returns a socket where every connection is told the same once something
@@ -145,5 +148,34 @@ func TestCallsAtANodeAreChecked(t *testing.T) {
 		if !strings.Contains(r.body, "get_node_methods") {
 			t.Errorf("sent %s", r.body)
 		}
+	}
+}
+
+// Names are completed where the line says, be it an address, a socket or a node.
+func TestMethodsAreCompleted(t *testing.T) {
+	handlers := `{"jsonrpc":"2.0","result":{"methods":["ping"],"notifications":["mark"]},"id":1}`
+	offered := `{"jsonrpc":"2.0","result":{"methods":[{"name":"Node.Ping"},{"name":"FS.List"}]},"id":1}`
+	here, atNode := rpcAgent(t, handlers), rpcAgent(t, offered)
+	opts := &Options{Getenv: func(name string) string { return map[string]string{"CAIRN_ADDR": here.URL}[name] }}
+	for _, tc := range []struct {
+		line []string
+		want []string
+	}{
+		{nil, []string{"ping", "mark"}},
+		{[]string{"-socket", peerThatSays(t, strings.Replace(handlers, "ping", "local", 1)+"\n", false)}, []string{"local", "mark"}},
+		{[]string{"-http", atNode.URL, "-node", "n7"}, []string{"Node.Ping", "FS.List"}},
+		{[]string{"-socket", "/nowhere"}, nil},
+		{[]string{"-format", "xml"}, nil},
+	} {
+		for _, name := range []string{"rpc invoke", "rpc describe", "rpc watch"} {
+			at := slices.IndexFunc(registry, func(e entry) bool { return e.name == name })
+			r := &runner{entry: registry[at], act: registry[at].new(), opts: opts}
+			if got := r.AutocompleteArgs().Predict(complete.Args{Completed: tc.line}); !slices.Equal(got, tc.want) {
+				t.Errorf("%s %q: %q, want %q", name, tc.line, got, tc.want)
+			}
+		}
+	}
+	if body := atNode.requests[0].body; !strings.Contains(body, "get_node_methods") || !strings.Contains(body, "n7") {
+		t.Errorf("sent %s", body)
 	}
 }

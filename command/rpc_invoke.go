@@ -17,7 +17,7 @@ type rpcInvoke struct {
 
 func newRPCInvoke() action { return &rpcInvoke{rpcCall: newRPCCall()} }
 
-func (*rpcInvoke) about() about {
+func (c *rpcInvoke) about() about {
 	return about{
 		synopsis: "call a method of the operator node",
 		usage:    "[options] <name>",
@@ -31,7 +31,7 @@ func (*rpcInvoke) about() about {
 			{"A method of the agent of a node", "cairn rpc invoke Node.Version -node 1f3a2b4c-0000-4000-8000-000000000000"},
 			{"Over the socket, as root", "cairn rpc invoke admin_set_log_level -socket /var/lib/cairn/rpc.sock -p 'level: debug'"},
 		},
-		exits: rpcExits, min: 1, max: 1, groups: withAgent | withNamespace, args: rpcNames,
+		exits: rpcExits, min: 1, max: 1, groups: withAgent | withNamespace, args: c.names,
 	}
 }
 
@@ -39,7 +39,7 @@ func (c *rpcInvoke) flags(f *flags) {
 	f.list(&c.params, "p", "params", "Parameters in YAML or JSON, @file or -; may be repeated.")
 	f.boolean(&c.batch, "batch", "Send each -p as a call of its own, all in one message.")
 	f.boolean(&c.notify, "notify", "Send without an id: for notifications.")
-	f.text(&c.node, "node", "id", nodeUsage)
+	f.text(&c.node, "node", "id", nodeUsage, nodeIDs)
 	f.boolean(&c.check, "check", "Check name and parameters against the schema, and send nothing.")
 	c.rpcCall.flags(f)
 }

@@ -155,7 +155,7 @@ func (*rpcGetAPI) about() about {
 }
 
 func (c *rpcGetAPI) flags(f *flags) {
-	f.text(&c.node, "node", "id", "List the methods of the agent of this node instead.")
+	f.text(&c.node, "node", "id", "List the methods of the agent of this node instead.", nodeIDs)
 	c.rpcCall.flags(f)
 }
 
@@ -194,19 +194,19 @@ type rpcDescribe struct{ rpcCall }
 
 func newRPCDescribe() action { return &rpcDescribe{newRPCCall()} }
 
-func (*rpcDescribe) about() about {
+func (c *rpcDescribe) about() about {
 	return about{
 		synopsis: "explain a method of the operator node",
 		usage:    "[options] <name>",
 		text:     "Shows what a method does, who may call it, and the JSON schemas of its parameters and its result.",
 		examples: [][2]string{{"Explain a method", "cairn rpc describe namespace_upsert"},
 			{"Explain a method of the agent of a node", "cairn rpc describe Node.Apply -node 1f3a2b4c-0000-4000-8000-000000000000"}},
-		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: rpcNames,
+		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: c.names,
 	}
 }
 
 func (c *rpcDescribe) flags(f *flags) {
-	f.text(&c.node, "node", "id", "Explain a method of the agent of this node.")
+	f.text(&c.node, "node", "id", "Explain a method of the agent of this node.", nodeIDs)
 	c.rpcCall.flags(f)
 }
 
@@ -270,7 +270,7 @@ func newRPCWatch() action {
 	return &rpcWatch{rpcInvoke: rpcInvoke{rpcCall: newRPCCall()}, every: 2 * time.Second}
 }
 
-func (*rpcWatch) about() about {
+func (c *rpcWatch) about() about {
 	return about{
 		synopsis: "call a method again and again",
 		usage:    "[options] <name>",
@@ -279,13 +279,13 @@ func (*rpcWatch) about() about {
 			{"Watch Raft", "cairn rpc watch get_raft_stats -every 2s"},
 			{"Three answers as JSON", "cairn rpc watch get_metrics -p 'regex: raft' -count 3 -format json"},
 		},
-		exits: rpcExits, min: 1, max: 1, groups: withAgent | withNamespace, args: rpcNames,
+		exits: rpcExits, min: 1, max: 1, groups: withAgent | withNamespace, args: c.names,
 	}
 }
 
 func (c *rpcWatch) flags(f *flags) {
 	f.list(&c.params, "p", "params", "Parameters in YAML or JSON, @file or -; may be repeated.")
-	f.text(&c.node, "node", "id", nodeUsage)
+	f.text(&c.node, "node", "id", nodeUsage, nodeIDs)
 	f.duration(&c.every, "every", "Time between two calls. Default: 2s.")
 	f.number(&c.count, "count", "number", "How many calls to make, 0 for no end.")
 	c.rpcCall.flags(f)
