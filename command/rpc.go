@@ -76,7 +76,7 @@ func (c *rpcCall) context(s *session) (context.Context, context.CancelFunc) {
 }
 
 // exchange sends one message and returns everything that it is answered with; nothing
-// for notifications.
+// for notifications. Beside an error it returns the answers that came whole before.
 func (c *rpcCall) exchange(s *session, msg []byte) ([]byte, error) {
 	ctx, cancel := c.context(s)
 	defer cancel()
@@ -87,7 +87,8 @@ func (c *rpcCall) exchange(s *session, msg []byte) ([]byte, error) {
 	defer client.Close()
 	out, err := client.Raw(ctx, msg)
 	if err != nil {
-		return nil, lostCall(err, "is an agent running? its log says where the socket is; without -socket the HTTP address is used")
+		whole := out[:bytes.LastIndexByte(out, '\n')+1]
+		return bytes.TrimSpace(whole), lostCall(err, "is an agent running? its log says where the socket is; without -socket the HTTP address is used")
 	}
 	return bytes.TrimSpace(out), nil
 }
@@ -128,7 +129,10 @@ func lostCall(err error, hint string) *failure {
 		err = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded) // wherever it was up: err may say something else
 		return &failure{code: exitTryAgain, err: err, hint: "-timeout says how long to wait; whether the call took effect is not known", lost: true}
 	}
-	return &failure{code: exitRPCError, err: err, hint: hint, lost: !errors.Is(err, errs.TooLarge)}
+	if errors.Is(err, errs.TooLarge) {
+		return &failure{code: exitRPCError, err: err, hint: "ask for less, such as by per_page, prefix or filter"}
+	}
+	return &failure{code: exitRPCError, err: err, hint: hint, lost: true}
 }
 
 // refused is the failure for an answer that is not of the operator node.

@@ -1,15 +1,11 @@
 package command
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
-
-	"github.com/cairn-project/cairn/internal/jsonrpc"
 )
 
 // rpcInvoke calls one method.
@@ -52,15 +48,22 @@ func (c *rpcInvoke) run(s *session, args []string) error {
 	if err := c.settle(s); err != nil {
 		return err
 	}
-	m, err := c.message(s, args[0])
+	pieces, err := c.pieces(s)
 	if err != nil {
 		return err
+	}
+	m, err := c.message(s, args[0], pieces)
+	switch {
+	case err != nil:
+		return err
+	case c.check && c.node != "":
+		return c.checkOffered(s, args[0], pieces)
 	}
 	return c.send(s, m, c.check)
 }
 
-// message builds what is sent.
-func (c *rpcInvoke) message(s *session, method string) (*rpcMessage, error) {
+// pieces returns the parameters of each call, one that is nil for a call without.
+func (c *rpcInvoke) pieces(s *session) ([]json.RawMessage, error) {
 	var pieces []json.RawMessage
 	for _, p := range c.params {
 		raw, err := c.piece(s, p)
@@ -69,13 +72,15 @@ func (c *rpcInvoke) message(s *session, method string) (*rpcMessage, error) {
 		}
 		pieces = append(pieces, raw)
 	}
-	if !c.batch {
-		joined, err := joinParams(pieces)
-		if err != nil {
-			return nil, err
-		}
-		pieces = []json.RawMessage{joined}
+	if c.batch {
+		return pieces, nil
 	}
+	joined, err := joinParams(pieces)
+	return []json.RawMessage{joined}, err
+}
+
+// message builds what is sent.
+func (c *rpcInvoke) message(s *session, method string, pieces []json.RawMessage) (*rpcMessage, error) {
 	out := &rpcMessage{batch: c.batch}
 	method, pieces, err := c.atNode(method, pieces)
 	if err != nil {
@@ -137,8 +142,9 @@ func (c *rpcInvoke) placed(s *session, p json.RawMessage) (json.RawMessage, erro
 	case len(p) > 0 && p[0] == '[':
 		return p, nil
 	case len(p) > 0:
-		if err := json.Unmarshal(p, &object); err != nil {
-			return nil, err
+		var err error
+		if object, err = members(p); err != nil {
+			return nil, usagef("-p: %v", err)
 		}
 	}
 	added := false
@@ -199,9 +205,9 @@ func joinParams(pieces []json.RawMessage) (json.RawMessage, error) {
 			list = append(list, more...)
 			continue
 		}
-		var more map[string]json.RawMessage
-		if err := json.Unmarshal(p, &more); err != nil {
-			return nil, err
+		more, err := members(p)
+		if err != nil {
+			return nil, usagef("-p: %v", err)
 		}
 		for k, v := range more {
 			if _, twice := object[k]; twice {
@@ -222,83 +228,26 @@ func (c *rpcCall) send(s *session, m *rpcMessage, check bool) error {
 		return c.checkMessage(s, m)
 	}
 	out, err := c.exchange(s, m.encode(c.token(s)))
-	if err != nil {
-		return err
-	}
-	return c.answer(s, m, out)
+	return c.outcome(s, m, out, err)
 }
 
-// checkMessage holds a message against the methods of the agent, without calling any:
-// a node of our own with the same schemas judges it.
-func (c *rpcCall) checkMessage(s *session, m *rpcMessage) error {
-	var d jsonrpc.Descriptor
-	if err := c.invoke(s, jsonrpc.MethodDescriptor, nil, &d); err != nil {
+// outcome prints what a message was answered with. err says that the exchange broke:
+// answers that came before are printed all the same. m is nil for bytes that went out as they were.
+func (c *rpcCall) outcome(s *session, m *rpcMessage, out []byte, err error) error {
+	if err == nil && len(out) == 0 && m.wantsAnswer() {
+		err = &failure{code: exitRPCError, err: errors.New("the connection ended without an answer"), hint: "whether the call took effect is not known", lost: true}
+	}
+	if err == nil {
+		return c.answer(s, m, out)
+	}
+	if len(out) == 0 {
 		return err
-	}
-	judge, err := newJudge(d)
-	if err != nil {
-		return &failure{code: exitRPCError, err: err}
-	}
-	kinds := map[string]jsonrpc.Description{}
-	for _, e := range d.Methods {
-		kinds[e.Name] = e
 	}
 	var all []*failure
-	probe := &rpcMessage{batch: m.batch}
-	for i, r := range m.requests {
-		with := map[string]json.RawMessage{"id": json.RawMessage(fmt.Sprint(i + 1))}
-		var name string
-		_ = json.Unmarshal(r["method"], &name) // the judge says what is wrong with it
-		for k, v := range r {
-			with[k] = v
-		}
-		_, hasID := r["id"]
-		if e, known := kinds[name]; known && hasID == (e.Type == jsonrpc.KindNotification.String()) && !e.WithoutID {
-			all = append(all, &failure{code: exitRPCError, err: fmt.Errorf("%s is a %s: a method is called with an id, a notification without (-notify)", clean(name), clean(e.Type))})
-		}
-		probe.requests = append(probe.requests, with)
-	}
-	answer := judge.Handle(s.ctx, jsonrpc.Caller{Transport: jsonrpc.TransportSocket}, probe.encode(""))
-	answers, err := parseAnswers(answer.Body)
-	if err != nil {
-		return &failure{code: exitRPCError, err: err}
-	}
-	for _, a := range answers {
-		if a.Error != nil {
-			all = append(all, rpcFailure(a.Error))
+	for _, e := range []error{c.answer(s, m, out), err} {
+		if f, ok := e.(*failure); ok {
+			all = append(all, f)
 		}
 	}
-	if err := joinFailures(all); err != nil {
-		return err
-	}
-	s.say("ok")
-	return nil
-}
-
-// newJudge returns a node that has the names and schemas of another one, and does nothing.
-func newJudge(d jsonrpc.Descriptor) (*jsonrpc.Server, error) {
-	conf := jsonrpc.DefaultConfig()
-	conf.MaxMessage, conf.MaxDepth = max(d.Limits.MaxMessage, 1), max(d.Limits.MaxDepth, 1)
-	conf.MaxBatch, conf.StrictIDs = max(d.Limits.MaxBatch, 1), d.Limits.StrictIDs
-	judge, err := jsonrpc.New(conf)
-	if err != nil {
-		return nil, err
-	}
-	nothing := jsonrpc.Func(func(context.Context, any) (any, error) { return nil, nil })
-	for _, e := range d.Methods {
-		m := jsonrpc.Method{Name: e.Name, Params: e.Schema.Params, Handler: nothing, Lazy: true}
-		if err := judge.Register(m); err != nil && !isDiscovery(e.Name) {
-			return nil, err
-		}
-	}
-	return judge, nil
-}
-
-// isDiscovery reports whether every node has the method.
-func isDiscovery(name string) bool {
-	switch name {
-	case jsonrpc.MethodHandlers, jsonrpc.MethodDescriptor, jsonrpc.MethodSchema, jsonrpc.MethodPing:
-		return true
-	}
-	return false
+	return joinFailures(all)
 }

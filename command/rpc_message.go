@@ -51,20 +51,67 @@ func parseMessage(text []byte) (*rpcMessage, error) {
 		return nil, err
 	}
 	m := &rpcMessage{}
+	list := []json.RawMessage{raw}
 	switch raw[0] {
 	case '{':
-		m.requests = make([]map[string]json.RawMessage, 1)
-		err = json.Unmarshal(raw, &m.requests[0])
 	case '[':
 		m.batch = true
-		err = json.Unmarshal(raw, &m.requests)
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return nil, err
+		}
 	default:
-		err = errors.New("a message is an object, or a list of them")
+		return nil, errors.New("a message is an object, or a list of them")
 	}
-	if err != nil {
-		return nil, err
+	for i, one := range list {
+		r, err := members(one)
+		if err != nil && m.batch {
+			err = fmt.Errorf("element %d: %w", i+1, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		m.requests = append(m.requests, r)
 	}
 	return m, nil
+}
+
+// members returns those of an object. One that is given twice is refused: nobody knows
+// which was meant, and a map would keep one of them without a word.
+func members(raw json.RawMessage) (map[string]json.RawMessage, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, errors.Join(errors.New("it is no object"), err)
+	}
+	out := map[string]json.RawMessage{}
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := t.(string) // in an object nothing else comes here
+		if _, twice := out[name]; twice {
+			return nil, fmt.Errorf("%q is given twice", name)
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, err
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+// wantsAnswer reports whether the agent has to say something to the message.
+func (m *rpcMessage) wantsAnswer() bool {
+	if m == nil {
+		return false
+	}
+	for _, r := range m.requests {
+		if _, hasID := r["id"]; hasID {
+			return true
+		}
+	}
+	return false
 }
 
 // encode returns the message as one line, with the token where it has none.
@@ -73,7 +120,7 @@ func (m *rpcMessage) encode(token string) []byte {
 	list := make([]map[string]json.RawMessage, len(m.requests))
 	for i, r := range m.requests {
 		list[i] = r
-		if _, own := r["token"]; token != "" && !own && r != nil {
+		if _, own := r["token"]; token != "" && !own {
 			list[i] = map[string]json.RawMessage{"token": secret}
 			for k, v := range r {
 				list[i][k] = v
@@ -123,17 +170,18 @@ func parseAnswers(out []byte) ([]rpcAnswer, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		var one rpcAnswer
-		if raw[0] != '[' {
-			if err := json.Unmarshal(raw, &one); err != nil {
-				return nil, err
-			}
-			all = append(all, one)
-			continue
+		list := make([]rpcAnswer, 1)
+		into := any(&list[0])
+		if raw[0] == '[' {
+			into = &list
 		}
-		var list []rpcAnswer
-		if err := json.Unmarshal(raw, &list); err != nil {
+		if err := json.Unmarshal(raw, into); err != nil {
 			return nil, err
+		}
+		for _, one := range list {
+			if one.Error == nil && one.Result == nil {
+				return nil, errors.New("it has neither a result nor an error")
+			}
 		}
 		all = append(all, list...)
 	}

@@ -70,21 +70,29 @@ func (c *rpcCall) listOffered(s *session) error {
 
 // describeOffered explains a method of the agent of -node.
 func (c *rpcCall) describeOffered(s *session, name string) error {
+	m, err := c.findOffered(s, name)
+	switch {
+	case err != nil:
+		return err
+	case c.format != "table":
+		return s.printJSON(m)
+	}
+	s.describeAtNode(m, c.node)
+	return nil
+}
+
+// findOffered asks for one of the methods that the agent of -node offers.
+func (c *rpcCall) findOffered(s *session, name string) (*offeredMethod, error) {
 	all, err := c.offered(s)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, m := range all {
-		if m.Name != name {
-			continue
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i], nil
 		}
-		if c.format != "table" {
-			return s.printJSON(m)
-		}
-		s.describeAtNode(&m, c.node)
-		return nil
 	}
-	return &failure{code: exitUnimplemented, err: fmt.Errorf("the agent of node %s has no method %q", c.node, name), hint: c.listHint()}
+	return nil, &failure{code: exitUnimplemented, err: fmt.Errorf("the agent of node %s has no method %q", c.node, name), hint: c.listHint()}
 }
 
 // describeAtNode prints a method of the agent of a node for people.

@@ -25,7 +25,7 @@ func (c *rpcCall) answer(s *session, m *rpcMessage, out []byte) error {
 	}
 	answers, err := parseAnswers(out)
 	if err != nil {
-		return &failure{code: exitRPCError, err: failed("the answer is no JSON", err)}
+		return &failure{code: exitRPCError, err: failed("the answer is no answer of JSON-RPC", err)}
 	}
 	var failures []*failure
 	for i, a := range answers {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -71,6 +72,10 @@ func (c *rpcFile) one(s *session, name string) error {
 
 // ofFile says which file a failure is of.
 func ofFile(name string, err error) *failure {
+	var unread *fs.PathError
+	if errors.As(err, &unread) && unread.Path == name {
+		err = unread.Err // it names the file too
+	}
 	out := &failure{code: exitRPCError, err: failed(name, err)}
 	var f *failure
 	if errors.As(err, &f) {
@@ -126,10 +131,7 @@ func (c *rpcInput) run(s *session, _ []string) error {
 	}
 	if c.raw {
 		out, err := c.exchange(s, text)
-		if err != nil {
-			return err
-		}
-		return c.answer(s, nil, out)
+		return c.outcome(s, nil, out, err)
 	}
 	m, err := parseMessage(text)
 	if err != nil {
@@ -201,7 +203,7 @@ func (c *rpcDescribe) about() about {
 		text:     "Shows what a method does, who may call it, and the JSON schemas of its parameters and its result.",
 		examples: [][2]string{{"Explain a method", "cairn rpc describe namespace_upsert"},
 			{"Explain a method of the agent of a node", "cairn rpc describe Node.Apply -node 1f3a2b4c-0000-4000-8000-000000000000"}},
-		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: c.names,
+		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: c.callable,
 	}
 }
 
@@ -298,7 +300,11 @@ func (c *rpcWatch) run(s *session, args []string) error {
 	if c.every <= 0 {
 		return usagef("-every must be above zero")
 	}
-	m, err := c.message(s, args[0])
+	pieces, err := c.pieces(s)
+	if err != nil {
+		return err
+	}
+	m, err := c.message(s, args[0], pieces)
 	if err != nil {
 		return err
 	}

@@ -93,6 +93,7 @@ func newDrainOperation(n *structs.Node) *structs.Operation {
 	now := time.Now().UTC()
 	op := &structs.Operation{ID: "op-" + uuid.NewString(), Kind: structs.OperationKindDrain, Name: trimText("drain node " + n.Name), NodeID: n.ID,
 		State: structs.OperationRunning, Created: now}
+	op.Token = op.ID // nobody chose one, and it can be asked for by either
 	for _, name := range []string{drainStepMark, drainStepTell, drainStepLeave, drainStepEnd} {
 		op.Step(name)
 	}

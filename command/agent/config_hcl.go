@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
@@ -17,11 +18,13 @@ const maxDepth = 32
 // that agent files are written in: quoted keys, commas between entries, and
 // strings whose ${…} means nothing.
 type hclParser struct {
-	file     string
-	src      []byte
-	tokens   hclsyntax.Tokens
-	pos      int
-	depth    int
+	file   string
+	src    []byte
+	tokens hclsyntax.Tokens
+	pos    int
+	depth  int
+	// key is the one whose value is read.
+	key      string
 	problems []problem
 }
 
@@ -116,6 +119,7 @@ func (p *hclParser) entry() (entry, bool) {
 		switch t.Type {
 		case hclsyntax.TokenEqual:
 			p.pos++
+			p.key = e.key
 			if e.value, ok = p.value(); !ok {
 				return e, false
 			}
@@ -148,7 +152,7 @@ func (p *hclParser) endOfEntry(key string) bool {
 			return true
 		}
 	}
-	p.fail(t, "expected the end of the line after the value of %q, found %s: text must be quoted", key, describe(t))
+	p.fail(t, "expected the end of the line after the value of %q, found %s: text must be quoted", key, p.shown(t))
 	return false
 }
 
@@ -213,10 +217,10 @@ func (p *hclParser) value() (*node, bool) {
 			n.kind, n.text = boolNode, s
 			return n, true
 		}
-		p.fail(t, "%q must be quoted", t.Bytes)
+		p.fail(t, "%s must be quoted", p.shown(t))
 		return nil, false
 	}
-	p.fail(t, "expected a value, found %s", describe(t))
+	p.fail(t, "expected a value, found %s", p.shown(t))
 	return nil, false
 }
 
@@ -320,6 +324,27 @@ func (p *hclParser) heredoc() (string, bool) {
 		}
 		return s, true
 	}
+}
+
+// secretKeys are the keys whose values are in no log and no answer.
+var secretKeys = sync.OnceValue(func() map[string]bool {
+	out := map[string]bool{}
+	for _, r := range records(&Config{}) {
+		if r.Secret {
+			out[r.Name[strings.LastIndexByte(r.Name, '.')+1:]] = true
+		}
+	}
+	return out
+})
+
+// shown is what is said of a token in the value of a key: of a secret one, that may have
+// lost its quotes, no letter.
+func (p *hclParser) shown(t hclsyntax.Token) string {
+	named := t.Type == hclsyntax.TokenEOF || t.Type == hclsyntax.TokenNewline
+	if !named && secretKeys()[p.key[strings.LastIndexByte(p.key, '.')+1:]] {
+		return "a part of the value of " + strconv.Quote(p.key)
+	}
+	return describe(t)
 }
 
 func describe(t hclsyntax.Token) string {

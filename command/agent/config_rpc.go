@@ -82,6 +82,7 @@ func (c *RPCConfig) problems() []problem {
 	_, err = s.gid()
 	bad(err != nil, "socket.group: %v", err)
 	bad(s.Path != "" && !filepath.IsAbs(s.Path), "socket.path %q: must be absolute", s.Path)
+	bad(len(s.Path) > jsonrpc.MaxSocketPath, "socket.path: has %d bytes, at most %d: choose a shorter one", len(s.Path), jsonrpc.MaxSocketPath)
 	_, problems := s.principals()
 	for _, p := range problems {
 		bad(true, "socket.users: %s", p)

@@ -108,6 +108,9 @@ func TestConfigProblems(t *testing.T) {
 		{"server { start_join = [1] }", []string{`agent:1: server.start_join must be a list of text`}},
 		{"region = \"a\"\nregion = \"b\"", []string{`agent:2: region is given twice, first on line 1`}},
 		{"region = eu", []string{`agent:1: "eu" must be quoted`}},
+		{"acl { replication_token = s3cret }", []string{`agent:1: a part of the value of "replication_token" must be quoted`}},
+		{"server { encrypt = \"a\" s3cret }", []string{`agent:1: expected the end of the line after the value of "encrypt", found a part of the value`}},
+		{"client {\n join_token = ?s3cret\n}", []string{`agent:2: expected a value, found a part of the value of "join_token"`}},
 		{"region = \"eu", []string{`agent:1: a string is not closed`}},
 		{"log_rotate_duration = 10s\nregion = \"x\"", []string{`agent:1: expected the end of the line`}},
 		{"region = \"x\" eu", []string{`agent:1: expected the end of the line after the value of "region", found "eu"`}},
@@ -127,6 +130,9 @@ func TestConfigProblems(t *testing.T) {
 		{strings.Repeat(`{"a":`, 40), []string{`agent:1: invalid JSON: objects nest deeper`}},
 	} {
 		_, _, got := parse(t, tc.text)
+		if strings.Contains(got, "s3cret") {
+			t.Errorf("%q shows a secret: %s", tc.text, got)
+		}
 		lines := strings.Split(got, "\n")
 		for i, want := range tc.want {
 			if i >= len(lines) || !strings.HasPrefix(lines[i], want) {

@@ -360,6 +360,9 @@ func changedRecords(old, next *Config) []string {
 
 func (n *rpcNode) reloadStatus(_ context.Context, p reloadStatusParams) (operationsResult, error) {
 	count := p.Count
+	if count < 0 {
+		return operationsResult{}, jsonrpc.InvalidParams("/count", "must not be negative; without it the newest is shown")
+	}
 	if p.Token == "" && count == 0 {
 		count = 1
 	}

@@ -277,6 +277,10 @@ func TestRPCConfiguration(t *testing.T) {
 			t.Errorf("%v does not name %s", err, want)
 		}
 	}
+	c.RPC.Socket = RPCSocketConfig{Enabled: true, Path: "/" + strings.Repeat("x", jsonrpc.MaxSocketPath)}
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "rpc.socket.path: has 104 bytes, at most 103") {
+		t.Errorf("a path that is too long: %v", err)
+	}
 }
 
 // The limits of requests are set as a reload would set them, and stay set beside a

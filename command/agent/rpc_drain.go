@@ -51,8 +51,9 @@ type nodeParams struct {
 // nodeChange is the result of what changes a node.
 type nodeChange struct {
 	Index uint64 `json:"index"`
-	// Operation is what get_operations shows of a drain that has begun.
+	// Operation is what get_operations shows of a drain that has begun, Token its token.
 	Operation string `json:"operation,omitempty"`
+	Token     string `json:"token,omitempty"`
 }
 
 // drainStatus is the result of get_drain_status.
@@ -137,7 +138,7 @@ func (n *rpcNode) updateDrain(ctx context.Context, args *structs.NodeUpdateDrain
 	args.AuthToken, args.Caller = caller.Token, n.config.NodeName+" "+caller.String()
 	reply := &structs.NodeDrainUpdateResponse{}
 	err := n.server.RPC(ctx, "Node.UpdateDrain", args, reply)
-	return nodeChange{reply.Index, reply.OperationID}, err
+	return nodeChange{reply.Index, reply.OperationID, reply.OperationID}, err
 }
 
 func (n *rpcNode) setNodeStatus(ctx context.Context, p nodeStatusParams) (nodeChange, error) {

@@ -78,7 +78,7 @@ func TestDrainOfANode(t *testing.T) {
 		}
 	}
 	node.DrainStrategy = nil
-	if result, err := invoke(t, h, "admin_node_start_drain", `{"node":"n"}`, "X-Nomad-Token", "secret"); err != nil || string(result) != `{"index":8,"operation":"op-1"}` {
+	if result, err := invoke(t, h, "admin_node_start_drain", `{"node":"n"}`, "X-Nomad-Token", "secret"); err != nil || string(result) != `{"index":8,"operation":"op-1","token":"op-1"}` {
 		t.Errorf("%s, %v", result, err)
 	}
 	if _, err := invoke(t, h, "get_drain_status", `{"node":"n"}`); err == nil || err.Code != jsonrpc.CodeUnauthorized {

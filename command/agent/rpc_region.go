@@ -37,6 +37,9 @@ type operationsResult struct {
 	Incomplete string `json:"incomplete,omitempty"`
 }
 
+// errCount refuses a number of operations that is none.
+var errCount = jsonrpc.InvalidParams("/count", "must not be negative; without it all are shown")
+
 func (p *operationsParams) match(o *operation) bool {
 	return (p.Operation == "" || o.ID == p.Operation) && (p.Token == "" || o.Token == p.Token) &&
 		(p.Kind == "" || o.Kind == p.Kind) && (p.Node == "" || o.Node == p.Node)
@@ -44,6 +47,9 @@ func (p *operationsParams) match(o *operation) bool {
 
 // getOperations shows what this agent does and what the servers keep for the region.
 func (n *rpcNode) getOperations(ctx context.Context, p operationsParams) (operationsResult, error) {
+	if p.Count < 0 {
+		return operationsResult{}, errCount
+	}
 	out := operationsResult{Operations: n.operations.find(p.match, 0)}
 	if !p.Local {
 		region, err := n.regionOperations(ctx, p)

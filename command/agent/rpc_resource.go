@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
 	"github.com/cairn-project/cairn/nomad"
+	"github.com/cairn-project/cairn/nomad/nodelink"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
@@ -42,6 +43,17 @@ var operatorNames = []struct {
 	{"admin_gc", "System.GarbageCollect", "forget what nobody needs any more", true},
 	{"get_nodes", "Node.List", "the nodes of the cluster", false},
 	{"get_node_links", "NodeLink.List", "the links of node agents: who has each, since when, and what its agent offers", false},
+}
+
+// alsoPrivileged RPCs do what a privileged method of the agent does, so that nobody gets
+// round its audit: admin_node_start_drain and its end, admin_node_set_status, node_call and
+// admin_profile.
+var alsoPrivileged = map[string]bool{"Node.UpdateDrain": true, "Node.UpdateEligibility": true, "NodeLink.Call": true, "Agent.Profile": true}
+
+// acting RPCs do something without a write into the state: their calls keep their place
+// in a batch, as writes do.
+var acting = map[string]bool{
+	"Agent.Profile": true, "NodeIdentity.Renew": true, "NodeLink.Call": true, "NodeLink.Kick": true, "NodeMeta.Apply": true,
 }
 
 // resourceMethods returns a method for every RPC that the HTTP API offers.
@@ -93,7 +105,7 @@ func routeSummaries() map[string]string {
 func (n *rpcNode) resourceMethod(m nomad.MethodDescription) jsonrpc.Method {
 	c := resourceCall{node: n, method: m}
 	out := jsonrpc.Method{
-		Name: rpcName(m.Name), Parallel: !m.Writes,
+		Name: rpcName(m.Name), Parallel: !m.Writes && !acting[m.Name], Privileged: alsoPrivileged[m.Name],
 		Params:  requestSchema(m.Name, reflect.TypeOf(m.NewArgs()).Elem(), m.Writes),
 		Result:  schemaOf(reflect.TypeOf(m.NewReply()).Elem()),
 		Handler: c.serve,
@@ -182,6 +194,9 @@ func (c resourceCall) serve(ctx context.Context, raw json.RawMessage) (any, erro
 	if err := c.node.server.RPC(ctx, c.method.Name, args, reply); err != nil {
 		return nil, err
 	}
+	if called, ok := reply.(*structs.NodeCallResponse); ok && called.Failure != nil {
+		return nil, nodelink.FromWire(called.Failure)
+	}
 	if !c.method.Writes && isAbsent(reply) {
 		return nil, errs.Newf(errs.NotFound, "%s: not found", rpcName(c.method.Name))
 	}
@@ -196,7 +211,7 @@ func (c resourceCall) request(ctx context.Context, raw json.RawMessage) (any, *c
 	}
 	args := c.method.NewArgs()
 	if err := json.Unmarshal(raw, args); err != nil {
-		return nil, nil, jsonrpc.InvalidParams("", jsonProblem(raw, err))
+		return nil, nil, jsonrpc.NotDecoded(raw, err)
 	}
 	token := jsonrpc.CallerOf(ctx).Token
 	if tokenless[c.method.Name] {
@@ -229,7 +244,7 @@ func (c resourceCall) options(raw *json.RawMessage) (*callOptions, error) {
 		err = json.Unmarshal(taken, opts)
 	}
 	if err != nil {
-		return nil, jsonrpc.InvalidParams("", err.Error())
+		return nil, jsonrpc.NotDecoded(taken, err)
 	}
 	if *raw, err = json.Marshal(fields); err != nil {
 		return nil, jsonrpc.InvalidParams("", err.Error())

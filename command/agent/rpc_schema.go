@@ -44,7 +44,22 @@ var internalFields = map[string]bool{
 	"Node.UpdateDrain.NodeEvent": true, "Node.UpdateDrain.UpdatedAt": true, "Node.UpdateDrain.AccessorID": true,
 	"Node.UpdateEligibility.NodeEvent": true, "Node.UpdateEligibility.UpdatedAt": true,
 	"Node.UpdateEligibility.AccessorID": true, "Node.UpdateEligibility.Due": true,
-	"ACL.UpsertRoles.AllowMissingPolicies": true, "ACL.UpsertBindingRules.AllowMissingAuthMethods": true,
+	"ACL.UpsertRoles.AllowMissingPolicies": true, "ACL.UpsertBindingRules.AllowMissingAuthMethods": true, "ACL.UpsertTokens.AllowMissingRoles": true,
+	"NodeLink.Call.ServerID": true, "NodeLink.Call.Caller": true, "NodeLink.Call.Passed": true, "NodeLink.Call.Trace": true,
+}
+
+// neededFields say what an RPC is about: without one of these it has no subject, and the
+// servers would look for what has no name. None of them may be empty.
+var neededFields = map[string][]string{
+	"ACL.GetAuthMethod": {"MethodName"}, "ACL.GetBindingRule": {"ACLBindingRuleID"}, "ACL.GetPolicy": {"Name"}, "ACL.GetRoleByID": {"RoleID"},
+	"ACL.GetRoleByName": {"RoleName"}, "ACL.GetToken": {"AccessorID"}, "ACL.ExchangeOneTimeToken": {"OneTimeSecretID"},
+	"ClientStats.Stats": {"NodeID"}, "Namespace.GetNamespace": {"Name"},
+	"Node.Deregister": {"NodeID"}, "Node.Evaluate": {"NodeID"}, "Node.GetAllocs": {"NodeID"}, "Node.GetNode": {"NodeID"},
+	"Node.UpdateDrain": {"NodeID"}, "Node.UpdateEligibility": {"NodeID", "Eligibility"},
+	"NodeIdentity.Get": {"NodeID"}, "NodeIdentity.Renew": {"NodeID"}, "NodeLink.Call": {"NodeID", "Method"}, "NodeLink.Kick": {"NodeID"},
+	"NodeMeta.Apply": {"NodeID"}, "NodeMeta.Read": {"NodeID"},
+	"NodePool.GetNodePool": {"Name"}, "NodePool.ListJobs": {"Name"}, "NodePool.ListNodes": {"Name"},
+	"Operator.RaftRemovePeerByID": {"ID"}, "Variables.Read": {"Path"}, "Variables.RenewLock": {"Path", "LockID"},
 }
 
 // newRPCSchemas returns schemas for documents that stand for themselves: what
@@ -100,7 +115,14 @@ func requestSchema(rpc string, t reflect.Type, writes bool) json.RawMessage {
 			props[fieldName(f)] = s.nullable(f.Type)
 		}
 	}
-	return s.document(object{"type": "object", "additionalProperties": false, "properties": props})
+	schema := object{"type": "object", "additionalProperties": false, "properties": props}
+	if needed := neededFields[rpc]; needed != nil {
+		schema["required"] = needed
+		for _, name := range needed {
+			props[name] = object{"type": "string", "minLength": 1}
+		}
+	}
+	return s.document(schema)
 }
 
 // ownFields returns the exported fields of a request or a reply beside those that all have.

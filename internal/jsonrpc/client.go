@@ -130,7 +130,8 @@ func (c *Client) Batch(ctx context.Context, calls ...*BatchCall) error {
 }
 
 // Raw sends any bytes on a connection of their own and returns everything that
-// comes back until the server has answered all of it: for what is written by hand.
+// comes back until the server has answered all of it: for what is written by hand. What
+// came before the time was up or the connection broke is returned beside the error.
 func (c *Client) Raw(ctx context.Context, msg []byte) ([]byte, error) {
 	cc, err := c.dial(ctx)
 	if err != nil {
@@ -153,8 +154,10 @@ func (c *Client) Raw(ctx context.Context, msg []byte) ([]byte, error) {
 	switch {
 	case len(out) > c.maxAnswer():
 		return nil, errs.Newf(errs.TooLarge, "answer has more than %d bytes", c.maxAnswer())
-	case len(out) == 0 && (err != nil || werr != nil):
-		return nil, c.lost(ctx, errors.Join(werr, err))
+	case ctx.Err() != nil && err != nil, len(out) == 0 && (err != nil || werr != nil):
+		return out, c.lost(ctx, errors.Join(werr, err))
+	case len(out) > 0 && out[len(out)-1] != '\n':
+		return out, c.lost(ctx, errors.Join(io.ErrUnexpectedEOF, err))
 	}
 	return out, nil
 }

@@ -67,7 +67,7 @@ type Pong struct {
 }
 
 // noParams is the schema of methods without parameters.
-var noParams = json.RawMessage(`{"anyOf":[{"type":"object","maxProperties":0},{"type":"array","maxItems":0}]}`)
+var noParams = json.RawMessage(`{"type":["object","array"],"maxProperties":0,"maxItems":0}`)
 
 // discovery returns the methods that describe the server.
 func (s *Server) discovery() []Method {

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -25,7 +26,12 @@ func (s *Server) HTTP(identify func(*http.Request) Caller) http.Handler {
 		}
 		if !isJSON(r.Header.Get("Content-Type")) {
 			w.Header().Set("Accept", "application/json")
-			http.Error(w, "set Content-Type to application/json", http.StatusUnsupportedMediaType)
+			http.Error(w, "set Content-Type to application/json, in UTF-8", http.StatusUnsupportedMediaType)
+			return
+		}
+		if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+			w.Header().Set("Accept-Encoding", "identity")
+			http.Error(w, "send the message without Content-Encoding", http.StatusUnsupportedMediaType)
 			return
 		}
 		if r.ContentLength > int64(s.cfg.MaxMessage) {
@@ -49,7 +55,7 @@ func isJSON(contentType string) bool {
 		return false
 	}
 	charset := params["charset"]
-	return charset == "" || charset == "utf-8" || charset == "UTF-8"
+	return charset == "" || strings.EqualFold(charset, "utf-8")
 }
 
 // readBody reads at most one byte above the limit, which tells Handle that there was more.

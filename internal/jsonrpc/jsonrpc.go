@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -78,10 +79,19 @@ func (c Config) Validate() error {
 	if c.Provider == "" {
 		errata = append(errata, errs.Erratum{Field: "Provider", Msg: "must not be empty"})
 	}
-	if errata == nil {
+	return invalid("invalid json-rpc configuration", errata)
+}
+
+// invalid returns every problem of something as one error that tells them all, nil for none.
+func invalid(what string, errata []errs.Erratum) error {
+	if len(errata) == 0 {
 		return nil
 	}
-	return errs.New(errs.Invalid, "invalid json-rpc configuration").WithErrata(errata...)
+	all := make([]string, len(errata))
+	for i, e := range errata {
+		all[i] = e.Field + " " + e.Msg
+	}
+	return errs.New(errs.Invalid, what+": "+strings.Join(all, "; ")).WithErrata(errata...)
 }
 
 // String shows the limits; there is no secret among them.

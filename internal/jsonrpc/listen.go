@@ -14,9 +14,9 @@ import (
 	"github.com/cairn-project/cairn/internal/errs"
 )
 
-// maxSocketPath is what the smallest of the systems we run on takes, less the
-// NUL at the end.
-const maxSocketPath = 103
+// MaxSocketPath is how many bytes the path of a socket may have: what the smallest of the
+// systems we run on takes, less the NUL at the end.
+const MaxSocketPath = 103
 
 // claim is a socket that this process has bound and the lock that says so.
 type claim struct {
@@ -44,14 +44,17 @@ func listenUnix(path string, mode os.FileMode, gid int) (*claim, error) {
 	return c, nil
 }
 
+// socketPathWords begin what is said of a path.
+const socketPathWords = "path of the json-rpc socket "
+
 func checkSocketPath(path string) error {
 	switch {
 	case path == "":
-		return errs.New(errs.Invalid, "path of the json-rpc socket is empty: set it or disable the socket")
+		return errs.New(errs.Invalid, socketPathWords+"is empty: set it or disable the socket")
 	case !filepath.IsAbs(path):
-		return errs.Newf(errs.Invalid, "path of the json-rpc socket %q must be absolute", path)
-	case len(path) > maxSocketPath:
-		return errs.Newf(errs.Invalid, "path of the json-rpc socket has %d bytes, %d at most: choose a shorter one than %q", len(path), maxSocketPath, path)
+		return errs.Newf(errs.Invalid, socketPathWords+"%q must be absolute", path)
+	case len(path) > MaxSocketPath:
+		return errs.Newf(errs.Invalid, socketPathWords+"has %d bytes, %d at most: choose a shorter one than %q", len(path), MaxSocketPath, path)
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func TestReleaseRemovesOnlyItsOwnSocket(t *testing.T) {
 
 func TestSocketPathIsChecked(t *testing.T) {
 	for path, word := range map[string]string{
-		"": "empty", "relative/s": "absolute", "/" + strings.Repeat("x", maxSocketPath): "shorter",
+		"": "empty", "relative/s": "absolute", "/" + strings.Repeat("x", MaxSocketPath): "shorter",
 	} {
 		if _, err := listenUnix(path, 0o600, -1); !errors.Is(err, errs.Invalid) || !strings.Contains(err.Error(), word) {
 			t.Errorf("%q: %v", path, err)
@@ -118,6 +118,11 @@ func TestSocketPathIsChecked(t *testing.T) {
 	var e *errs.Error
 	if err := cfg.Validate(); !errors.As(err, &e) || len(e.Errata) != 3 {
 		t.Errorf("every problem at once: %+v", e)
+	}
+	cfg = DefaultSocketConfig()
+	cfg.Path = "/" + strings.Repeat("x", MaxSocketPath)
+	if _, err := mustServer(t, DefaultConfig()).Listen(cfg); err == nil || !strings.Contains(err.Error(), "Path has 104 bytes, 103 at most") {
+		t.Errorf("the error does not say what is wrong: %v", err)
 	}
 	if _, err := listenUnix(filepath.Join(mustShortDir(t), "missing", "s"), 0o600, -1); !errors.Is(err, errs.Unavailable) {
 		t.Errorf("missing directory: %v", err)

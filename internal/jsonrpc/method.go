@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -94,7 +95,7 @@ func Func[P, R any](f func(ctx context.Context, params P) (R, error)) Handler {
 			dec := json.NewDecoder(bytes.NewReader(raw))
 			dec.UseNumber()
 			if err := dec.Decode(&p); err != nil {
-				return nil, InvalidParams("", err.Error())
+				return nil, NotDecoded(raw, err)
 			}
 		}
 		r, err := f(ctx, p)
@@ -133,10 +134,7 @@ func (m *Method) validate() error {
 	if len(m.Params) > maxSchema || len(m.Result) > maxSchema {
 		bad("Params", "a schema has at most 256 KiB")
 	}
-	if errata == nil {
-		return nil
-	}
-	return errs.Newf(errs.Invalid, "invalid method %q", m.Name).WithErrata(errata...)
+	return invalid(fmt.Sprintf("invalid method %q", clip(m.Name)), errata)
 }
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }

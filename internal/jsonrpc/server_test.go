@@ -318,6 +318,37 @@ func TestMethodWithoutIDIsCounted(t *testing.T) {
 	}
 }
 
+// TestWhatCannotBeDecodedIsNamed: numbers that a schema lets pass and a handler's type
+// cannot hold are refused in words of the protocol, with their place.
+func TestWhatCannotBeDecodedIsNamed(t *testing.T) {
+	type inner struct {
+		Size  int32  `json:"size"`
+		Flags uint64 `json:"flags"`
+	}
+	type params struct {
+		inner
+		List  []inner            `json:"list"`
+		Rates map[string]float32 `json:"rates"`
+	}
+	s := mustServer(t, DefaultConfig())
+	mustRegister(t, s, Method{Name: "m", Handler: Func(func(context.Context, params) (any, error) { return 1, nil })})
+	for raw, want := range map[string]Detail{
+		`{"size":3.0}`:            {Field: "/size", Message: "must be a whole number without fraction and exponent from -2147483648 to 2147483647, not 3.0"},
+		`{"size":2147483648}`:     {Field: "/size", Message: "must be a whole number without fraction and exponent from -2147483648 to 2147483647, not 2147483648"},
+		`{"flags":-1}`:            {Field: "/flags", Message: "must be a whole number without fraction and exponent from 0 to 18446744073709551615, not -1"},
+		`{"list":[{"size":1e1}]}`: {Field: "/list", Message: "must be a whole number without fraction and exponent from -2147483648 to 2147483647, not 1e1"},
+		`{"rates":{"a/b":1e99}}`:  {Field: "/rates", Message: "must be a number that fits in 32 bits, not 1e99"},
+		`{"list":{}}`:             {Field: "/list", Message: "must be a list, not object"},
+		`[1]`:                     {Message: "must be an object, not array"},
+	} {
+		e := ask(t, s, root, fmt.Sprintf(`{"jsonrpc":"2.0","method":"m","params":%s,"id":1}`, raw)).Error
+		want.Code = ErrataParams
+		if e == nil || e.Code != CodeInvalidParams || !cmp.Equal(e.Data, []Detail{want}) {
+			t.Errorf("%s: %v", raw, cmp.Diff([]Detail{want}, e.Data))
+		}
+	}
+}
+
 func TestPanicsAndPlainErrorsStayLocal(t *testing.T) {
 	var lines bytes.Buffer
 	cfg := DefaultConfig()

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,21 +48,21 @@ func DefaultSocketConfig() SocketConfig {
 func (c SocketConfig) Validate() error {
 	var errata []errs.Erratum
 	if err := checkSocketPath(c.Path); err != nil {
-		errata = append(errata, errs.Erratum{Field: "Path", Msg: err.Error()})
+		errata = append(errata, errs.Erratum{Field: "Path", Msg: strings.TrimPrefix(err.Error(), socketPathWords)})
 	}
 	if c.Mode&0o600 != 0o600 || c.Mode != c.Mode.Perm() {
 		errata = append(errata, errs.Erratum{Field: "Mode", Msg: "must be permissions that let the owner read and write"})
 	}
-	for field, v := range map[string]int64{"MaxConns": int64(c.MaxConns), "MaxConnsPerUID": int64(c.MaxConnsPerUID),
-		"IdleTimeout": int64(c.IdleTimeout), "MessageTimeout": int64(c.MessageTimeout), "WriteTimeout": int64(c.WriteTimeout)} {
-		if v <= 0 {
-			errata = append(errata, errs.Erratum{Field: field, Msg: "must be above zero"})
+	for _, limit := range []struct {
+		field string
+		v     int64
+	}{{"MaxConns", int64(c.MaxConns)}, {"MaxConnsPerUID", int64(c.MaxConnsPerUID)}, {"IdleTimeout", int64(c.IdleTimeout)},
+		{"MessageTimeout", int64(c.MessageTimeout)}, {"WriteTimeout", int64(c.WriteTimeout)}} {
+		if limit.v <= 0 {
+			errata = append(errata, errs.Erratum{Field: limit.field, Msg: "must be above zero"})
 		}
 	}
-	if errata == nil {
-		return nil
-	}
-	return errs.New(errs.Invalid, "invalid configuration of the json-rpc socket").WithErrata(errata...)
+	return invalid("invalid configuration of the json-rpc socket", errata)
 }
 
 // Socket serves connections on a Unix socket. A connection carries JSON values one
