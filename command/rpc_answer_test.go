@@ -152,7 +152,7 @@ func TestCallsAtANodeAreChecked(t *testing.T) {
 }
 
 // Names are completed where the line says, be it an address, a socket or a node.
-func TestMethodsAreCompleted(t *testing.T) {
+func TestNamesAreCompletedWhereTheLineSays(t *testing.T) {
 	handlers := `{"jsonrpc":"2.0","result":{"methods":["ping"],"notifications":["mark"]},"id":1}`
 	offered := `{"jsonrpc":"2.0","result":{"methods":[{"name":"Node.Ping"},{"name":"FS.List"}]},"id":1}`
 	here, atNode := rpcAgent(t, handlers), rpcAgent(t, offered)

@@ -203,7 +203,7 @@ func (c *rpcDescribe) about() about {
 		text:     "Shows what a method does, who may call it, and the JSON schemas of its parameters and its result.",
 		examples: [][2]string{{"Explain a method", "cairn rpc describe namespace_upsert"},
 			{"Explain a method of the agent of a node", "cairn rpc describe Node.Apply -node 1f3a2b4c-0000-4000-8000-000000000000"}},
-		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: c.callable,
+		exits: rpcExits, min: 1, max: 1, groups: withAgent, args: c.names,
 	}
 }
 
