@@ -208,8 +208,9 @@ func forms(t *testing.T, protocol string, code errs.Code, err error) {
 // their own, written down once more so that the table cannot change unnoticed.
 func TestErrorFormsAreFrozen(t *testing.T) {
 	want := map[errs.Code]errs.Transport{
-		errs.Invalid: {HTTP: 400, JSONRPC: -32602, DRPC: 6}, errs.NotFound: {HTTP: 404, JSONRPC: -32010, DRPC: 2}, errs.Conflict: {HTTP: 409, JSONRPC: -32011, DRPC: 2},
-		errs.PermissionDenied: {HTTP: 403, JSONRPC: 10, DRPC: 8}, errs.Unauthenticated: {HTTP: 403, JSONRPC: 10, DRPC: 8},
+		errs.Invalid: {HTTP: 400, JSONRPC: -32602, DRPC: 6}, errs.NotFound: {HTTP: 404, JSONRPC: 9, Detail: -32010, DRPC: 2},
+		errs.Conflict: {HTTP: 409, JSONRPC: 9, Detail: -32011, DRPC: 2}, errs.PreconditionFailed: {HTTP: 400, JSONRPC: 9, Detail: -32014, DRPC: 2},
+		errs.PermissionDenied: {HTTP: 403, JSONRPC: 10, Detail: 2, DRPC: 8}, errs.Unauthenticated: {HTTP: 403, JSONRPC: 10, Detail: 1, DRPC: 8},
 		errs.TooLarge: {HTTP: 413, JSONRPC: -32001, DRPC: 11}, errs.Busy: {HTTP: 503, JSONRPC: -32000, DRPC: 10}, errs.NoLeader: {HTTP: 500, JSONRPC: -32004, DRPC: 10},
 		errs.Unsupported: {HTTP: 501, JSONRPC: -32601, DRPC: 4}, errs.Deadline: {HTTP: 504, JSONRPC: -32003, DRPC: 9},
 	}

@@ -54,7 +54,7 @@ func TestDrainOfANode(t *testing.T) {
 	}{
 		{"admin_node_stop_drain", `{"node":"n","eligible":true}`, errataNotDraining, false},
 		{"admin_node_start_drain", `{"node":"n","deadline":"soon"}`, jsonrpc.CodeInvalidParams, false},
-		{"admin_node_start_drain", `{"node":"nope"}`, errs.NotFound.Surface().JSONRPC, false},
+		{"admin_node_start_drain", `{"node":"nope"}`, errs.NotFound.Surface().Detail, false},
 		{"admin_node_start_drain", `{"node":"n","deadline":"10m","reason":"disk"}`, 0, true},
 		{"admin_node_start_drain", `{"node":"n"}`, errataDraining, true},
 		{"get_drain_status", `{"node":"n"}`, 0, true},

@@ -53,16 +53,17 @@ func TestTableIsTotal(t *testing.T) {
 	if len(declared) < 15 {
 		t.Errorf("only %d codes found, codes are append-only", len(declared))
 	}
-	seen := map[int]Code{}
+	seen := map[[2]int]Code{}
 	for _, c := range have {
 		s := c.Surface()
-		if s.HTTP < 400 || s.HTTP > 599 || s.JSONRPC > -32000 && s.JSONRPC != 10 || s.JSONRPC < -32768 || s.DRPC < 2 {
+		if s.HTTP < 400 || s.HTTP > 599 || s.JSONRPC > -32000 && s.JSONRPC != 9 && s.JSONRPC != 10 || s.JSONRPC < -32768 || s.DRPC < 2 {
 			t.Errorf("%s shows as %+v", c, s)
 		}
-		if other, dup := seen[s.JSONRPC]; dup && s.JSONRPC != 10 {
+		number := [2]int{s.JSONRPC, s.Detail}
+		if other, dup := seen[number]; dup {
 			t.Errorf("%s and %s have the same JSON-RPC code", c, other)
 		}
-		seen[s.JSONRPC] = c
+		seen[number] = c
 	}
 	if got := Code("from_the_future").Surface(); got != Internal.Surface() {
 		t.Errorf("unknown code shows as %+v", got)

@@ -5,9 +5,11 @@ type Transport struct {
 	// HTTP is the status code (RFC 9110).
 	HTTP int
 	// JSONRPC is the error code of JSON-RPC 2.0; our own lie in the range reserved for
-	// servers. 10 is an application's: whether it is not known who calls, or who calls
-	// may not, is in the details.
+	// servers. 9 and 10 are an application's: what was refused, and whether it is not known
+	// who calls or who calls may not, is in the details.
 	JSONRPC int
+	// Detail is the code of the first detail beside that, 0 for the same.
+	Detail int
 	// DRPC is the status of the agent socket's response frame.
 	DRPC int
 }
@@ -18,11 +20,11 @@ type Transport struct {
 // deadline, unavailable, too large).
 var table = map[Code]Transport{
 	Invalid:            {HTTP: 400, JSONRPC: -32602, DRPC: 6},
-	NotFound:           {HTTP: 404, JSONRPC: -32010, DRPC: 2},
-	Conflict:           {HTTP: 409, JSONRPC: -32011, DRPC: 2},
-	PermissionDenied:   {HTTP: 403, JSONRPC: 10, DRPC: 8},
-	Unauthenticated:    {HTTP: 403, JSONRPC: 10, DRPC: 8},
-	PreconditionFailed: {HTTP: 400, JSONRPC: -32014, DRPC: 2},
+	NotFound:           {HTTP: 404, JSONRPC: 9, Detail: -32010, DRPC: 2},
+	Conflict:           {HTTP: 409, JSONRPC: 9, Detail: -32011, DRPC: 2},
+	PermissionDenied:   {HTTP: 403, JSONRPC: 10, Detail: 2, DRPC: 8},
+	Unauthenticated:    {HTTP: 403, JSONRPC: 10, Detail: 1, DRPC: 8},
+	PreconditionFailed: {HTTP: 400, JSONRPC: 9, Detail: -32014, DRPC: 2},
 	TooLarge:           {HTTP: 413, JSONRPC: -32001, DRPC: 11},
 	RateLimited:        {HTTP: 429, JSONRPC: -32016, DRPC: 10},
 	Busy:               {HTTP: 503, JSONRPC: -32000, DRPC: 10},

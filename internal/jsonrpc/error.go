@@ -93,6 +93,8 @@ func (e *Error) kind() errs.Code {
 		return errs.Invalid
 	case CodeBatchTooLarge:
 		return errs.TooLarge
+	case CodeExecution:
+		return errs.Internal
 	case CodeUnauthorized:
 		if len(e.Data) > 0 && e.Data[0].Code == ErrataNoCredentials {
 			return errs.Unauthenticated
@@ -118,13 +120,9 @@ func fromError(err error, requestID string) (e *Error, fault bool) {
 		return &Error{Code: CodeExecution, Message: "error during execution, request " + requestID}, true
 	}
 	c := errs.From(err, requestID)
-	code := c.Code.Surface().JSONRPC
-	detail := code
-	switch c.Code {
-	case errs.Unauthenticated:
-		detail = ErrataNoCredentials
-	case errs.PermissionDenied:
-		detail = ErrataDenied
+	code, detail := c.Code.Surface().JSONRPC, c.Code.Surface().Detail
+	if detail == 0 {
+		detail = code
 	}
 	first := Detail{Code: detail, Message: c.Error(), Kind: c.Code, RetryAfterMS: roundUp(c.RetryAfter), Executed: c.Executed}
 	out := &Error{Code: code, Message: c.Error(), Data: []Detail{first}}
