@@ -77,6 +77,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		fmt.Fprintf(w, `{"Gauges":[{"Name":"nomad.runtime.heap_objects","Value":1},{"Name":"nomad.runtime.alloc_bytes","Value":%d}]}`, m.HeapAlloc)
+	case r.URL.Path == "/v1/operator/snapshot":
+		fmt.Fprint(w, "state")
 	case isVar && r.Method == "PUT":
 		f.put(w, key)
 	case isVar:
