@@ -28,6 +28,8 @@ const (
 	archivesSince = "0.1.0"
 	// maxSaves is how many archives a server makes at once.
 	maxSaves = 2
+	// stagedInterval is how often the leader looks for pieces that no restore is about.
+	stagedInterval = time.Minute
 	// compactRetry is the pause before the log is tried to be shortened again.
 	compactRetry = 5 * time.Second
 )
@@ -100,8 +102,23 @@ func (s *Server) runArchives(ctx context.Context) {
 	}
 }
 
-// startArchives makes pieces of an archive in the log worthless that a leader left there.
-func (s *Server) startArchives(*term) error {
+// startArchives makes pieces of an archive in the log worthless that a leader left there,
+// and later those that a restore of this leader could not take back itself.
+func (s *Server) startArchives(t *term) error {
+	if err := s.dropStaged(); err != nil {
+		return err
+	}
+	s.lookAfter(t, "pieces of archives", stagedInterval, func(context.Context) error {
+		if !s.archives.restoring.TryLock() {
+			return nil
+		}
+		defer s.archives.restoring.Unlock()
+		return s.dropStaged()
+	})
+	return nil
+}
+
+func (s *Server) dropStaged() error {
 	st := s.fsm.staged.Load()
 	if st == nil {
 		return nil

@@ -161,7 +161,8 @@ func (a *autopilotTerm) remove(t *term, dead *autopilot.Peer, since time.Time, i
 	}
 	a.srv.autopilot.removed.Add(1)
 	logger.Warn("removed a dead server from the raft peers", "dead_since", since)
-	if dead.Status != autopilot.StatusFailed {
+	a.srv.reconcileSoon() // it may have come back meanwhile
+	if dead.Status != autopilot.StatusFailed || membersByID(a.srv.serf.Members())[dead.ID].Status != serf.StatusFailed {
 		return
 	}
 	t.wg.Go(func() {

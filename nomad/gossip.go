@@ -221,11 +221,10 @@ func (s *Server) memberEvent(e serf.MemberEvent) {
 			s.router.Update(srv)
 		}
 	}
-	for _, ch := range []chan struct{}{s.reconcile, s.gossiped} {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
+	s.reconcileSoon()
+	select {
+	case s.gossiped <- struct{}{}:
+	default:
 	}
 }
 

@@ -189,3 +189,27 @@ func TestForgottenServerIsNoPeerAnyMore(t *testing.T) {
 		within(t, "two peers", func() bool { return len(peers(t, leader)) == 2 })
 	})
 }
+
+// What gossip says of a name that a server had before it left does not count for the
+// server that is back under another.
+func TestServerThatLeftIsBackUnderAnotherName(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		back := c.Follower()
+		id := back.NodeID()
+		if err := back.Leave(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		c.Stop(back)
+		within(t, "two peers", func() bool { return len(peers(t, c.WaitLeader())) == 2 })
+		back.Reconfigure(func(conf *nomad.Config) { conf.NodeName = "renamed" })
+		c.Restart(back)
+		within(t, "three peers", func() bool { return len(peers(t, c.WaitLeader())) == 3 })
+		time.Sleep(10 * time.Second)
+		for range 300 {
+			if peers(t, c.WaitLeader())[id] == nil {
+				t.Fatal("it was taken out again")
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}

@@ -47,14 +47,26 @@ func (s *Server) startReconcile(t *term) error {
 	return nil
 }
 
+// reconcileSoon has the leader compare gossip and Raft peers. It does not block.
+func (s *Server) reconcileSoon() {
+	select {
+	case s.reconcile <- struct{}{}:
+	default:
+	}
+}
+
 // reconcileMembers reports whether every member is in step.
 func (s *Server) reconcileMembers(t *term) bool {
 	members := s.serf.Members()
 	inStep := s.removeForgotten(t, members)
+	known := membersByID(members)
 	for _, m := range members {
 		srv, ok := router.ParseMember(m)
 		if !ok || srv.Region != s.config.Region || t.ctx.Err() != nil {
 			continue
+		}
+		if now := known[srv.ID]; now.Status == serf.StatusAlive && now.Name != srv.Name {
+			continue // it is back under another name
 		}
 		if err := s.reconcileMember(t, srv); err != nil && t.ctx.Err() == nil {
 			s.logger.Error("cannot bring a raft peer in step with gossip", "server", srv.Name, "error", err)

@@ -300,17 +300,42 @@ func (s *Server) Leave(ctx context.Context) error {
 	return nil
 }
 
-// transferLeadership hands leadership to another voter, if there is one.
+// transferLeadership hands leadership to another voter, if there is one. It does not
+// wait for a disk that hangs, as raft hears nothing then.
 func (s *Server) transferLeadership() {
 	conf := s.raft.GetConfiguration().Configuration()
 	if s.raft.State() != raft.Leader || len(voters(conf)) < 2 {
 		return
 	}
-	if err := s.handOver(voters(conf)); err != nil {
+	if err := s.handOverSoon(voters(conf)); err != nil {
 		s.logger.Warn("could not hand over leadership", "error", err)
 		return
 	}
 	s.logger.Info("handed over leadership")
+}
+
+func (s *Server) handOverSoon(voters []raft.Server) error {
+	const look = 20 * time.Millisecond
+	limit := time.NewTimer(stopTimeout)
+	defer limit.Stop()
+	for s.watchdog.writing() > look { // what raft is asked now it may never answer
+		select {
+		case <-s.watchdog.hangs():
+			return errHangs
+		case <-limit.C:
+			return errHangs
+		case <-time.After(look):
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.handOver(voters) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.watchdog.hangs():
+	case <-limit.C:
+	}
+	return errHangs
 }
 
 // handOvers is how many servers are tried after the one that raft chose: it looks at
@@ -386,12 +411,13 @@ func (s *Server) shutdown() error {
 		s.wg.Wait()
 		close(ended)
 	}()
-	stopped := waitFor(ended, stopTimeout)
-	all = append(all, s.shutdownRaft())
-	if !stopped && !waitFor(ended, stopTimeout) {
+	stopped := s.waitForWork(ended, stopTimeout)
+	raftEnded, err := s.shutdownRaft()
+	all = append(all, err)
+	if !stopped && raftEnded && !waitFor(ended, stopTimeout) {
 		s.logger.Error("stopped although some of the server's work has not ended")
 	}
-	if s.stores != nil {
+	if s.stores != nil && raftEnded { // else raft is within them
 		all = append(all, s.stores.Close())
 	}
 	return errors.Join(all...)
@@ -407,8 +433,9 @@ func (s *Server) giveUpRoom() {
 }
 
 // shutdownRaft closes the transport while raft stops, as raft waits for its calls
-// to peers, which may hang.
-func (s *Server) shutdownRaft() error {
+// to peers, which may hang. ended is false if raft is left to a disk that hangs: what
+// it writes there was not acknowledged, and the end of the process is as good as a crash.
+func (s *Server) shutdownRaft() (ended bool, _ error) {
 	var stopping raft.Future
 	if s.raft != nil {
 		stopping = s.raft.Shutdown()
@@ -417,9 +444,33 @@ func (s *Server) shutdownRaft() error {
 		_ = s.transport.Close() // always nil
 	}
 	if stopping == nil {
-		return nil
+		return true, nil
 	}
-	return stopping.Error()
+	var err error
+	stopped := make(chan struct{})
+	go func() {
+		err = stopping.Error()
+		close(stopped)
+	}()
+	if !s.waitForWork(stopped, 0) {
+		s.logger.Error("stopped without the raft log, whose disk hangs", "for", s.watchdog.writing())
+		return false, nil
+	}
+	return true, err
+}
+
+// waitForWork is waitFor that ends early once a write of raft to the disk has been under
+// way for stopTimeout. A limit of 0 is none.
+func (s *Server) waitForWork(done <-chan struct{}, limit time.Duration) bool {
+	const look = 100 * time.Millisecond
+	for end := time.Now().Add(limit); ; {
+		if waitFor(done, look) {
+			return true
+		}
+		if s.watchdog.writing() >= stopTimeout || limit > 0 && !time.Now().Before(end) {
+			return false
+		}
+	}
 }
 
 // waitFor reports whether done is closed within limit.

@@ -146,41 +146,43 @@ func (s *Server) checkArchive(f *os.File, r *structs.SnapshotRestoreRequest) (*a
 	if err != nil {
 		return nil, err
 	}
-	var a *archive.Reader
+	var meta *archive.Meta
 	if _, err = f.Seek(0, io.SeekStart); err == nil {
-		_, err = archive.Verify(f) // damage is told of as such, before its rows are looked at
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err == nil {
-		a, err = archive.Open(f)
+		meta, err = archive.Verify(f) // damage is told of as such, before its rows are looked at
 	}
 	if err != nil {
 		return nil, err
 	}
-	if a.Meta.Region != s.config.Region && !r.OtherRegion {
-		return nil, errs.Newf(errs.PreconditionFailed, "the archive is of the region %q, and this is %q: if that is meant, say so with other_region (-other-region)", a.Meta.Region, s.config.Region)
+	if meta.Region != s.config.Region && !r.OtherRegion {
+		return nil, errs.Newf(errs.PreconditionFailed, "the archive is of the region %q, and this is %q: if that is meant, say so with other_region (-other-region)", meta.Region, s.config.Region)
 	}
-	if err := archive.Room(f, size+a.Meta.Size); err != nil { // in the log, and as a snapshot
+	if err := archive.Room(f, size+meta.Size); err != nil { // in the log, and as a snapshot
+		return nil, err
+	}
+	keys, err := state.Check(func() (io.Reader, error) { return openState(f) })
+	if err != nil {
+		return nil, err
+	}
+	if err := s.keyring.Check(keys); err != nil {
+		return nil, errs.Newf(errs.PreconditionFailed, "nothing was restored, as what is sealed in the archive could not be read here: %w", err)
+	}
+	return meta, nil
+}
+
+// openState returns the state in the archive in f.
+func openState(f *os.File) (io.Reader, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	a, err := archive.Open(f)
+	if err != nil {
 		return nil, err
 	}
 	in := bufio.NewReaderSize(a, 256<<10)
 	if _, err := archive.ReadHead(in); err != nil {
 		return nil, err
 	}
-	view, err := state.Load(in)
-	if err != nil {
-		return nil, err
-	}
-	var keys []*structs.RootKey
-	for k := range view.RootKeys(nil) {
-		keys = append(keys, k)
-	}
-	if err := s.keyring.Check(keys); err != nil {
-		return nil, errs.Newf(errs.PreconditionFailed, "nothing was restored, as what is sealed in the archive could not be read here: %w", err)
-	}
-	return &a.Meta, nil
+	return in, nil
 }
 
 // restoreByLog puts the archive into the log and has it restored from there, so that every
@@ -190,15 +192,17 @@ func (s *Server) restoreByLog(f *os.File, sum []byte) error {
 		return err
 	}
 	id := uuid.NewString()
+	s.logger.Info("an archive goes into the log", "archive", id)
 	chunks, err := s.proposeChunks(id, f)
 	if err == nil {
+		s.logger.Info("the archive is in the log, it is restored next", "archive", id, "pieces", chunks)
 		err = s.proposeRestore(&structs.ArchiveRestoreRequest{ID: id, Chunks: chunks, Sum: sum})
 	}
 	if err == nil || errors.Is(err, errs.Unavailable) { // who leads next drops the pieces
 		return err
 	}
 	if drop := s.proposeAlone(structs.ArchiveRestoreRequestType, &structs.ArchiveRestoreRequest{ID: id, Drop: true}); drop != nil {
-		s.logger.Warn("the pieces of an archive stay in the log until another leader drops them", "archive", id, "error", drop)
+		s.logger.Warn("the pieces of an archive stay in the log until the leader drops them", "archive", id, "error", drop)
 	}
 	return err
 }

@@ -476,6 +476,42 @@ func TestPiecesThatAreLeftBehindAreDropped(t *testing.T) {
 	})
 }
 
+// Pieces that a restore could not take back do not keep the log from being shortened for
+// as long as the same server leads.
+func TestALeaderDropsPiecesThatNoRestoreIsAbout(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		leader := c.WaitLeader()
+		mustPut(t, leader, "a", "1")
+		if err := leader.StageArchive(mustSave(t, leader).bytes); err != nil {
+			t.Fatal(err)
+		}
+		body, upload := io.Pipe()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := leader.RestoreSnapshot(context.Background(), &structs.SnapshotRestoreRequest{}, body)
+			ended <- err
+		}()
+		time.Sleep(5 * time.Minute)
+		if !leader.Staged() {
+			t.Error("pieces were dropped while a restore is under way, which they may belong to")
+		}
+		upload.CloseWithError(io.ErrUnexpectedEOF)
+		if err := <-ended; err == nil {
+			t.Error("an archive that broke off was restored")
+		}
+		within(t, "the pieces are dropped", func() bool { return !leader.Staged() })
+		mustAgree(t, c)
+		for _, n := range c.Nodes {
+			if ok, err := n.CompactLog(); n.Staged() || err != nil || !ok {
+				t.Errorf("staged %t, compacted %t, %v", n.Staged(), ok, err)
+			}
+		}
+		if c.WaitLeader() != leader {
+			t.Error("another server leads")
+		}
+	})
+}
+
 // No write that is acknowledged after the restore is lost, and none from before it comes
 // back; those under way are told.
 func TestWritesBesideARestore(t *testing.T) {

@@ -86,6 +86,14 @@ func (w *work) tick() bool {
 	return w.ticks >= w.limit
 }
 
+// underWay returns for how long a run has been under way, 0 for none.
+func (w *work) underWay() time.Duration {
+	if w.ended.Load() == w.begun.Load() {
+		return 0
+	}
+	return time.Since(time.Unix(0, w.startedAt.Load()))
+}
+
 // warn says, not too often, that the work is slow.
 func (w *work) warn(logger hclog.Logger) {
 	slow, runs := w.slow.Load(), w.ended.Load()
@@ -261,6 +269,14 @@ func (s *Server) leaderNow() (addr, id string) {
 		a, i = s.raft.LeaderWithID()
 	}
 	return string(a), string(i)
+}
+
+// writing returns for how long raft has waited for its disk.
+func (w *watchdog) writing() time.Duration {
+	if w == nil { // the server never began
+		return 0
+	}
+	return max(w.log.underWay(), w.vote.underWay())
 }
 
 // errHangs ends the wait for the log or the store.

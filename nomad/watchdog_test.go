@@ -338,6 +338,55 @@ func TestServerThatWaitsForRoomStopsAtOnce(t *testing.T) {
 	}
 }
 
+// A server whose disk hangs, which nothing can end, stops without what it waits for.
+func TestServerWhoseDiskHangsStops(t *testing.T) {
+	for name, pause := range map[string]time.Duration{"before the watchdog noticed": time.Second, "after it": 6 * time.Second} {
+		for _, who := range []string{"the only one", "the leader", "a follower"} {
+			t.Run(who+", "+name, func(t *testing.T) {
+				logs, servers := map[string]*stickyLog{}, 3
+				if who == "the only one" {
+					servers = 1
+				}
+				nomadtest.Run(t, servers, func(t *testing.T, c *nomadtest.Cluster) {
+					s := c.WaitLeader()
+					c.WaitReady()
+					if who == "a follower" {
+						s = c.Follower()
+					}
+					mustPut(t, s, "app/db", "before")
+					time.Sleep(time.Minute) // nothing is written any more
+					stopWithout(t, s, logs["s"+s.Host[len(s.Host)-1:]], pause)
+					if servers > 1 {
+						mustPut(t, c.WaitLeader(), "app/db", "after")
+					}
+				}, stickyLogs(logs))
+			})
+		}
+	}
+}
+
+// stopWithout stops a server whose disk has hung for pause.
+func stopWithout(t *testing.T, s *nomadtest.Node, disk *stickyLog, pause time.Duration) {
+	t.Helper()
+	disk.hang()
+	defer disk.work() // raft is not through with it
+	ctx, cancel := context.WithTimeout(context.Background(), pause/2)
+	defer cancel()
+	leads := s.IsLeader()
+	if _, err := s.Put(ctx, "app/hung", structs.VariableItems{"v": "1"}); leads && err == nil {
+		t.Error("a write was acknowledged that is not on the disk of the leader")
+	}
+	time.Sleep(pause / 2)
+	start := time.Now()
+	s.Drain()
+	if err := s.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v to stop", took)
+	}
+}
+
 func TestDiskThatIsSlowForAMomentCostsNoLeader(t *testing.T) {
 	logs := map[string]*stickyLog{}
 	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {

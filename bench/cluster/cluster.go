@@ -117,6 +117,22 @@ func (c *Cluster) Kill(i int) {
 	}
 }
 
+// CPU returns the processor time that all servers that run have used.
+func (c *Cluster) CPU() (time.Duration, error) {
+	var sum time.Duration
+	for _, p := range c.Servers {
+		if p == nil {
+			continue
+		}
+		used, err := p.CPU()
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
 // Open returns a client of server i.
 func (c *Cluster) Open(i int) (KV, error) { return c.dialect.open(c, i) }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Process is one server.
@@ -68,6 +69,42 @@ func (p *Process) RSS() (int64, error) {
 	}
 	pages, err := strconv.ParseInt(fields[1], 10, 64)
 	return pages * int64(os.Getpagesize()), err
+}
+
+// PeakRSS returns the largest resident memory so far in bytes, from /proc.
+func (p *Process) PeakRSS() (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(raw), "\nVmHWM:")
+	fields := strings.Fields(rest)
+	if len(fields) < 1 {
+		return 0, errors.New("status has no peak of resident memory")
+	}
+	kb, err := strconv.ParseInt(fields[0], 10, 64)
+	return kb << 10, err
+}
+
+// ticks is how many of the units in which Linux tells processor time make a second.
+const ticks = 100
+
+// CPU returns the processor time that the process has used, from /proc.
+func (p *Process) CPU() (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:])) // a name may have blanks
+	if len(fields) < 13 {
+		return 0, errors.New("stat has no processor time")
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * time.Second / ticks, err
 }
 
 // tail returns the end of a log.

@@ -74,6 +74,11 @@ type tally struct {
 // Run lets the workers go for warmup, uncounted, and then for d. An operation
 // counts where it ends.
 func Run(workers []Worker, warmup, d time.Duration) Result {
+	return While(workers, warmup, func() { time.Sleep(d) })
+}
+
+// While is Run for as long as work takes.
+func While(workers []Worker, warmup time.Duration, work func()) Result {
 	var stage atomic.Int32 // 0 warm-up, 1 counted, 2 over
 	tallies := make([]tally, len(workers))
 	var wg sync.WaitGroup
@@ -83,7 +88,7 @@ func Run(workers []Worker, warmup, d time.Duration) Result {
 	time.Sleep(warmup)
 	cpu, start := cpuTime(), time.Now()
 	stage.Store(1)
-	time.Sleep(d)
+	work()
 	stage.Store(2)
 	res := Result{Elapsed: time.Since(start), ClientCPU: cpuTime() - cpu}
 	wg.Wait()

@@ -23,6 +23,8 @@ const (
 	drainTime = time.Second
 	// drainTimeout is how long requests in flight may go on when the agent stops.
 	drainTimeout = time.Second
+	// partTimeout bounds the wait for what may be left to the end of the process.
+	partTimeout = 2 * time.Second
 	// leaveTimeout bounds the graceful leave.
 	leaveTimeout = 5 * time.Second
 	// clientLeaveTimeout bounds how long the node tells servers that it goes away.
@@ -257,8 +259,8 @@ func (a *Agent) Stop(leave bool) error {
 			p.stop()
 		}
 	}
-	a.sockets.stop()
-	a.rpc.stop()
+	a.endPart("the agent sockets", a.sockets.stop)
+	a.endPart("the operator node", a.rpc.stop)
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	a.http.stop(ctx, a.cancel)
 	cancel()
@@ -284,4 +286,19 @@ func (a *Agent) Stop(leave bool) error {
 	all = append(all, a.server.Shutdown())
 	a.telemetry.shutdown()
 	return errors.Join(all...)
+}
+
+// endPart has a part of the agent end, but does not wait for a disk that hangs: a socket
+// removes its file, and the next start does so if that stays behind.
+func (a *Agent) endPart(name string, stop func()) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		stop()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(partTimeout):
+		a.logger.Error("goes on to stop although a part has not ended", "part", name)
+	}
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -42,13 +43,65 @@ func (s *StateStore) RestoreArchive(r io.Reader) error {
 	return nil
 }
 
-// Load reads a snapshot to its end into a view that belongs to no store, as Restore would.
-func Load(r io.Reader) (*Snapshot, error) {
-	re := newRestorer(r)
-	if err := re.run(); err != nil {
-		return nil, errs.Wrap(errs.Invalid, "the state cannot be read: "+err.Error(), err)
+// Check reads a snapshot to its end and fails as a restore of it would. It returns the
+// root keys, and keeps nothing of the other rows, unless they do not come in the order in
+// which Persist writes them: then open gives the snapshot once more.
+func Check(open func() (io.Reader, error)) ([]*structs.RootKey, error) {
+	c := &checker{}
+	err := readOnce(open, func(re *restorer) error {
+		re.take = c.take
+		if err := re.read(); err != nil || c.hasHome {
+			return err
+		}
+		return errNoHome
+	})
+	if errors.Is(err, errUnordered) {
+		c.keys = nil
+		err = readOnce(open, c.load)
 	}
-	return re.view(), nil
+	if err != nil {
+		return nil, err
+	}
+	return c.keys, nil
+}
+
+// checker looks at the rows of a snapshot.
+type checker struct {
+	keys []*structs.RootKey
+	// hasHome says that the default namespace is there.
+	hasHome bool
+}
+
+func readOnce(open func() (io.Reader, error), read func(*restorer) error) error {
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	if err := read(newRestorer(r)); err != nil {
+		return errs.Wrap(errs.Invalid, "the state cannot be read: "+err.Error(), err)
+	}
+	return nil
+}
+
+func (c *checker) take(l loaded, _ int) error {
+	switch row := l.row.(type) {
+	case *structs.RootKey:
+		c.keys = append(c.keys, row)
+	case *structs.Namespace:
+		c.hasHome = c.hasHome || row.Name == structs.DefaultNamespace
+	}
+	return l.loader.check(l.row)
+}
+
+// load reads a snapshot as a restore does.
+func (c *checker) load(re *restorer) error {
+	if err := re.run(); err != nil {
+		return err
+	}
+	for k := range re.view().RootKeys(nil) {
+		c.keys = append(c.keys, k)
+	}
+	return nil
 }
 
 // Record is one record of a snapshot.

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -17,7 +18,13 @@ type loader interface {
 	decode(b []byte) (any, error)
 	// store takes a row that decode made.
 	store(w *memdb.Txn, row any) error
+	// check fails as store would, and keeps nothing of the row but its value, if that
+	// must be the only one. It returns errUnordered if it cannot tell.
+	check(row any) error
 }
+
+// errUnordered says that rows do not come in the order of their keys.
+var errUnordered = errors.New("rows are not in order")
 
 type rowLoader[T any] struct {
 	table  *Table[T]
@@ -25,6 +32,8 @@ type rowLoader[T any] struct {
 	// last is the greatest key that store has seen: only a row that is not above it can repeat one.
 	last Key
 	some bool
+	// values are those that check has seen.
+	values map[string]struct{}
 }
 
 func (t *Table[T]) loader() loader { return &rowLoader[T]{table: t} }
@@ -48,16 +57,51 @@ func (l *rowLoader[T]) store(w *memdb.Txn, raw any) error {
 	k, name := l.table.key(row), l.table.info.Name
 	if l.some && k.compare(l.last) <= 0 {
 		if l.has(w, l.table.primary, k) {
-			return fmt.Errorf("table %q has two rows of the key %q", name, k)
+			return l.twice(k)
 		}
 	} else {
 		l.last, l.some = k, true
 	}
 	if x := l.table.value; x != nil && l.has(w, x, x.key(row)) {
-		return fmt.Errorf("table %q has two rows of one value, the second has the key %q", name, k)
+		return l.valueTwice(k)
 	}
 	impossible(w.Insert(name, raw))
 	return nil
+}
+
+func (l *rowLoader[T]) check(raw any) error {
+	row := raw.(*T)
+	k := l.table.key(row)
+	if l.some {
+		switch order := k.compare(l.last); {
+		case order == 0:
+			return l.twice(k)
+		case order < 0:
+			return errUnordered
+		}
+	}
+	l.last, l.some = k, true
+	x := l.table.value
+	if x == nil {
+		return nil
+	}
+	v := string(x.key(row).encode())
+	if _, known := l.values[v]; known {
+		return l.valueTwice(k)
+	}
+	if l.values == nil {
+		l.values = make(map[string]struct{})
+	}
+	l.values[v] = struct{}{}
+	return nil
+}
+
+func (l *rowLoader[T]) twice(k Key) error {
+	return fmt.Errorf("table %q has two rows of the key %q", l.table.info.Name, k)
+}
+
+func (l *rowLoader[T]) valueTwice(k Key) error {
+	return fmt.Errorf("table %q has two rows of one value, the second has the key %q", l.table.info.Name, k)
 }
 
 func (l *rowLoader[T]) has(w *memdb.Txn, x *rowIndex[T], k Key) bool {

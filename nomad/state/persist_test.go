@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -213,6 +214,8 @@ func TestRestoreRefuses(t *testing.T) {
 			s.set("default", "mine", "x")
 			before, abandon := s.persist(), s.AbandonCh()
 			refused(t, s.Restore(bytes.NewReader(tc.in)), errs.Invalid, tc.about)
+			_, err := Check(opening(tc.in))
+			refused(t, err, errs.Invalid, tc.about)
 			if !bytes.Equal(before, s.persist()) || abandon != s.AbandonCh() {
 				t.Error("a refused snapshot left a trace")
 			}
@@ -222,6 +225,47 @@ func TestRestoreRefuses(t *testing.T) {
 		broken := io.MultiReader(bytes.NewReader(good[:100]), iotest.ErrReader(errors.New("disk on fire")))
 		refused(t, newStore(t).Restore(broken), errs.Invalid, "disk on fire")
 	})
+}
+
+// opening gives a snapshot from its beginning.
+func opening(b []byte) func() (io.Reader, error) {
+	return func() (io.Reader, error) { return bytes.NewReader(b), nil }
+}
+
+func TestACheckTellsTheRootKeys(t *testing.T) {
+	s := newStore(t)
+	for i := range 2*batchRows + 1 {
+		s.set("default", fmt.Sprintf("path/%05d", i), "x")
+	}
+	s.rootKey("key-2", structs.RootKeyStateActive)
+	s.rootKey("key-1", structs.RootKeyStateActive)
+	ordered := s.persist()
+	header, err := appendRow(nil, &snapshotHeader{Version: 1, Index: 9})
+	must(t, err)
+	mixed := header
+	for _, r := range []struct {
+		st structs.SnapshotType
+		v  any
+	}{
+		{structs.NamespaceSnapshot, &structs.Namespace{Name: "default"}},
+		{structs.RootKeySnapshot, slices.Collect(s.Snapshot().RootKeys(nil))[1]},
+		{structs.RootKeySnapshot, slices.Collect(s.Snapshot().RootKeys(nil))[0]},
+		{snapshotEnd, &snapshotTrailer{3}},
+	} {
+		mixed, err = appendRow(append(mixed, byte(r.st)), r.v)
+		must(t, err)
+	}
+	want := slices.Collect(s.Snapshot().RootKeys(nil))
+	for name, b := range map[string][]byte{"in order": ordered, "in another order": mixed} {
+		keys, err := Check(opening(b))
+		must(t, err)
+		if diff := cmp.Diff(want, keys); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if _, err := Check(func() (io.Reader, error) { return nil, io.ErrClosedPipe }); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a snapshot that cannot be opened: %v", err)
+	}
 }
 
 // The rows of a snapshot are stored behind those that are decoded.
@@ -379,7 +423,11 @@ func FuzzRestore(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := New(nil, nil)
-		if s.Restore(bytes.NewReader(b)) != nil {
+		err := s.Restore(bytes.NewReader(b))
+		if _, checked := Check(opening(b)); (err == nil) != (checked == nil) {
+			t.Fatalf("restored: %v, checked: %v", err, checked)
+		}
+		if err != nil {
 			if s.LatestIndex() != 1 {
 				t.Fatal("a refused snapshot left a trace")
 			}

@@ -24,6 +24,8 @@ type restorer struct {
 	db    *memdb.MemDB
 	w     *memdb.Txn // the storer's until it is done
 	store *storer
+	// take is given each row that was decoded, and how many bytes it took.
+	take  func(loaded, int) error
 	index uint64
 	// restored is that of the header.
 	restored uint64
@@ -71,6 +73,7 @@ func (s *StateStore) Restore(r io.Reader) error {
 
 func (re *restorer) run() error {
 	re.store = startStorer(re.w)
+	re.take = re.store.add
 	err := re.read()
 	// A row that could not be stored came before whatever ended the reading.
 	if failed := re.store.done(); failed != nil {
@@ -181,7 +184,7 @@ func (re *restorer) row(l loader) error {
 	if err != nil {
 		return err
 	}
-	return re.store.add(loaded{loader: l, row: row, record: re.rows + 1}, len(re.buf))
+	return re.take(loaded{loader: l, row: row, record: re.rows + 1}, len(re.buf))
 }
 
 func (re *restorer) indexRow() error {
@@ -211,11 +214,13 @@ func (re *restorer) end() error {
 	return nil
 }
 
+var errNoHome = fmt.Errorf("the namespace %q is missing", structs.DefaultNamespace)
+
 // derive stores what is not in the snapshot.
 func (re *restorer) derive() error {
 	sn := &Snapshot{txn: re.w.Snapshot()}
 	if Namespaces.get(sn, nil, Key{ID: structs.DefaultNamespace}) == nil {
-		return fmt.Errorf("the namespace %q is missing", structs.DefaultNamespace)
+		return errNoHome
 	}
 	re.restoreNodePools(sn)
 	numbers := map[countKey]int{}

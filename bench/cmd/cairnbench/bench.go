@@ -49,6 +49,7 @@ func (b *bench) all(ctx context.Context, systems []cluster.System) error {
 	for _, sys := range ours(systems) {
 		part("memory", sys, 1, lean, b.memory)
 		part("restart", sys, 1, soon, b.restart)
+		part("archive", sys, 3, b.opts, b.archive)
 	}
 	for _, sys := range systems {
 		part("failover", sys, 3, b.opts, b.failover)

@@ -77,11 +77,26 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		fmt.Fprintf(w, `{"Gauges":[{"Name":"nomad.runtime.heap_objects","Value":1},{"Name":"nomad.runtime.alloc_bytes","Value":%d}]}`, m.HeapAlloc)
+	case r.URL.Path == "/v1/operator/snapshot":
+		f.snapshot(w, r)
 	case isVar && r.Method == "PUT":
 		f.put(w, key)
 	case isVar:
 		f.get(w, r, key)
 	}
+}
+
+// snapshot saves or restores nothing, for as long as a number of writes take.
+func (f *fake) snapshot(w http.ResponseWriter, r *http.Request) {
+	written := func() uint64 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.index
+	}
+	for start := written(); written() < start+50 && r.Context().Err() == nil; {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Fprint(w, "state")
 }
 
 func (f *fake) put(w http.ResponseWriter, key string) {

@@ -22,24 +22,25 @@ import (
 
 // settings are the flags.
 type settings struct {
-	binary    string
-	peers     bool
-	etcdConns int
-	rounds    int
-	duration  time.Duration
-	warmup    time.Duration
-	settle    time.Duration
-	only      []string
-	variables int
-	heapVars  int
-	watchers  int
-	failovers int
-	dir       string
-	jsonFile  string
+	binary      string
+	peers       bool
+	etcdConns   int
+	rounds      int
+	duration    time.Duration
+	warmup      time.Duration
+	settle      time.Duration
+	only        []string
+	variables   int
+	heapVars    int
+	archiveVars int
+	watchers    int
+	failovers   int
+	dir         string
+	jsonFile    string
 }
 
 // groups are the parts of a run, in their order.
-var groups = []string{"throughput", "watchers", "memory", "restart", "failover"}
+var groups = []string{"throughput", "watchers", "memory", "restart", "failover", "archive"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -64,6 +65,7 @@ func parse(args []string) (*settings, error) {
 	fs.StringVar(&only, "only", strings.Join(groups, ","), "comma-separated parts to run")
 	fs.IntVar(&s.variables, "variables", 200_000, "variables in the snapshot of the restart part")
 	fs.IntVar(&s.heapVars, "heap-variables", 100_000, "variables of the memory part")
+	fs.IntVar(&s.archiveVars, "archive-variables", 200_000, "variables of the archive part")
 	fs.IntVar(&s.watchers, "watchers", 10_000, "blocking queries of the watcher part")
 	fs.IntVar(&s.failovers, "failovers", 5, "leaders to kill")
 	fs.StringVar(&s.dir, "dir", "", "where data directories go, empty for the system's temporary directory")

@@ -16,6 +16,7 @@ import (
 // The lines of the table.
 const (
 	workReads         = "linearizable GET/s, 3 servers, c=64, leader"
+	workReadCPU       = "server CPU per GET of those (µs)"
 	workStale         = "stale GET/s, 3 servers, c=64, followers"
 	workCommitWithout = "commit p99, 1 server, c=8, no watchers (ms)"
 	workCommitRatio   = "commit p99 with idle watchers ÷ without"
@@ -24,6 +25,7 @@ const (
 	workHeap          = "heap per 256-byte variable (kB)"
 	workRestart       = "restart to first read (s)"
 	workFailover      = "kill -9 of the leader to first write (s)"
+	workArchiveSize   = "archive of the state (MB)"
 )
 
 func servers(n int) string {
@@ -34,8 +36,21 @@ func servers(n int) string {
 }
 
 func workWrites(n int) string   { return "writes/s, " + servers(n) + ", c=64" }
+func workWriteCPU(n int) string { return "server CPU per write of those, " + servers(n) + " (µs)" }
 func workWriteP50(n int) string { return "write p50, " + servers(n) + ", c=1 (ms)" }
 func workWriteP99(n int) string { return "write p99, " + servers(n) + ", c=1 (ms)" }
+
+// What is measured of archives, in each phase.
+func workArchiveTook(phase string) string { return "archive, " + phase + " (s)" }
+func workArchiveP50(phase string) string {
+	return "write p50, 3 servers, c=8, archive: " + phase + " (ms)"
+}
+func workArchiveP99(phase string) string {
+	return "write p99, 3 servers, c=8, archive: " + phase + " (ms)"
+}
+func workArchivePeak(phase string) string {
+	return "peak memory of the leader after archive: " + phase + " (MB)"
+}
 
 // goal is a target: a bound for the figure itself, or for its ratio to the
 // peer's. First is for the first release.
@@ -51,12 +66,15 @@ var order = []struct {
 	goal goal
 }{
 	{workWrites(1), goal{true, true, 1.3, 1.8}},
+	{workWriteCPU(1), goal{}},
 	{workWriteP50(1), goal{}},
 	{workWriteP99(1), goal{}},
 	{workWrites(3), goal{true, true, 1.3, 2.2}},
+	{workWriteCPU(3), goal{}},
 	{workWriteP50(3), goal{true, false, 1.0, 0.8}},
 	{workWriteP99(3), goal{}},
 	{workReads, goal{true, true, 3, 4}},
+	{workReadCPU, goal{}},
 	{workStale, goal{true, true, 3, 4}},
 	{workCommitWithout, goal{}},
 	{workCommitRatio, goal{false, false, 1.2, 1.05}},
@@ -65,6 +83,18 @@ var order = []struct {
 	{workHeap, goal{false, false, 2.0, 1.2}},
 	{workRestart, goal{false, false, 8, 3}},
 	{workFailover, goal{false, false, 2.5, 0.3}},
+	{workArchiveSize, goal{}},
+	{workArchiveTook("save"), goal{}},
+	{workArchiveTook("restore"), goal{}},
+	{workArchiveP50("idle"), goal{}},
+	{workArchiveP50("save"), goal{}},
+	{workArchiveP50("restore"), goal{}},
+	{workArchiveP99("idle"), goal{}},
+	{workArchiveP99("save"), goal{}},
+	{workArchiveP99("restore"), goal{}},
+	{workArchivePeak("idle"), goal{}},
+	{workArchivePeak("save"), goal{}},
+	{workArchivePeak("restore"), goal{}},
 }
 
 // cell is one line's samples of one system.

@@ -25,11 +25,12 @@ func (b *bench) throughput(_ context.Context, system string, c *cluster.Cluster)
 		return err
 	}
 	defer done()
-	res, err := b.take(writers(all, names))
+	res, cpu, err := b.takeCPU(c, writers(all, names))
 	if err != nil {
 		return err
 	}
 	b.results.addRate(workWrites(n), system, res)
+	b.results.add(workWriteCPU(n), system, cpu)
 
 	if res, err = b.take(writers(all[:1], names)); err != nil {
 		return err
@@ -39,10 +40,11 @@ func (b *bench) throughput(_ context.Context, system string, c *cluster.Cluster)
 	if n == 1 {
 		return nil
 	}
-	if res, err = b.take(readers(all, names, false)); err != nil {
+	if res, cpu, err = b.takeCPU(c, readers(all, names, false)); err != nil {
 		return err
 	}
 	b.results.addRate(workReads, system, res)
+	b.results.add(workReadCPU, system, cpu)
 	return b.stale(system, c, leader, names)
 }
 
@@ -66,10 +68,29 @@ func (b *bench) stale(system string, c *cluster.Cluster, leader int, names []str
 	return nil
 }
 
-// take runs the workers. A run in which more than one operation in a hundred
-// failed measures nothing.
+// takeCPU is take, and returns what one operation cost all servers together, in
+// microseconds of processor time.
+func (b *bench) takeCPU(c *cluster.Cluster, workers []load.Worker) (res load.Result, micros float64, err error) {
+	load.Run(workers, 0, b.warmup)
+	before, err := c.CPU()
+	if err != nil {
+		return res, 0, err
+	}
+	if res, err = counts(load.Run(workers, 0, b.duration)); err != nil {
+		return res, 0, err
+	}
+	after, err := c.CPU()
+	return res, float64((after - before).Microseconds()) / float64(res.Ops), err
+}
+
+// take runs the workers.
 func (b *bench) take(workers []load.Worker) (load.Result, error) {
-	res := load.Run(workers, b.warmup, b.duration)
+	return counts(load.Run(workers, b.warmup, b.duration))
+}
+
+// counts refuses a run in which more than one operation in a hundred failed: it
+// measures nothing.
+func counts(res load.Result) (load.Result, error) {
 	if res.Ops == 0 || res.Errors*100 > res.Ops {
 		return res, fmt.Errorf("%d operations, %d errors, such as: %s", res.Ops, res.Errors, res.FirstError)
 	}
