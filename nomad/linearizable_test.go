@@ -173,24 +173,33 @@ func torment(c *nomadtest.Cluster, rng *rand.Rand, locked func(func()), end time
 	}
 }
 
+// lockedNodes gives the nodes of a cluster whose servers are stopped and started under a
+// lock. It is no mutex: the clock of a bubble stands still while somebody waits for one.
+func lockedNodes(c *nomadtest.Cluster) (locked func(func()), node func(int) nomadtest.Node) {
+	lock := make(chan struct{}, 1)
+	locked = func(f func()) {
+		lock <- struct{}{}
+		defer func() { <-lock }()
+		f()
+	}
+	return locked, func(i int) (n nomadtest.Node) {
+		locked(func() { n = *c.Nodes[i] })
+		return n
+	}
+}
+
 func TestHistoryUnderFaultsIsLinearizable(t *testing.T) {
 	for _, seed := range []uint64{1, 2, 3} {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			h := &history{}
 			nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
-				var mu sync.RWMutex
-				node := func(i int) nomadtest.Node {
-					mu.RLock()
-					defer mu.RUnlock()
-					return *c.Nodes[i]
-				}
+				locked, node := lockedNodes(c)
 				ctx, cancel := context.WithCancel(context.Background())
 				var clients sync.WaitGroup
 				for id := range 5 {
 					cl := &registerClient{id: id, rng: rand.New(rand.NewPCG(seed, uint64(id))), h: h, node: node}
 					clients.Go(func() { cl.run(ctx) })
 				}
-				locked := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
 				torment(c, rand.New(rand.NewPCG(seed, 99)), locked, time.Now().Add(time.Minute))
 				c.WaitLeader()
 				time.Sleep(5 * time.Second)

@@ -83,16 +83,7 @@ func TestWritesUnderFaultsAreAppliedOnce(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
-		lock := make(chan struct{}, 1) // no mutex: the clock stands still while somebody waits for one
-		locked := func(f func()) {
-			lock <- struct{}{}
-			defer func() { <-lock }()
-			f()
-		}
-		node := func(i int) (n nomadtest.Node) {
-			locked(func() { n = *c.Nodes[i] })
-			return n
-		}
+		locked, node := lockedNodes(c)
 		var next, again atomic.Int64
 		var mu sync.Mutex
 		fates := map[string]fate{}
