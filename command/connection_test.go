@@ -49,7 +49,7 @@ func TestConnectionOptionsReachTheAgent(t *testing.T) {
 }
 
 func TestUnixSocket(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "a.sock")
+	socket := filepath.Join(t.TempDir(), "an agent's.sock")
 	run := func() result {
 		return invocation{env: map[string]string{"CAIRN_ADDR": "unix://" + socket}}.run("var", "list", "-out", "terse")
 	}
@@ -77,7 +77,7 @@ func TestFailuresSayWhatHelps(t *testing.T) {
 	defer hangup.Close()
 	for name, tc := range map[string]struct{ addr, want string }{
 		"nobody listens":   {closed.URL, "start one with `cairn agent -dev` or set CAIRN_ADDR"},
-		"unknown name":     {"http://name.invalid:4646", "check the name"},
+		"unknown name":     {"http://no..name:4646", "check the name"}, // no server of names is asked
 		"unknown CA":       {secure.URL, "-ca-cert"},
 		"plain to TLS":     {strings.Replace(secure.URL, "https", "http", 1), "https://"},
 		"TLS to plain":     {strings.Replace(plain.URL, "http", "https", 1), "http://"},

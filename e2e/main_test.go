@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	_ "github.com/cairn-project/cairn/internal/testenv"
 )
 
 // version is what the binary under test was told to be.
