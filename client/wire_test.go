@@ -178,7 +178,12 @@ func TestAgentSurvivesAServerThatForgot(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "the silence is noticed", func() bool { return c.Ready() != nil })
-	s = server(t, listen(t, addr))
+	eventually(t, "the port is free", func() bool { // a client of somebody else may have got it meanwhile
+		again, err := net.Listen("tcp", addr)
+		l = again
+		return err == nil
+	})
+	s = server(t, l)
 	eventually(t, "ready again", isReady(t, s, c))
 	eventually(t, "called", func() bool {
 		return s.RPC(context.Background(), "ClientStats.Stats", &structs.NodeSpecificRequest{NodeID: c.NodeID()}, &structs.ClientStatsResponse{}) == nil
