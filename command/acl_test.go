@@ -365,9 +365,13 @@ func TestACLExplain(t *testing.T) {
 		{"acl explain read variables app/db", `{"Kind":"variables","Namespace":"default","Name":"app/db","Capability":"read"}`},
 		{"acl explain -namespace n read variables app/db", `{"Kind":"variables","Namespace":"n","Name":"app/db","Capability":"read"}`},
 		{"acl explain -accessor a write operator", `{"AccessorID":"a","Kind":"operator","Capability":"write"}`},
-		{"acl explain -policy p -rules " + rules + " submit-job namespace shop", `{"Policies":["p"],"Rules":["agent {}"],"Kind":"namespace","Name":"shop","Capability":"submit-job"}`},
+		{"acl explain -policy p -rules RULES submit-job namespace shop", `{"Policies":["p"],"Rules":["agent {}"],"Kind":"namespace","Name":"shop","Capability":"submit-job"}`},
 	} {
-		f.run(strings.Fields(tc.args)...).expect(t, 0, []string{"denied: because\n", "web     3     namespace \"a*\"  deny", "overruled", "base"}, nil)
+		args := strings.Fields(tc.args)
+		if i := slices.Index(args, "RULES"); i >= 0 {
+			args[i] = rules
+		}
+		f.run(args...).expect(t, 0, []string{"denied: because\n", "web     3     namespace \"a*\"  deny", "overruled", "base"}, nil)
 		if got := f.last().body; got != tc.body {
 			t.Errorf("%s sent %s", tc.args, got)
 		}

@@ -1,6 +1,9 @@
 package command
 
 import (
+	"context"
+	"net"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -77,6 +80,9 @@ func (c *connection) client(getenv func(string) string) (*api.Client, error) {
 	if user, password, ok := c.basicAuth(getenv); ok {
 		config.HttpAuth = &api.HttpBasicAuth{Username: user, Password: password}
 	}
+	if path, ok := strings.CutPrefix(c.address, "unix://"); ok {
+		config.Address, config.HttpClient = "http://127.0.0.1", overSocket(path)
+	}
 	client, err := api.NewClient(config)
 	if _, bad := url.Parse(c.address); err != nil && bad != nil {
 		err = c.unusable()
@@ -85,6 +91,15 @@ func (c *connection) client(getenv func(string) string) (*api.Client, error) {
 		return nil, hinted(err, "check -address and the TLS options")
 	}
 	return client, nil
+}
+
+// overSocket returns a client that finds everybody at the socket. The path is taken as
+// it is; the SDK's own client would escape blanks in it.
+func overSocket(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}}}
 }
 
 // basicAuth returns the user and password for a proxy before the agent, from

@@ -49,7 +49,7 @@ func TestConnectionOptionsReachTheAgent(t *testing.T) {
 }
 
 func TestUnixSocket(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "a.sock")
+	socket := filepath.Join(t.TempDir(), "an agent's.sock")
 	run := func() result {
 		return invocation{env: map[string]string{"CAIRN_ADDR": "unix://" + socket}}.run("var", "list", "-out", "terse")
 	}
@@ -67,8 +67,6 @@ func TestUnixSocket(t *testing.T) {
 }
 
 func TestFailuresSayWhatHelps(t *testing.T) {
-	closed := httptest.NewServer(http.NotFoundHandler())
-	closed.Close()
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	secure.Config.ErrorLog = nil
 	defer secure.Close()
@@ -76,8 +74,8 @@ func TestFailuresSayWhatHelps(t *testing.T) {
 	hangup := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	defer hangup.Close()
 	for name, tc := range map[string]struct{ addr, want string }{
-		"nobody listens":   {closed.URL, "start one with `cairn agent -dev` or set CAIRN_ADDR"},
-		"unknown name":     {"http://name.invalid:4646", "check the name"},
+		"nobody listens":   {"http://127.0.0.1:1", "start one with `cairn agent -dev` or set CAIRN_ADDR"},
+		"unknown name":     {"http://no..name:4646", "check the name"}, // no server of names is asked
 		"unknown CA":       {secure.URL, "-ca-cert"},
 		"plain to TLS":     {strings.Replace(secure.URL, "https", "http", 1), "https://"},
 		"TLS to plain":     {strings.Replace(plain.URL, "http", "https", 1), "http://"},

@@ -60,7 +60,7 @@ func TestLoginWithJWT(t *testing.T) {
 		return map[string]any{"Name": name, "Type": kind, "Default": true}
 	}
 	f.replies["GET /v1/acl/auth-methods"] = reply{body: []map[string]any{method("aa", "JWT"), method("sso", "OIDC"), method("zz", "JWT")}}
-	f.run("login").expect(t, 1, nil, []string{"logging in with sso"})
+	f.run("login", "-oidc-callback-addr", freeAddress(t)).expect(t, 1, nil, []string{"logging in with sso"})
 	f.replies["GET /v1/acl/auth-methods"] = reply{body: []map[string]any{method("sso", "OIDC")}}
 	f.run("login", "-login-token", "x").expect(t, 1, nil, []string{"the auth method sso is of the type OIDC, not JWT"})
 	f.replies["GET /v1/acl/auth-methods"] = reply{body: []map[string]any{method("a", "OIDC"), method("gh", "JWT")}}

@@ -21,9 +21,11 @@ import (
 
 	"github.com/cairn-project/cairn/internal/errs"
 	"github.com/cairn-project/cairn/internal/jsonrpc"
+	_ "github.com/cairn-project/cairn/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
+	_ = os.Setenv("NO_PROXY", "*") // whoever runs the tests may have a proxy
 	testscript.Main(m, map[string]func(){
 		"cairn": func() {
 			os.Exit(Run(os.Args[1:], Options{Version: "0.0.0", Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))

@@ -178,7 +178,7 @@ func TestLockIsRenewedWhileTheCommandRuns(t *testing.T) {
 		s.mu.Unlock()
 		_ = os.WriteFile(stop, nil, 0o600)
 	}()
-	s.run("-ttl", "2s", "-verbose", "app/leader", "--", "sh", "-c", "until test -e "+stop+"; do sleep 0.02; done").
+	s.run("-ttl", "2s", "-verbose", "app/leader", "--", "sh", "-c", "until test -e "+shellQuote(stop)+"; do sleep 0.02; done").
 		expect(t, 0, nil, []string{"holding the lock", "renewed the lock", "released the lock"})
 	s.expectCounts(t, 1, 1)
 }
@@ -225,7 +225,7 @@ func TestLostLockStopsTheCommand(t *testing.T) {
 				}
 				tc.lose(s)
 			}()
-			script := strings.Replace(tc.script, "echo ready", "touch "+ready, 1)
+			script := strings.Replace(tc.script, "echo ready", "touch "+shellQuote(ready), 1)
 			r := s.run("-ttl", "4s", "-max-retry", "1", "-grace", tc.grace, "app/leader", "--", "sh", "-c", script)
 			r.expect(t, 75, nil, []string{tc.want, "run the command again"})
 			if got := strings.Contains(r.stdout, "stopped"); got != tc.clean {
@@ -248,7 +248,7 @@ func TestSignalsReachTheCommand(t *testing.T) {
 		}
 		_ = syscall.Kill(os.Getpid(), syscall.SIGUSR1)
 	}()
-	s.run("app/leader", "--", "sh", "-c", "trap 'echo usr1; exit 9' USR1; touch "+ready+"; while :; do sleep 0.02; done").
+	s.run("app/leader", "--", "sh", "-c", "trap 'echo usr1; exit 9' USR1; touch "+shellQuote(ready)+"; while :; do sleep 0.02; done").
 		expect(t, 9, []string{"usr1\n"}, []string{}) // the shell also tells of its own child
 	s.expectCounts(t, 1, 1)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cairn-project/cairn/drpc"
 	server "github.com/cairn-project/cairn/internal/drpc"
+	_ "github.com/cairn-project/cairn/internal/testenv"
 )
 
 var background = context.Background()

@@ -27,7 +27,7 @@ func newRegion(t *testing.T, name, key string, acl settings, join ...string) *ag
 // command runs the command line against the agent and returns what it printed.
 func (a *agent) command(secret string, args ...string) (string, error) {
 	cmd := exec.Command(binary, args...)
-	cmd.Env = append(os.Environ(), "CAIRN_ADDR="+a.url(""), "CAIRN_TOKEN="+secret)
+	cmd.Env = append(cleanEnv(), "CAIRN_ADDR="+a.url(""), "CAIRN_TOKEN="+secret)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

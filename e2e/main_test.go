@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	_ "github.com/cairn-project/cairn/internal/testenv"
 )
 
 // version is what the binary under test was told to be.
@@ -38,7 +40,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "cairn")
-	build := exec.Command("go", "build", "-o", binary,
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", binary, // git may not trust who owns the clone
 		"-ldflags", "-X github.com/cairn-project/cairn/nomad.Version="+version, "../cmd/server")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {

@@ -3,6 +3,7 @@ package nomad_test
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,6 +168,32 @@ func TestServerThatLeftIsNoPeerAnyMore(t *testing.T) {
 		c.Stop(leader)
 		within(t, "two peers", func() bool { p := peers(t, c.Follower()); return len(p) == 2 && p[id] == nil })
 		mustPut(t, c.Follower(), "app/db", "1")
+	})
+}
+
+// Others take over the state of gossip from the server just when it leaves.
+func TestServerThatLeavesAmidExchangesOfStateIsNoPeerAnyMore(t *testing.T) {
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		leaver := c.WaitLeader()
+		id := leaver.NodeID()
+		var left sync.WaitGroup
+		left.Go(func() {
+			if err := leaver.Leave(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		gone := func(m *structs.AgentMember) bool { return m.Tags["id"] == id && m.Status == "left" }
+		for !slices.ContainsFunc(leaver.Members(), gone) { // by its own account
+			for _, n := range c.Nodes {
+				if n != leaver {
+					_, _ = n.Join([]string{leaver.Host + ":4648"})
+				}
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		left.Wait()
+		c.Stop(leaver)
+		within(t, "two peers", func() bool { p := peers(t, c.Follower()); return len(p) == 2 && p[id] == nil })
 	})
 }
 

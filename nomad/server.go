@@ -272,6 +272,9 @@ func (s *Server) Ready() error {
 // leaveTimeout bounds a graceful leave.
 const leaveTimeout = 10 * time.Second
 
+// leaveAgain is when a server that leaves tells gossip so once more.
+const leaveAgain = 2 * time.Second
+
 // Leave hands leadership over, takes the server out of the Raft peers where
 // enough of them remain, and tells the gossip pool. Shutdown must follow.
 func (s *Server) Leave(ctx context.Context) error {
@@ -287,9 +290,15 @@ func (s *Server) Leave(ctx context.Context) error {
 	if peers <= 1 {
 		return nil
 	}
-	for ctx.Err() == nil {
+	for told := time.Now(); ctx.Err() == nil; {
 		if !containsServer(s.raft.GetConfiguration().Configuration(), s.nodeID) {
 			return nil
+		}
+		if time.Since(told) >= leaveAgain {
+			// Who took over our state before the word arrived that we leave has it from
+			// the same Lamport time, so that the word is no news and we count as failed.
+			_ = s.serf.RemoveFailedNode(s.serf.LocalMember().Name)
+			told = time.Now()
 		}
 		select {
 		case <-ctx.Done():

@@ -84,12 +84,13 @@ func TestLargeReply(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	release := make(chan struct{})
 	c := mustServe(t, func(method string, _ []byte) ([]byte, string) {
 		switch method {
 		case "/denied":
 			return nil, "7"
 		case "/slow":
-			time.Sleep(300 * time.Millisecond)
+			<-release
 		}
 		return []byte{}, "0"
 	})
@@ -99,6 +100,7 @@ func TestFailures(t *testing.T) {
 	if _, err := c.Call("/slow", nil, time.Millisecond); err == nil || !strings.Contains(err.Error(), "no reply within") {
 		t.Errorf("slow: %v", err)
 	}
+	close(release)
 	if _, err := c.Call("/fine", nil, 5*time.Second); err != nil {
 		t.Errorf("after a call that was given up: %v", err)
 	}

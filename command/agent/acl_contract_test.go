@@ -52,7 +52,7 @@ func aclAgentStarting(t *testing.T, more string, logger hclog.Logger, newServer 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if h, err := client.Agent().Health(); err == nil && h.Server.Ok {
 			return a, client
 		} else if time.Now().After(deadline) {

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -159,12 +158,7 @@ func TestLoginAllowsForClocksThatDiffer(t *testing.T) {
 }
 
 func TestLoginAtAProviderThatDoesNotAnswer(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := "http://" + ln.Addr().String()
-	ln.Close()
+	const gone = "http://127.0.0.1:1"
 	idp := newIssuer(t)
 	g, _ := loginCluster(t, &sdkapi.ACLAuthMethod{Name: "jwks", Type: "JWT", TokenLocality: "local", MaxTokenTTL: time.Hour,
 		Config: &sdkapi.ACLAuthMethodConfig{JWKSURL: gone + "/keys", ListClaimMappings: map[string]string{"groups": "groups"}}})
@@ -181,7 +175,7 @@ func TestLoginAtAProviderThatDoesNotAnswer(t *testing.T) {
 		_, _, err := g.client.ACLAuth().Login(&sdkapi.ACLLoginRequest{AuthMethodName: name, LoginToken: idp.token(nil)}, nil)
 		wantStatus(t, name, err, status, "refused")
 	}
-	_, _, err = g.client.ACLAuth().GetAuthURL(&sdkapi.ACLOIDCAuthURLRequest{AuthMethodName: "oidc", RedirectURI: redirect, ClientNonce: "n"}, nil)
+	_, _, err := g.client.ACLAuth().GetAuthURL(&sdkapi.ACLOIDCAuthURLRequest{AuthMethodName: "oidc", RedirectURI: redirect, ClientNonce: "n"}, nil)
 	wantStatus(t, "the beginning of an OIDC login", err, 400, "does not answer")
 }
 

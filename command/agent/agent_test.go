@@ -489,14 +489,14 @@ func TestAddresses(t *testing.T) {
 	}{
 		{"loopback", func(c *Config) { c.BindAddr = "127.0.0.1" }, "127.0.0.1:4646", "127.0.0.1:4647", ""},
 		{"template", func(c *Config) {
-			c.BindAddr = `{{ GetAllInterfaces | include "name" "lo" | include "type" "IPv4" | attr "address" }}`
+			c.BindAddr = `{{ GetAllInterfaces | include "address" "^127[.]0[.]0[.]1(/|$)" | attr "address" }}`
 		}, "127.0.0.1:4646", "127.0.0.1:4647", ""},
 		{"address by use", func(c *Config) { c.BindAddr, c.Addresses.HTTP = "127.0.0.1", "127.0.0.2" }, "127.0.0.2:4646", "127.0.0.1:4647", ""},
 		{"ipv6", func(c *Config) { c.BindAddr = "::1" }, "[::1]:4646", "[::1]:4647", ""},
 		{"advertise", func(c *Config) { c.AdvertiseAddrs.RPC = "10.1.2.3" }, "0.0.0.0:4646", "10.1.2.3:4647", ""},
 		{"advertise port", func(c *Config) { c.AdvertiseAddrs.RPC = "h.example:99" }, "0.0.0.0:4646", "h.example:99", ""},
 		{"advertise template", func(c *Config) {
-			c.AdvertiseAddrs.RPC = `{{ GetAllInterfaces | include "name" "lo" | include "type" "IPv4" | attr "address" }}:99`
+			c.AdvertiseAddrs.RPC = `{{ GetAllInterfaces | include "address" "^127[.]0[.]0[.]1(/|$)" | attr "address" }}:99`
 		}, "0.0.0.0:4646", "127.0.0.1:99", ""},
 		{"bad port", func(c *Config) { c.AdvertiseAddrs.RPC = "h:x" }, "", "", "advertise.rpc"},
 		{"empty template with a port", func(c *Config) { c.AdvertiseAddrs.RPC = `{{ GetInterfaceIP "nope0" }}:99` }, "", "", "no host"},
@@ -519,7 +519,8 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestListenFallsBackOnlyFromDefaults(t *testing.T) {
-	ln, err := listen("192.0.2.1:0", false, hclog.NewNullLogger())
+	addr := foreignAddress(t)
+	ln, err := listen(addr, false, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -527,9 +528,24 @@ func TestListenFallsBackOnlyFromDefaults(t *testing.T) {
 	if !ln.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		t.Errorf("listens on %s", ln.Addr())
 	}
-	if _, err := listen("192.0.2.1:0", true, hclog.NewNullLogger()); err == nil {
+	if _, err := listen(addr, true, hclog.NewNullLogger()); err == nil {
 		t.Error("an address that was asked for was replaced")
 	}
+}
+
+// foreignAddress returns an address that is not of this machine. There are networks in
+// which those of documents are in use.
+func foreignAddress(t *testing.T) string {
+	t.Helper()
+	for _, addr := range []string{"192.0.2.1:0", "198.51.100.1:0", "203.0.113.1:0", "[2001:db8::1]:0"} {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return addr
+		}
+		ln.Close()
+	}
+	t.Fatal("every address belongs to this machine")
+	return ""
 }
 
 func TestSignalEndsASlowStart(t *testing.T) {

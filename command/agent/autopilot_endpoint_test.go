@@ -36,7 +36,7 @@ func TestUnhealthyServersAnswer429WithTheirHealth(t *testing.T) {
 func sdkAutopilot(t *testing.T, client *sdkapi.Client) {
 	op := client.Operator()
 	var conf *sdkapi.AutopilotConfiguration
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		var err error
 		if conf, _, err = op.AutopilotGetConfiguration(nil); err == nil {
 			break // the leader has stored the first settings

@@ -30,7 +30,7 @@ func TestSDKNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if h, err := client.Agent().Health(); err == nil && h.Server.Ok {
 			break
 		} else if time.Now().After(deadline) {

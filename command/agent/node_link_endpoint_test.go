@@ -85,7 +85,7 @@ func TestLinkOverHTTP(t *testing.T) {
 	n := &structs.Node{ID: uuid.NewString(), SecretID: uuid.NewString(), Name: "worker", Datacenter: "dc1", LinkInstance: uuid.NewString()}
 	reg := &structs.NodeRegisterRequest{Node: n, WriteRequest: structs.WriteRequest{AuthToken: n.SecretID}}
 	var reply structs.NodeUpdateResponse
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if err = a.server.RPC(t.Context(), "Node.Register", reg, &reply); err == nil {
 			break
 		} else if time.Now().After(deadline) {

@@ -29,6 +29,7 @@ import (
 	"github.com/cairn-project/cairn/drpc/agentpb"
 	"github.com/cairn-project/cairn/internal/drpc"
 	"github.com/cairn-project/cairn/internal/errs"
+	_ "github.com/cairn-project/cairn/internal/testenv"
 	"github.com/cairn-project/cairn/nomad/auth"
 	"github.com/cairn-project/cairn/nomad/structs"
 )

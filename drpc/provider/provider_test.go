@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-project/cairn/drpc"
 	"github.com/cairn-project/cairn/drpc/agentpb"
+	_ "github.com/cairn-project/cairn/internal/testenv"
 )
 
 // fakeAgent is the agent's half of the module.

@@ -61,10 +61,11 @@ var layers = []row{
 	{top, "e2e"},
 	{top, "internal/archtest"},
 	{top, "nomad/nomadtest"},
+	{top, "internal/testenv"},
 }
 
 // testPackages may be imported by test files of every floor, and by no other file.
-var testPackages = map[string]bool{"nomad/nomadtest": true}
+var testPackages = map[string]bool{"nomad/nomadtest": true, "internal/testenv": true}
 
 // only lists packages that may import nothing of ours but what stands here.
 var only = map[string][]string{

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	_ "github.com/cairn-project/cairn/internal/testenv"
 )
 
 // TestMain fails when a test leaves a goroutine behind.

@@ -30,6 +30,10 @@ func (noLoader) Load(url string) (any, error) {
 	return nil, errs.Newf(errs.Invalid, "refers to %s: a schema stands for itself", url)
 }
 
+// schemaURL names each schema before its compiler. A name that is no URL would become
+// a file of the working directory, which cannot be found when that has a blank.
+const schemaURL = "schema:///schema.json"
+
 // compileSchema returns nil for a nil schema, which everything fits.
 func compileSchema(raw json.RawMessage) (*schema, error) {
 	if raw == nil {
@@ -47,10 +51,10 @@ func compileSchema(raw json.RawMessage) (*schema, error) {
 	}
 	c := jsonschema.NewCompiler()
 	c.UseLoader(noLoader{})
-	if err := c.AddResource("schema.json", doc); err != nil {
+	if err := c.AddResource(schemaURL, doc); err != nil {
 		return nil, err
 	}
-	compiled, err := c.Compile("schema.json")
+	compiled, err := c.Compile(schemaURL)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +60,27 @@ func TestRegistrationIsChecked(t *testing.T) {
 	} {
 		if err := s.Register(c.m); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.word) {
 			t.Errorf("%q: %v, want %s with %q", c.m.Name, err, c.want, c.word)
+		}
+	}
+}
+
+// Schemas stand for themselves, whatever the directory is called in which the agent runs.
+func TestSchemasAreTakenInAnyDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a blank, 100% # and ?")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	s := testServer(t)
+	inside := json.RawMessage(`{"type":"object","properties":{"n":{"$ref":"#/$defs/n"}},"$defs":{"n":{"type":"integer"}}}`)
+	mustRegister(t, s, Method{Name: "shaped", Params: inside, Result: inside, Handler: always(map[string]int{"n": 1}, nil)})
+	if got := ask(t, s, root, `{"jsonrpc":"2.0","method":"shaped","params":{"n":"x"},"id":1}`); got.Error == nil || got.Error.Code != CodeInvalidParams {
+		t.Errorf("a wrong parameter: %+v", got)
+	}
+	for _, other := range []string{"other.json", "file:other.json", "//host/other.json"} {
+		m := Method{Name: "refers", Handler: always(1, nil), Result: json.RawMessage(fmt.Sprintf(`{"$ref":%q}`, other+"#/$defs/n"))}
+		if err := s.Register(m); !errors.Is(err, errs.Invalid) {
+			t.Errorf("%s: %v", other, err)
 		}
 	}
 }

@@ -344,18 +344,44 @@ func (u untilBroken) Read(p []byte) (int, error) {
 func TestSlowPeersAreCutOff(t *testing.T) {
 	s := testServer(t)
 	began, _, release := blocking(t, s)
-	cfg := DefaultSocketConfig()
-	cfg.IdleTimeout, cfg.MessageTimeout = 30*time.Millisecond, 30*time.Millisecond
-	path := startSocket(t, s, cfg)
-	idle, slow, busy := mustSession(t, path), mustSession(t, path), mustSession(t, path)
-	busy.send(`{"jsonrpc":"2.0","method":"block","id":1}`)
-	<-began
+	hastyIdle, hasty := DefaultSocketConfig(), DefaultSocketConfig()
+	hastyIdle.IdleTimeout, hasty.MessageTimeout = 30*time.Millisecond, 30*time.Millisecond
+	path := startSocket(t, s, hastyIdle)
+	busy, answered := heardInTime(t, path, began)
+	mustSession(t, path).want("") // idle
+	slow := mustSession(t, startSocket(t, s, hasty))
 	slow.send(`{"jsonrpc":`)
-	idle.want("")
 	slow.wantCode(CodeTimeout)
 	slow.want("")
 	close(release) // a call that takes longer than the idle time is no idle connection
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
 	busy.want(`{"jsonrpc":"2.0","result":"released","id":1}`)
+}
+
+// heardInTime connects until a call has begun: on a busy machine a socket of little
+// patience may find the first connections idle. What it returns beside the session gets
+// nil once there is an answer, and an error when the connection ends without.
+func heardInTime(t *testing.T, path string, began <-chan struct{}) (*session, <-chan error) {
+	t.Helper()
+	for range 100 {
+		c, answered := mustSession(t, path), make(chan error, 1)
+		if _, err := io.WriteString(c.conn, `{"jsonrpc":"2.0","method":"block","id":1}`); err != nil {
+			continue
+		}
+		go func() {
+			_, err := c.in.Peek(1)
+			answered <- err
+		}()
+		select {
+		case <-began:
+			return c, answered
+		case <-answered:
+		}
+	}
+	t.Fatal("never heard")
+	return nil, nil
 }
 
 func TestConnectionsAreLimited(t *testing.T) {

@@ -17,7 +17,8 @@ import (
 )
 
 // server answers over pipes. Its methods are Echo, Block (until the call or
-// the server is cancelled, or release is closed) and Fail.
+// the server is cancelled, or release is closed), Silent (until release is closed) and
+// Fail.
 type server struct {
 	ctx     context.Context
 	release chan struct{}
@@ -81,6 +82,9 @@ func (s *server) handle(ctx context.Context, c *wire.Call) (any, error) {
 	s.mu.Unlock()
 	switch c.Method {
 	case "Echo":
+		return c.Body, nil
+	case "Silent": // Block answers at the caller's deadline, which may be in time
+		<-s.release
 		return c.Body, nil
 	case "Fail":
 		return nil, errs.Lost(errs.ExecutedNo, "my own peer is gone", nil)

@@ -149,7 +149,7 @@ func TestAnUnreachableAddressIsTriedLessAndLessOften(t *testing.T) {
 // A peer that stands still keeps its connections; calls must not go there for ever.
 func TestAConnectionWithoutAnswersIsRetired(t *testing.T) {
 	told := &pinged{}
-	inPool(t, Config{Ping: "Block", Pinged: told.note}, func(t *testing.T, p *Pool, s *server) {
+	inPool(t, Config{Ping: "Silent", Pinged: told.note}, func(t *testing.T, p *Pool, s *server) {
 		p.Keep([]string{addr})
 		time.Sleep(2*firstRedial + p.cfg.DialTimeout)
 		synctest.Wait()
