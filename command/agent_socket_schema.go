@@ -2,7 +2,6 @@ package command
 
 import (
 	"bytes"
-	"encoding/json"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -20,31 +19,7 @@ func plain(m proto.Message) (any, error) {
 	if err != nil {
 		return nil, failed("showing the answer", err)
 	}
-	var out any
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	err = dec.Decode(&out)
-	return whole(out), err
-}
-
-// whole makes numbers of numbers: as a float64 a template would print a large one in
-// powers of ten. There are none with fractions in the messages.
-func whole(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		for key := range v {
-			v[key] = whole(v[key])
-		}
-	case []any:
-		for i := range v {
-			v[i] = whole(v[i])
-		}
-	case json.Number:
-		if n, err := v.Int64(); err == nil {
-			return n
-		}
-	}
-	return v
+	return decoded(bytes.NewReader(text))
 }
 
 // socketMethod is a method with the types of its payloads.

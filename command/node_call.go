@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -213,8 +214,8 @@ func (c *nodeCall) run(s *session, args []string) error {
 	if err != nil {
 		return failed("calling "+args[1]+" of node "+id, err)
 	}
-	var v any
-	if err := json.Unmarshal(reply, &v); err != nil {
+	v, err := decoded(bytes.NewReader(reply))
+	if err != nil {
 		return failed("reading the reply", err)
 	}
 	return s.show(v, func() { _ = s.printJSON(v) })

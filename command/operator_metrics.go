@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/json"
 	"io"
 )
 
@@ -57,10 +56,8 @@ func (c *operatorMetrics) run(s *session, _ []string) error {
 		_, err = io.Copy(s.stdout, body)
 		return err
 	}
-	var v any
-	dec := json.NewDecoder(body)
-	dec.UseNumber()
-	if err := dec.Decode(&v); err != nil {
+	v, err := decoded(body)
+	if err != nil {
 		return failed("decoding metrics", err)
 	}
 	return s.show(v, func() { err = s.printJSON(v) })

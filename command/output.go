@@ -32,6 +32,34 @@ func (s *session) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
+// decoded returns a JSON value whose whole numbers are integers: a float64 keeps 53 bits of
+// them, and a template prints a large one in powers of ten.
+func decoded(r io.Reader) (any, error) {
+	dec := json.NewDecoder(r)
+	dec.UseNumber()
+	var v any
+	err := dec.Decode(&v)
+	return whole(v), err
+}
+
+func whole(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key := range v {
+			v[key] = whole(v[key])
+		}
+	case []any:
+		for i := range v {
+			v[i] = whole(v[i])
+		}
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+	}
+	return v
+}
+
 func (s *session) printTemplate(v any) error {
 	t, err := template.New("-t").Funcs(template.FuncMap{"json": compactJSON}).Parse(s.template)
 	if err != nil {

@@ -65,3 +65,14 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		t.Errorf("a reader that left: code %d\n%s", code, said)
 	}
 }
+
+// Whole numbers above 2^53 arrive as they are, in JSON and in templates.
+func TestLargeNumbersStayWhole(t *testing.T) {
+	const id = "1f3a2b4c-0000-4000-8000-000000000000"
+	f := newFakeAgent(t, map[string]reply{
+		"GET /v1/nodes":                          {body: `[{"ID":"` + id + `"}]`},
+		"PUT /v1/node/" + id + "/call/Node.Size": {body: `{"bytes":9007199254740993,"list":[{"n":12000000}],"part":0.5,"more":123456789012345678901}`},
+	})
+	f.run("node", "call", id, "Node.Size").expect(t, 0, []string{`"bytes": 9007199254740993`, `"more": 123456789012345678901`, `"part": 0.5`}, nil)
+	f.run("node", "call", "-t", "{{.bytes}} {{(index .list 0).n}} {{.part}}", id, "Node.Size").expect(t, 0, []string{"9007199254740993 12000000 0.5\n"}, nil)
+}
