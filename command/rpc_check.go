@@ -69,7 +69,7 @@ func (c *rpcInvoke) checkOffered(s *session, name string, pieces []json.RawMessa
 	if err != nil {
 		return err
 	}
-	if m.Class == "stream" {
+	if m.Class == classStream {
 		return &failure{code: exitRPCError, err: fmt.Errorf("%s is a stream: `cairn node call %s %s` shows it", clean(name), clean(c.node), clean(name))}
 	}
 	schema := m.Args
