@@ -23,7 +23,7 @@ type hclParser struct {
 	tokens hclsyntax.Tokens
 	pos    int
 	depth  int
-	// key is the one whose value is read.
+	// key is the one whose value is read, or was read last.
 	key      string
 	problems []problem
 }
@@ -111,7 +111,7 @@ func (p *hclParser) entry() (entry, bool) {
 	e := entry{pos: p.at(first)}
 	var ok bool
 	if e.key, ok = p.name(); !ok {
-		p.fail(first, "expected a key, found %s", describe(first))
+		p.fail(first, "expected a key, found %s", p.shown(first))
 		return e, false
 	}
 	for {
@@ -131,7 +131,7 @@ func (p *hclParser) entry() (entry, bool) {
 		}
 		label, ok := p.name()
 		if !ok {
-			p.fail(t, "expected = or { after %q, found %s", e.key, describe(t))
+			p.fail(t, "expected = or { after %s, found %s", p.shownKey(e.key), p.shown(t))
 			return e, false
 		}
 		e.labels = append(e.labels, label)
@@ -326,25 +326,41 @@ func (p *hclParser) heredoc() (string, bool) {
 	}
 }
 
-// secretKeys are the keys whose values are in no log and no answer.
-var secretKeys = sync.OnceValue(func() map[string]bool {
+// knownKeys are the keys that there are, true for those whose values are in no log and no
+// answer.
+var knownKeys = sync.OnceValue(func() map[string]bool {
 	out := map[string]bool{}
 	for _, r := range records(&Config{}) {
-		if r.Secret {
-			out[r.Name[strings.LastIndexByte(r.Name, '.')+1:]] = true
+		parts := strings.Split(r.Name, ".")
+		for i, part := range parts {
+			out[part] = out[part] || r.Secret && i == len(parts)-1
 		}
 	}
 	return out
 })
 
+// inSecret reports whether what comes now may be a part of a value that is secret.
+func (p *hclParser) inSecret() bool { return knownKeys()[p.key[strings.LastIndexByte(p.key, '.')+1:]] }
+
 // shown is what is said of a token in the value of a key: of a secret one, that may have
 // lost its quotes, no letter.
 func (p *hclParser) shown(t hclsyntax.Token) string {
-	named := t.Type == hclsyntax.TokenEOF || t.Type == hclsyntax.TokenNewline
-	if !named && secretKeys()[p.key[strings.LastIndexByte(p.key, '.')+1:]] {
+	switch t.Type {
+	case hclsyntax.TokenEOF, hclsyntax.TokenNewline, hclsyntax.TokenOBrace, hclsyntax.TokenCBrace:
+		return describe(t)
+	}
+	if p.inSecret() {
 		return "a part of the value of " + strconv.Quote(p.key)
 	}
 	return describe(t)
+}
+
+// shownKey is what is said of a word that stands where a key should.
+func (p *hclParser) shownKey(word string) string {
+	if _, known := knownKeys()[word]; !known && p.inSecret() {
+		return "a word that is no key"
+	}
+	return strconv.Quote(word)
 }
 
 func describe(t hclsyntax.Token) string {
