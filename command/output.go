@@ -33,7 +33,8 @@ func (s *session) printJSON(v any) error {
 }
 
 // decoded returns a JSON value whose whole numbers are integers: a float64 keeps 53 bits of
-// them, and a template prints a large one in powers of ten.
+// them, and a template prints a large one in powers of ten. Those of more than 64 bits stay
+// texts.
 func decoded(r io.Reader) (any, error) {
 	dec := json.NewDecoder(r)
 	dec.UseNumber()
@@ -55,6 +56,9 @@ func whole(v any) any {
 	case json.Number:
 		if n, err := v.Int64(); err == nil {
 			return n
+		}
+		if f, err := v.Float64(); err == nil && strings.ContainsAny(v.String(), ".eE") {
+			return f
 		}
 	}
 	return v

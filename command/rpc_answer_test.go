@@ -69,14 +69,14 @@ func TestAnswersThatDoNotCome(t *testing.T) {
 	} {
 		args := append([]string{"rpc", "invoke", "m", "-socket", peerThatSays(t, tc.say, tc.hold), "-timeout", "30s"}, tc.args...)
 		if tc.hold {
-			args[len(args)-1] = "200ms"
+			args[len(args)-1] = "2s"
 		}
 		r := invocation{}.run(args...)
 		t.Logf("%q", tc.say)
 		r.expect(t, tc.want, tc.out, tc.stderr)
 	}
 	both := `{"jsonrpc":"2.0","error":{"code":-32004,"message":"no leader"},"id":1}` + "\n" + part
-	r := invocation{}.run("rpc", "invoke", "m", "-socket", peerThatSays(t, both, true), "-timeout", "200ms")
+	r := invocation{}.run("rpc", "invoke", "m", "-socket", peerThatSays(t, both, true), "-timeout", "2s")
 	r.expect(t, 75, nil, []string{"no leader", "no answer in time"})
 	r = invocation{stdin: strings.NewReader(`{"jsonrpc":"2.0","method":"m","id":1}{"jsonrpc":"2.0","method":"m","id":2}`)}.
 		run("rpc", "input", "-raw", "-format", "json", "-socket", peerThatSays(t, whole+part, false))

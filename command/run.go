@@ -1,7 +1,6 @@
 package command
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/cli"
+
+	"github.com/cairn-project/cairn/internal/errs"
 )
 
 // program is the name of the binary, as completion needs it.
@@ -60,7 +61,7 @@ func Run(args []string, opts Options) int {
 	}
 	code, err := c.Run()
 	if err != nil {
-		fmt.Fprintf(opts.Stderr, "error: %s\n", inOneLine(err))
+		fmt.Fprintf(opts.Stderr, "error: %s\n", errs.InOneLine(err))
 		return exitFailed
 	}
 	if code == exitOK && slices.Contains(args, "-autocomplete-install") {
@@ -74,19 +75,6 @@ func Run(args []string, opts Options) int {
 		return exitFailed
 	}
 	return code
-}
-
-// inOneLine returns the text of an error that may be a list.
-func inOneLine(err error) string {
-	var list interface{ WrappedErrors() []error }
-	if !errors.As(err, &list) {
-		return err.Error()
-	}
-	var all []string
-	for _, one := range list.WrappedErrors() {
-		all = append(all, one.Error())
-	}
-	return strings.Join(all, "; ")
 }
 
 func factories(opts *Options) map[string]cli.CommandFactory {

@@ -74,5 +74,6 @@ func TestLargeNumbersStayWhole(t *testing.T) {
 		"PUT /v1/node/" + id + "/call/Node.Size": {body: `{"bytes":9007199254740993,"list":[{"n":12000000}],"part":0.5,"more":123456789012345678901}`},
 	})
 	f.run("node", "call", id, "Node.Size").expect(t, 0, []string{`"bytes": 9007199254740993`, `"more": 123456789012345678901`, `"part": 0.5`}, nil)
-	f.run("node", "call", "-t", "{{.bytes}} {{(index .list 0).n}} {{.part}}", id, "Node.Size").expect(t, 0, []string{"9007199254740993 12000000 0.5\n"}, nil)
+	f.run("node", "call", "-t", `{{.bytes}} {{(index .list 0).n}} {{printf "%.2f" .part}} {{gt .part 0.25}} {{gt .bytes 1}}`, id, "Node.Size").
+		expect(t, 0, []string{"9007199254740993 12000000 0.50 true true\n"}, nil)
 }

@@ -145,7 +145,9 @@ func TestDrainFromEndToEnd(t *testing.T) {
 	}
 	op := begun.Result.Operation
 	eventually(t, "the workload is told", func() bool { return strings.Contains(out.String(), "told to leave: a new disk") })
-	answered := func(need string) string { return fmt.Sprintf("(web, pid %d: running needs %s)", w.cmd.Process.Pid, need) }
+	answered := func(need string) string {
+		return fmt.Sprintf("(web, pid %d: running needs %s)", w.cmd.Process.Pid, need)
+	}
 	shows := func(a *agent, what, want string) {
 		t.Helper()
 		eventually(t, a.name+" shows that "+what, func() bool {

@@ -2,7 +2,6 @@ package nomad
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -251,17 +250,9 @@ func (s *Server) Join(addrs []string) (int, error) {
 	return n, nil
 }
 
-// joinFailed says in one line why no server was joined: gossip gives a list of lines.
+// joinFailed says why no server was joined.
 func joinFailed(err error) error {
-	text := err.Error()
-	var list interface{ WrappedErrors() []error }
-	if errors.As(err, &list) {
-		var all []string
-		for _, one := range list.WrappedErrors() {
-			all = append(all, one.Error())
-		}
-		text = strings.Join(all, "; ")
-	}
+	text := errs.InOneLine(err)
 	if strings.Contains(text, "no installed keys could decrypt") {
 		text += "; the gossip key there is another one: give this server the encrypt of the others or, where the key was changed meanwhile, a copy of their file serf.keyring"
 	}

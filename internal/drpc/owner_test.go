@@ -1,9 +1,12 @@
 package drpc
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cairn-project/cairn/internal/errs"
@@ -77,6 +80,9 @@ func TestWhoListensMustBeTheOwner(t *testing.T) {
 		return // only root can give files away
 	}
 	if err := os.Chown(s.path, 1, -1); err != nil {
+		if errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrPermission) {
+			return // nor can root where there is but one user
+		}
 		t.Fatal(err)
 	}
 	if _, err := connectByPath(ctxBackground, s.path, 1); !errs.NotSent(err) || !strings.Contains(err.Error(), "uid 0 listens there") {

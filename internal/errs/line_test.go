@@ -1,7 +1,8 @@
-package command
+package errs
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 )
 
@@ -13,9 +14,9 @@ func (e errorList) WrappedErrors() []error { return e }
 func TestListsOfErrorsAreOneLine(t *testing.T) {
 	for err, want := range map[error]string{
 		errors.New("alone"): "alone",
-		&failure{err: errorList{errors.New("already installed in .bashrc"), errors.New("b")}}: "already installed in .bashrc; b",
+		fmt.Errorf("a list: %w", errorList{errors.New("already installed in .bashrc"), errors.New("b")}): "already installed in .bashrc; b",
 	} {
-		if got := inOneLine(err); got != want {
+		if got := InOneLine(err); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
