@@ -76,9 +76,10 @@ type Server struct {
 	autopilot   autopilotDuty
 	catchUp     *catchUp
 	reconcile   chan struct{}
-	gossiped    chan struct{} // the router knows something new; capacity 1
-	forgotten   sync.Map      // IDs of servers that gossip has forgotten, until the leader removed them
-	notify      chan bool     // raft says here whether this server leads
+	gossiped    chan struct{}     // the router knows something new; capacity 1
+	forgotten   sync.Map          // IDs of servers that gossip has forgotten, until the leader removed them
+	twins       map[string]string // see tellTwins
+	notify      chan bool         // raft says here whether this server leads
 	metrics     *serverMetrics
 	limits      *limits
 	gate        *limit.Gate
