@@ -105,30 +105,40 @@ func (s *Server) runArchives(ctx context.Context) {
 // startArchives makes pieces of an archive in the log worthless that a leader left there,
 // and later those that a restore of this leader could not take back itself.
 func (s *Server) startArchives(t *term) error {
-	if err := s.dropStaged(); err != nil {
+	if err := s.dropStaged(t.ctx); err != nil {
 		return err
 	}
-	s.lookAfter(t, "pieces of archives", stagedInterval, func(context.Context) error {
+	s.lookAfter(t, "pieces of archives", stagedInterval, func(ctx context.Context) error {
 		if !s.archives.restoring.TryLock() {
 			return nil
 		}
 		defer s.archives.restoring.Unlock()
-		return s.dropStaged()
+		return s.dropStaged(ctx)
 	})
 	return nil
 }
 
-func (s *Server) dropStaged() error {
+// dropStaged ends with ctx, as raft gives no answer while its disk hangs. What is proposed
+// may then come later: it is about that archive alone.
+func (s *Server) dropStaged(ctx context.Context) error {
 	st := s.fsm.staged.Load()
 	if st == nil {
 		return nil
 	}
 	s.logger.Warn("a restore was given up by the leader that began it", "archive", st.id)
-	err := s.proposeAlone(structs.ArchiveRestoreRequestType, &structs.ArchiveRestoreRequest{ID: st.id, Drop: true})
-	if errors.Is(err, errs.Conflict) {
-		return nil
+	dropped := make(chan error, 1)
+	go func() {
+		dropped <- s.proposeAlone(structs.ArchiveRestoreRequestType, &structs.ArchiveRestoreRequest{ID: st.id, Drop: true})
+	}()
+	select {
+	case err := <-dropped:
+		if errors.Is(err, errs.Conflict) {
+			return nil
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return err
 }
 
 // asker authenticates the caller of a stream about archives and looks at its rights.

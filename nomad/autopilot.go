@@ -117,19 +117,19 @@ func (a *autopilotTerm) look(ctx context.Context, peers raft.Configuration) *aut
 			peer.Answer = &own
 			continue
 		}
-		wg.Go(func() { peer.Answer = a.ask(ctx, peer.Address) })
+		wg.Go(func() { peer.Answer = a.srv.askRaftStats(ctx, peer.Address) })
 	}
 	wg.Wait()
 	out.Time = time.Now()
 	return out
 }
 
-// ask returns what the server at addr says of its log, nil if it says nothing.
-func (a *autopilotTerm) ask(ctx context.Context, addr string) *structs.RaftStatsResponse {
-	req := &structs.GenericRequest{QueryOptions: structs.QueryOptions{AllowStale: true, Region: a.srv.config.Region}}
+// askRaftStats returns what the server at addr says of its log, nil if it says nothing.
+func (s *Server) askRaftStats(ctx context.Context, addr string) *structs.RaftStatsResponse {
+	req := &structs.GenericRequest{QueryOptions: structs.QueryOptions{AllowStale: true, Region: s.config.Region}}
 	var reply structs.RaftStatsResponse
-	if err := a.srv.pool.Call(ctx, addr, statusRaftStats.name, req, &reply, wire.CallOptions{}); err != nil {
-		a.srv.logger.Debug("a server does not say how far its log is", "address", addr, "error", err)
+	if err := s.pool.Call(ctx, addr, statusRaftStats.name, req, &reply, wire.CallOptions{}); err != nil {
+		s.logger.Debug("a server does not say how far its log is", "address", addr, "error", err)
 		return nil
 	}
 	return &reply

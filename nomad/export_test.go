@@ -68,6 +68,15 @@ func (s *Server) StageArchive(archive []byte) error {
 // Staged reports whether the log has pieces of an archive that is not restored yet.
 func (s *Server) Staged() bool { return s.fsm.staged.Load() != nil }
 
+// Restoring reports whether a restore is under way, or pieces of one are dropped.
+func (s *Server) Restoring() bool {
+	if s.archives.restoring.TryLock() {
+		s.archives.restoring.Unlock()
+		return false
+	}
+	return true
+}
+
 // Applied is the entry up to which reads take the store for applied, Raft the one up to
 // which Raft says so.
 func (s *Server) Applied() (known, raft uint64) { return s.fsm.known.Load(), s.raft.AppliedIndex() }

@@ -3,10 +3,13 @@ package nomad_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"github.com/cairn-project/cairn/nomad"
@@ -239,4 +242,51 @@ func TestServerThatLeftIsBackUnderAnotherName(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 	})
+}
+
+// saidTimes counts how often a log says something.
+type saidTimes struct {
+	text string
+	atomic.Int32
+}
+
+func (n *saidTimes) Write(b []byte) (int, error) {
+	n.Add(int32(strings.Count(string(b), n.text)))
+	return len(b), nil
+}
+
+// A server on a copied data directory is no peer, does not move the one that it is a copy
+// of, and is told of once for as long as it is there.
+func TestServersWithOneIDAreToldOf(t *testing.T) {
+	for _, of := range []string{"a follower", "the leader"} {
+		told := saidTimes{text: "have the same ID"}
+		nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+			leader := c.WaitLeader()
+			c.WaitReady()
+			first := leader
+			if of == "a follower" {
+				first = c.Follower()
+			}
+			before := peers(t, leader)
+			copied := c.Add(func(conf *nomad.Config) { conf.NodeID = first.NodeID() })
+			for want := range int32(2) {
+				within(t, "it is told of", func() bool { return told.Load() == want+1 })
+				for range 20 {
+					now := peers(t, leader)
+					if at := now[first.NodeID()]; len(now) != 3 || at == nil || at.Address != before[first.NodeID()].Address {
+						t.Fatalf("the peers are %v now", now)
+					}
+					time.Sleep(10 * time.Second)
+				}
+				if n := told.Load(); n != want+1 || !leader.IsLeader() {
+					t.Errorf("a copy of %s: told %d times, the leader leads: %t", of, n, leader.IsLeader())
+				}
+				c.Crash(copied)
+				time.Sleep(90 * time.Second) // gossip notices, and the leader looks
+				c.Restart(copied)
+			}
+		}, func(conf *nomad.Config) {
+			conf.Logger = hclog.New(&hclog.LoggerOptions{Output: &told, Level: hclog.Error})
+		})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -60,9 +61,10 @@ func (s *Server) reconcileMembers(t *term) bool {
 	members := s.serf.Members()
 	inStep := s.removeForgotten(t, members)
 	known := membersByID(members)
+	s.tellTwins(members)
 	for _, m := range members {
 		srv, ok := router.ParseMember(m)
-		if !ok || srv.Region != s.config.Region || t.ctx.Err() != nil {
+		if !ok || srv.Region != s.config.Region || t.ctx.Err() != nil || s.twins[srv.ID] != "" {
 			continue
 		}
 		if now := known[srv.ID]; now.Status == serf.StatusAlive && now.Name != srv.Name {
@@ -74,6 +76,30 @@ func (s *Server) reconcileMembers(t *term) bool {
 		}
 	}
 	return inStep
+}
+
+// tellTwins finds live servers that have one ID, as after a data directory was copied, and
+// tells of them once. Which of them is the peer is left as it is: to follow one would
+// mean to follow the other the next time. Only who reconciles calls it.
+func (s *Server) tellTwins(members []serf.Member) {
+	addrs := map[string][]string{}
+	for _, m := range members {
+		srv, ok := router.ParseMember(m)
+		if ok && srv.Region == s.config.Region && srv.Status == serf.StatusAlive && !slices.Contains(addrs[srv.ID], srv.Addr) {
+			addrs[srv.ID] = append(addrs[srv.ID], srv.Addr) // the same one twice is back under another name
+		}
+	}
+	twins := map[string]string{}
+	for id, at := range addrs {
+		if len(at) < 2 {
+			continue
+		}
+		slices.Sort(at)
+		if twins[id] = strings.Join(at, ", "); twins[id] != s.twins[id] {
+			s.logger.Error("live servers have the same ID and are not brought in step: stop all but one of them, and clear the data directory of the others before they start again", "id", id, "addresses", twins[id])
+		}
+	}
+	s.twins = twins
 }
 
 // removeForgotten takes servers out of the Raft peers that gossip has forgotten,

@@ -76,9 +76,10 @@ type Server struct {
 	autopilot   autopilotDuty
 	catchUp     *catchUp
 	reconcile   chan struct{}
-	gossiped    chan struct{} // the router knows something new; capacity 1
-	forgotten   sync.Map      // IDs of servers that gossip has forgotten, until the leader removed them
-	notify      chan bool     // raft says here whether this server leads
+	gossiped    chan struct{}     // the router knows something new; capacity 1
+	forgotten   sync.Map          // IDs of servers that gossip has forgotten, until the leader removed them
+	twins       map[string]string // see tellTwins
+	notify      chan bool         // raft says here whether this server leads
 	metrics     *serverMetrics
 	limits      *limits
 	gate        *limit.Gate
@@ -90,6 +91,7 @@ type Server struct {
 	drains      *drainWatch
 	returns     *signal // raised when a node may become eligible at another time
 	archives    *archives
+	handingOver sync.Mutex // held while leadership is handed over
 	auditLog    hclog.Logger
 	// agentSecret is that of the agent in this process, a UUID.
 	agentSecret string
@@ -290,6 +292,7 @@ func (s *Server) Leave(ctx context.Context) error {
 	if peers <= 1 {
 		return nil
 	}
+	again := make(chan struct{}, 1) // holds a value while gossip is told
 	for told := time.Now(); ctx.Err() == nil; {
 		if !containsServer(s.raft.GetConfiguration().Configuration(), s.nodeID) {
 			return nil
@@ -297,7 +300,7 @@ func (s *Server) Leave(ctx context.Context) error {
 		if time.Since(told) >= leaveAgain {
 			// Who took over our state before the word arrived that we leave has it from
 			// the same Lamport time, so that the word is no news and we count as failed.
-			_ = s.serf.RemoveFailedNode(s.serf.LocalMember().Name)
+			s.leaveOnceMore(again)
 			told = time.Now()
 		}
 		select {
@@ -309,62 +312,17 @@ func (s *Server) Leave(ctx context.Context) error {
 	return nil
 }
 
-// transferLeadership hands leadership to another voter, if there is one. It does not
-// wait for a disk that hangs, as raft hears nothing then.
-func (s *Server) transferLeadership() {
-	conf := s.raft.GetConfiguration().Configuration()
-	if s.raft.State() != raft.Leader || len(voters(conf)) < 2 {
-		return
-	}
-	if err := s.handOverSoon(voters(conf)); err != nil {
-		s.logger.Warn("could not hand over leadership", "error", err)
-		return
-	}
-	s.logger.Info("handed over leadership")
-}
-
-func (s *Server) handOverSoon(voters []raft.Server) error {
-	const look = 20 * time.Millisecond
-	limit := time.NewTimer(stopTimeout)
-	defer limit.Stop()
-	for s.watchdog.writing() > look { // what raft is asked now it may never answer
-		select {
-		case <-s.watchdog.hangs():
-			return errHangs
-		case <-limit.C:
-			return errHangs
-		case <-time.After(look):
-		}
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.handOver(voters) }()
+// leaveOnceMore does not wait for gossip, which waits for peers that may not answer. It
+// does nothing while the one before goes on.
+func (s *Server) leaveOnceMore(again chan struct{}) {
 	select {
-	case err := <-done:
-		return err
-	case <-s.watchdog.hangs():
-	case <-limit.C:
+	case again <- struct{}{}:
+		go func() {
+			_ = s.serf.RemoveFailedNode(s.serf.LocalMember().Name)
+			<-again
+		}()
+	default:
 	}
-	return errHangs
-}
-
-// handOvers is how many servers are tried after the one that raft chose: it looks at
-// logs alone, and that of a dead server may be as long as any.
-const handOvers = 2
-
-func (s *Server) handOver(voters []raft.Server) error {
-	err := s.raft.LeadershipTransfer().Error()
-	members := membersByID(s.serf.Members())
-	tried := 0
-	for _, v := range voters {
-		if err == nil || s.raft.State() != raft.Leader || tried == handOvers {
-			break
-		}
-		if id := string(v.ID); id != s.nodeID && members[id].Status == serf.StatusAlive {
-			err = s.raft.LeadershipTransferToServer(v.ID, v.Address).Error()
-			tried++
-		}
-	}
-	return err
 }
 
 // Shutdown stops the server: it hands over leadership, then ends everything it

@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cairn-project/cairn/nomad"
 	"github.com/cairn-project/cairn/nomad/nomadtest"
 	"github.com/cairn-project/cairn/nomad/structs"
 )
@@ -89,4 +92,54 @@ func TestLeaderHandsOverBesideADeadServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A silent server refuses nothing, so that raft would wait for it. It does not keep the
+// leader from handing over either, however long raft waits.
+func TestLeaderHandsOverBesideASilentServer(t *testing.T) {
+	for _, multiplier := range []int{1, 7, 10} {
+		for i := range 2 {
+			nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+				leader := c.WaitLeader()
+				c.WaitReady()
+				time.Sleep(time.Minute) // nothing is written any more
+				others := slices.DeleteFunc(slices.Clone(c.Nodes), func(n *nomadtest.Node) bool { return n == leader })
+				c.Fabric.Isolate(others[i].Host)
+				start := time.Now()
+				if !leader.Drain() {
+					t.Error("nobody is there to hand over to")
+				}
+				if took := time.Since(start); took > time.Second {
+					t.Errorf("multiplier %d: handing over took %v", multiplier, took)
+				}
+				synctest.Wait()
+				if leader.IsLeader() || c.WaitLeader() != others[1-i] {
+					t.Errorf("multiplier %d: it was not handed over to the one that answers", multiplier)
+				}
+			}, func(conf *nomad.Config) { conf.Raft.Multiplier = multiplier })
+		}
+	}
+}
+
+// A hand-over that nobody follows is not blamed on the disk of the leader.
+func TestHandOverThatNobodyFollowsIsNoHang(t *testing.T) {
+	failed := saidTimes{text: "could not hand over leadership: error=\"leadership transfer timeout\""}
+	disks := map[string]*sticky{}
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		leader := c.WaitLeader()
+		c.WaitReady()
+		time.Sleep(time.Minute) // nothing is written any more
+		others := slices.DeleteFunc(slices.Clone(c.Nodes), func(n *nomadtest.Node) bool { return n == leader })
+		hung := disks[nameOf(others[0])]
+		hung.writes.hang()
+		defer hung.writes.work()
+		c.Fabric.Isolate(others[1].Host)
+		leader.Drain()
+		if n := failed.Load(); n != 1 {
+			t.Errorf("it was told of %d times", n)
+		}
+	}, stickyDisks(disks), func(conf *nomad.Config) {
+		conf.Raft.Multiplier = 10
+		conf.Logger = hclog.New(&hclog.LoggerOptions{Output: &failed, Level: hclog.Warn})
+	})
 }

@@ -476,6 +476,28 @@ func TestPiecesThatAreLeftBehindAreDropped(t *testing.T) {
 	})
 }
 
+// A leader whose disk hangs while it drops pieces lays its duties down all the same.
+func TestPiecesAreNotWaitedForOnADiskThatHangs(t *testing.T) {
+	logs := map[string]*stickyLog{}
+	nomadtest.Run(t, 3, func(t *testing.T, c *nomadtest.Cluster) {
+		leader := c.WaitLeader()
+		mustPut(t, leader, "a", "1")
+		if err := leader.StageArchive(mustSave(t, leader).bytes); err != nil {
+			t.Fatal(err)
+		}
+		disk := logs[nameOf(leader)]
+		disk.hang()
+		within(t, "the leader drops the pieces", leader.Restoring)
+		within(t, "it waits no longer", func() bool { return !leader.Restoring() })
+		if leader.IsLeader() || !leader.Staged() {
+			t.Error("the disk did not hang")
+		}
+		disk.work()
+		within(t, "the pieces are dropped", func() bool { return !leader.Staged() && !c.WaitLeader().Staged() })
+		mustAgree(t, c)
+	}, stickyLogs(logs))
+}
+
 // Pieces that a restore could not take back do not keep the log from being shortened for
 // as long as the same server leads.
 func TestALeaderDropsPiecesThatNoRestoreIsAbout(t *testing.T) {

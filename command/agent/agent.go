@@ -23,8 +23,9 @@ const (
 	drainTime = time.Second
 	// drainTimeout is how long requests in flight may go on when the agent stops.
 	drainTimeout = time.Second
-	// partTimeout bounds the wait for what may be left to the end of the process.
-	partTimeout = 2 * time.Second
+	// partTimeout bounds the wait for what may be left to the end of the process. A
+	// socket has calls that ignore their end for twice drainTimeout and a second.
+	partTimeout = 2*drainTimeout + 2*time.Second
 	// leaveTimeout bounds the graceful leave.
 	leaveTimeout = 5 * time.Second
 	// clientLeaveTimeout bounds how long the node tells servers that it goes away.

@@ -19,8 +19,9 @@ import (
 	"github.com/cairn-project/cairn/nomad/structs"
 )
 
-// stopTimeout is how long the agent waits for itself to end.
-const stopTimeout = 10 * time.Second
+// stopTimeout is how long the agent waits for itself to end: longer than both parts that
+// have partTimeout and a server take together on a disk that hangs.
+const stopTimeout = 15 * time.Second
 
 // echoWindow is how long after a signal to stop another one is its echo.
 const echoWindow = 500 * time.Millisecond
