@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -25,6 +26,9 @@ const (
 	roomReminder = 60
 )
 
+// errLogFailed is what a log says that could not begin or end a segment.
+var errLogFailed = errors.New("the raft log takes no write any more, as it could not begin or end a segment: see why above in the log of this server, then start it again")
+
 // noRoom reports whether err says that a disk, or somebody's share of it, is full.
 func noRoom(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
@@ -42,11 +46,25 @@ type waitForRoom struct {
 	// start says why.
 	open atomic.Bool
 	done chan struct{} // closed when nobody waits any more
+	// failed is set once the library was told that it could not begin or end a segment.
+	// It takes nothing back then: what it has in memory may not be on the disk.
+	failed atomic.Bool
+	// sealing is set while entries are deleted; patientWAL.writing guards it.
+	sealing bool
 }
 
 // begin tries to begin a segment until it works, or nobody may wait.
 func (w *waitForRoom) begin(do func() error) error {
-	return w.until("begin the next segment of the raft log", do, func(error) bool { return true })
+	return w.must("begin the next segment of the raft log", do, func(error) bool { return true })
+}
+
+// must is until for what the library cannot take back.
+func (w *waitForRoom) must(what string, do func() error, wait func(error) bool) error {
+	err := w.until(what, do, wait)
+	if err != nil {
+		w.failed.Store(true)
+	}
+	return err
 }
 
 // until tries do again until it works, fails for another cause, or nobody may wait.
@@ -94,7 +112,19 @@ func (r *roomFiles) Create(dir, name string, size uint64) (f types.WritableFile,
 		}
 		return err
 	})
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	return &roomFile{WritableFile: f, wait: r.wait, dir: dir}, nil
+}
+
+// OpenWriter opens the newest segment to write on.
+func (r *roomFiles) OpenWriter(dir, name string) (types.WritableFile, error) {
+	f, err := r.VFS.OpenWriter(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	return &roomFile{WritableFile: f, wait: r.wait}, nil
 }
 
 // roomMeta keeps which segments there are.
@@ -111,11 +141,15 @@ func (r *roomMeta) CommitState(s types.PersistentState) error {
 // patientWAL is a write-ahead log that waits for room.
 type patientWAL struct {
 	*wal.WAL
-	wait *waitForRoom
+	wait    *waitForRoom
+	writing sync.Mutex // held for one try to write, not between two of StoreLogs
 }
 
 // openPatient opens the log in dir, with its segments in files.
 func openPatient(dir string, segmentSize int, files types.VFS, w *waitForRoom) (*patientWAL, error) {
+	if err := finishSeal(dir, segmentSize); err != nil {
+		return nil, err
+	}
 	meta := &metadb.BoltMetaDB{}
 	log, err := wal.Open(dir, wal.WithLogger(w.logger), wal.WithSegmentSize(segmentSize),
 		wal.WithSegmentFiler(segment.NewFiler(dir, &roomFiles{files, w})), wal.WithMetaStore(&roomMeta{meta, w}))
@@ -138,9 +172,30 @@ func (p *patientWAL) StoreLog(log *raft.Log) error { return p.StoreLogs([]*raft.
 
 // StoreLogs writes entries. It may need room though a segment is made with all of it: the last
 // entries of a segment may exceed that, and not every file system keeps what it reserved. The
-// library takes back what it could not write.
+// library takes back what it could not write, so that all of it is written again; between two
+// tries old entries can be deleted, which makes room.
 func (p *patientWAL) StoreLogs(logs []*raft.Log) error {
-	return p.wait.until("write to the raft log", func() error { return p.WAL.StoreLogs(logs) }, noRoom)
+	return p.wait.until("write to the raft log", func() error {
+		p.writing.Lock()
+		defer p.writing.Unlock()
+		if p.wait.failed.Load() {
+			return errLogFailed
+		}
+		return p.WAL.StoreLogs(logs)
+	}, noRoom)
+}
+
+// DeleteRange deletes the first or the last entries. For the last ones the library ends the
+// newest segment where it is, and takes nothing back if it cannot: it waits within the file.
+func (p *patientWAL) DeleteRange(first, last uint64) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	if p.wait.failed.Load() {
+		return errLogFailed
+	}
+	p.wait.sealing = true
+	defer func() { p.wait.sealing = false }()
+	return p.WAL.DeleteRange(first, last)
 }
 
 // giveUp lets what waits for room fail, so that raft can stop. It may be called more than

@@ -71,37 +71,59 @@ func checkTail(path string) error {
 	if err != nil {
 		return err
 	}
-	end := walEnd(b)
+	cut, _ := walEnd(b)
+	end := cut.at
 	if at := wholeBatch(b, end); at > 0 {
 		return fmt.Errorf("segment %s is damaged behind byte %d: what was written later, such as the batch that ends at byte %d, cannot be reached", filepath.Base(path), end, at)
 	}
 	return nil
 }
 
+// walCut is a place between two batches of a segment.
+type walCut struct {
+	at      int // in bytes from the start
+	entries int // before it
+	index   int // where the index before it begins; 0 if there is none
+}
+
 // walEnd returns where the library ends a segment: behind the last commit that it
-// reaches from the start, or the one before if the sum of the last is wrong.
-func walEnd(b []byte) int {
-	before, last := walHeaderSize, walHeaderSize
+// reaches from the start, or the one before if the sum of the last is wrong. torn is
+// where the first index begins that it reaches behind that, 0 if there is none.
+func walEnd(b []byte) (end walCut, torn int) {
+	now := walCut{at: walHeaderSize}
+	before, last := now, now
 	sumFrom := 0 // that of the first commit is over the header too
 	whole := true
 	for at := walHeaderSize; at+walFrameSize <= len(b); {
 		value := binary.LittleEndian.Uint32(b[at+4:])
 		switch b[at] {
 		case walEntryFrame, walIndexFrame:
+			if b[at] == walEntryFrame {
+				now.entries++
+			} else if now.index == last.index {
+				now.index = at
+			}
 			at += walFrameSize + (int(value)+walFrameSize-1)/walFrameSize*walFrameSize
 			continue
 		case walCommit:
 			whole = crc32.Checksum(b[sumFrom:at], castagnoli) == value
 			at += walFrameSize
-			before, last, sumFrom = last, at, at
+			now.at = at
+			before, last, sumFrom = last, now, at
 			continue
 		}
 		break // no frame
 	}
-	if !whole {
-		return before
+	if torn = now.index; !whole {
+		if last.index > before.index {
+			torn = last.index
+		}
+		last = before
 	}
-	return last
+	if torn == last.index {
+		torn = 0
+	}
+	return last, torn
 }
 
 // wholeBatch returns where the first whole batch at or behind from ends that follows

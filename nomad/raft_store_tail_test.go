@@ -123,9 +123,13 @@ func FuzzCheckTail(f *testing.F) {
 	f.Add(append(make([]byte, walHeaderSize), frame(walEntryFrame, 8, 1, 2, 3, 4, 5, 6, 7, 8)...))
 	f.Add(append(make([]byte, walHeaderSize), append(frame(walIndexFrame, 1<<31), frame(walCommit, 7)...)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		end := walEnd(b)
+		cut, torn := walEnd(b)
+		end := cut.at
 		if end < walHeaderSize || end > max(len(b), walHeaderSize) {
 			t.Fatalf("the end %d of %d bytes", end, len(b))
+		}
+		if torn != 0 && (torn < end || torn > len(b)-walFrameSize || b[torn] != walIndexFrame) {
+			t.Fatalf("an index at %d of %d bytes behind %d", torn, len(b), end)
 		}
 		if at := wholeBatch(b, end); at != 0 && at <= end {
 			t.Fatalf("a batch at %d behind %d", at, end)
