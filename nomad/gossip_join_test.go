@@ -14,7 +14,7 @@ type several []error
 func (s several) Error() string          { return "2 errors occurred:\n\t* a\n\t* b\n\n" }
 func (s several) WrappedErrors() []error { return s }
 
-func TestJoinFailureSaysWhatToDo(t *testing.T) {
+func TestJoinFailureNamesTheRemedy(t *testing.T) {
 	refused := errors.New("dial tcp 10.0.0.1:4648: connect: connection refused")
 	err := joinFailed(several{refused, errors.New("failed to join 10.0.0.2:4648: no installed keys could decrypt the message")})
 	text := err.Error()

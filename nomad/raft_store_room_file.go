@@ -2,10 +2,10 @@ package nomad
 
 import (
 	"bytes"
-	"errors"
-	"os"
 
 	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/cairn-project/cairn/nomad/archive"
 )
 
 // roomFile is a segment that is written by one goroutine at a time. While the library ends
@@ -73,17 +73,8 @@ func (f *roomFile) rewrite() error {
 func (f *roomFile) sync() error {
 	err := f.WritableFile.Sync()
 	if err == nil && f.undone && f.dir != "" {
-		err = syncDir(f.dir)
+		err = archive.SyncDir(f.dir)
 	}
 	f.undone = err != nil
 	return err
-}
-
-// syncDir makes the names of the files in dir last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

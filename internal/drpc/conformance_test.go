@@ -403,6 +403,16 @@ func assemble(packets [][]byte, limit int) ([]byte, bool, error) {
 // checkMessageOnSocket sends packets that make a message to a server and looks whether
 // the session is as the case says, once the message was answered.
 func (c *conformanceCase) checkMessageOnSocket(packets [][]byte) error {
+	return c.afterPackets(packets, func(l *Link) error {
+		if _, _, err := nextAnswer(l); err != nil {
+			return err
+		}
+		return checkSession(l, c.Expect.Session)
+	})
+}
+
+// afterPackets sends packets to a server and lets check look at what comes of them.
+func (c *conformanceCase) afterPackets(packets [][]byte, check func(*Link) error) error {
 	s, stop, err := c.serve()
 	if err != nil {
 		return err
@@ -418,10 +428,7 @@ func (c *conformanceCase) checkMessageOnSocket(packets [][]byte) error {
 			return err
 		}
 	}
-	if _, _, err := nextAnswer(l); err != nil {
-		return err
-	}
-	return checkSession(l, c.Expect.Session)
+	return check(l)
 }
 
 // checkFramesOnSocket sends packets that hold an error to a server and looks
@@ -433,21 +440,11 @@ func (c *conformanceCase) checkFramesOnSocket(packets [][]byte) error {
 	if slices.ContainsFunc(packets, func(p []byte) bool { return len(p) == 0 || p[0] != frameMarker || len(p) > MaxPacket }) {
 		return nil // on a socket this would be a call, or would be cut
 	}
-	s, stop, err := c.serve()
-	if err != nil {
-		return err
-	}
-	defer stop()
-	l, err := Dial(ctxBackground, s.path, DefaultMaxMessage)
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	for _, p := range packets {
-		if err := l.packets.write(p); err != nil {
-			return err
-		}
-	}
+	return c.afterPackets(packets, c.checkLastAnswer)
+}
+
+// checkLastAnswer looks whether a session ends with the answer to broken frames.
+func (c *conformanceCase) checkLastAnswer(l *Link) error {
 	if c.Expect.Error == string(PeerClosed) {
 		return nil // nobody is left to look
 	}

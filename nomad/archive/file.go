@@ -71,7 +71,7 @@ func SaveFile(name string, body io.Reader) (*File, error) {
 	if err := rename(f.Name(), name); err != nil {
 		return nil, err
 	}
-	return out, syncDir(filepath.Dir(name))
+	return out, SyncDir(filepath.Dir(name))
 }
 
 // rename does not replace what has the name.
@@ -93,7 +93,8 @@ func Taken(name string) error {
 	return errs.Newf(errs.Conflict, "%s exists: give another name, or remove it", name)
 }
 
-func syncDir(name string) error {
+// SyncDir makes the names of the files in a directory last.
+func SyncDir(name string) error {
 	d, err := os.Open(name)
 	if err != nil {
 		return err
